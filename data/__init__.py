@@ -1,0 +1,1 @@
+"""Data sets, clips, features and caches."""

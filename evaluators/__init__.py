@@ -1,0 +1,1 @@
+"""Data in, numbers out: accuracy, latency, cost, explanations and EPS."""

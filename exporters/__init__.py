@@ -1,0 +1,1 @@
+"""Files that ship: ONNX, parity and the bundle."""

@@ -1,0 +1,1 @@
+"""Students and teachers: the networks themselves, with every width a parameter."""

@@ -1,0 +1,63 @@
+"""What goes into a model and what comes out: the one contract every family, trainer, evaluator and exporter shares.
+
+A model is an `nn.Module` called with its inputs in the signature's order, `model(*inputs)`, that returns a NamedTuple whose
+fields are the signature's outputs in order. The field `logit` (B, 1) is always there: the raw score, positive = fake.
+Masks are bool, True = ignore that position (padding), as in `torch.nn.MultiheadAttention`'s `key_padding_mask`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from torch import Tensor
+
+__all__ = ["Detection", "InputKind", "InputSpec", "Signature"]
+
+
+class InputKind(StrEnum):
+    """What an input holds, which decides how it is normalised, explained and drawn."""
+
+    VIDEO = "video"  # (T, 3, H, W)
+    IMAGE = "image"  # (3, H, W)
+    AUDIO = "audio"  # (L, F): frames x coefficients
+    MASK = "mask"  # (T,) or (L,), bool, True = ignore
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """One named input tensor, without its batch dimension."""
+
+    name: str
+    """Name of the tensor, also its name in the ONNX graph."""
+    shape: tuple[int, ...]
+    """Shape without the batch dimension."""
+    kind: InputKind
+    """What it holds."""
+    mask: str | None = None
+    """Name of the mask input that marks the ignored positions along this input's first axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """Inputs and outputs of a model, in call order."""
+
+    inputs: tuple[InputSpec, ...]
+    """Inputs in the order of `model(*inputs)`."""
+    outputs: tuple[str, ...]
+    """Fields of the NamedTuple that the model returns; the first is `logit`."""
+
+    @property
+    def explained(self) -> tuple[InputSpec, ...]:
+        """The inputs that saliency maps are computed for: all but the masks."""
+        return tuple(spec for spec in self.inputs if spec.kind is not InputKind.MASK)
+
+
+class Detection(NamedTuple):
+    """Output of the audio-visual detectors."""
+
+    logit: Tensor
+    """(B, 1), raw score, positive = fake."""
+    offset: Tensor
+    """(B, 11), logits of the audio-video offset classes."""
+    attention: Tensor
+    """(B, T_audio, T_video), attention of the last block averaged over heads; rows sum to 1 over the unmasked frames."""

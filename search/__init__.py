@@ -1,0 +1,1 @@
+"""The study: configuration, searcher, trial, command line."""

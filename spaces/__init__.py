@@ -1,0 +1,1 @@
+"""What may vary: knobs, spaces, and one module per family."""
