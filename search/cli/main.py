@@ -1,0 +1,97 @@
+"""Entry point: parses the command, runs its module, turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 something failed that is not the user's input, 2 bad input, 130 stopped with Ctrl-C.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from paretolens import __version__
+from paretolens.errors import ParetolensError, UserError
+from paretolens.search import environment
+from paretolens.search.schema import nearest
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "search": "search for students (start here)",
+    "front": "show a study's Pareto front, read back from MLflow",
+    "export": "write a member of the front as a bundle that runs on its own",
+    "predict": "run a bundle on a clip",
+    "baseline": "train or load the teacher and report what it scores and costs",
+    "space": "print what may vary in a family's students",
+    "ui": "open the MLflow UI on the workspace's store",
+    "doctor": "tell what this machine has and what that means",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, name the nearest flag and end with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit."""
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+            wrong = message.removeprefix(prefix).split()[0]
+            message = f"unknown argument {wrong}{nearest(wrong.split('=')[0], flags)}"
+        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    overview = _overview()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        overview.print_help()
+        return 0
+    if arguments[0] == "--version":
+        print(f"paretolens {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        overview.error(f"unknown command {name}{nearest(name, list(COMMANDS))}")
+    return _run(name, arguments[1:])
+
+
+def _overview() -> Parser:
+    lines = "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    return Parser(
+        prog="paretolens",
+        usage="paretolens COMMAND [options]",
+        description="Search for small, fast students of a large detector which still explain themselves as the teacher does.",
+        epilog=f"commands:\n{lines}\n\n'paretolens COMMAND --help' explains each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    command = importlib.import_module(f"paretolens.search.cli.{name}")
+    parser = Parser(prog=f"paretolens {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    debug = environment.debug()
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return int(command.run(options))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away (`| head`)
+        return 0
+    except UserError as error:
+        return _fail(name, error, 2, debug)
+    except (ParetolensError, OSError) as error:
+        return _fail(name, error, 1, debug)
+
+
+def _fail(name: str, error: Exception, code: int, debug: bool) -> int:
+    if debug:
+        raise error
+    print(f"paretolens {name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,141 @@
+"""From YAML and `--set key=value` to frozen dataclasses, with every mistake named at once.
+
+The schema *is* the tree of settings dataclasses: a key is a field, its type and `annotated_types` bounds are what is allowed,
+its docstring is the help. Unknown keys are found by walking that tree (so that the nearest valid key can be named); values are
+checked by pydantic.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from paretolens.errors import ConfigurationError
+
+__all__ = ["build", "merge", "parse_assignment", "read_yaml", "to_plain"]
+
+T = TypeVar("T")
+Tree = dict[str, Any]
+
+
+def read_yaml(path: Path) -> Tree:
+    """Read a configuration file as a tree of plain values.
+
+    Raises:
+        ConfigurationError: the file is missing, is no YAML, or is not a mapping of keys.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigurationError(f"configuration file {path}: cannot be read ({reason}); give the path of a YAML file") from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise ConfigurationError(f"configuration file {path}{where}: not valid YAML ({problem})") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"configuration file {path}: expected keys with values, found a {type(tree).__name__}")
+    return tree
+
+
+def parse_assignment(text: str) -> Tree:
+    """Turn `a.b=value` into `{"a": {"b": value}}`; the value is read as YAML."""
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigurationError(f"--set {text}: expected key=value, for example --set search.trials=48")
+    try:
+        tree: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--set {text}: the value is not valid YAML; quote it") from error
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    return dict(tree)
+
+
+def merge(*trees: Mapping[str, Any]) -> Tree:
+    """Merge trees of keys; later ones win, key by key."""
+    merged: Tree = {}
+    for tree in trees:
+        for key, value in tree.items():
+            both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def build(kind: type[T], tree: Mapping[str, Any]) -> T:
+    """Validate a tree of plain values into the dataclass `kind`.
+
+    Raises:
+        ConfigurationError: one line that lists every unknown key (with the nearest valid one) and every value out of range.
+    """
+    problems = list(_unknown_keys(kind, tree, ()))
+    try:
+        value = TypeAdapter(kind, config=None if dataclasses.is_dataclass(kind) else ConfigDict()).validate_python(dict(tree))
+    except ValidationError as error:
+        problems += [_describe(item) for item in error.errors()]
+        value = None
+    if problems:
+        raise ConfigurationError("configuration: " + "; ".join(dict.fromkeys(problems)))
+    return value  # type: ignore[return-value]  # None only where there are problems
+
+
+def to_plain(value: Any) -> Any:
+    """The reverse of `build`: dataclasses, enums, tuples and paths as plain YAML values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _unknown_keys(kind: Any, tree: Any, path: tuple[str, ...]) -> Iterator[str]:
+    if not isinstance(tree, Mapping):
+        return
+    for branch in _dataclasses_in(kind):
+        hints = get_type_hints(branch)
+        names = [field.name for field in dataclasses.fields(branch)]
+        for key, value in tree.items():
+            if key in names:
+                yield from _unknown_keys(hints[key], value, (*path, str(key)))
+                continue
+            dotted = ".".join((*path, str(key)))
+            yield f"unknown key {dotted}{nearest(str(key), names, prefix=path)}"
+
+
+def nearest(word: str, names: Sequence[str], *, prefix: Sequence[str] = ()) -> str:
+    """A hint that names the nearest valid name, or lists them all."""
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f" (did you mean {'.'.join((*prefix, close[0]))}?)"
+    return f" (allowed: {', '.join(sorted(names))})"
+
+
+def _dataclasses_in(kind: Any) -> list[Any]:
+    if dataclasses.is_dataclass(kind):
+        return [kind]
+    if get_origin(kind) in (Union, UnionType):
+        return [arm for arm in get_args(kind) if dataclasses.is_dataclass(arm)]
+    return []
+
+
+def _describe(item: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "the file"
+    value = repr(item.get("input"))
+    message = str(item["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{where} is {value[:60]}: {message}"
