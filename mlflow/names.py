@@ -1,0 +1,82 @@
+"""Every name that Paretolens writes into MLflow, so that what is written is what is read, and a person can filter on it in the UI.
+
+Runs: one parent per study, one child per trial (`mlflow.parentRunId`). In the UI:
+`tags.paretolens.pareto = "true" and metrics.eps > 0.6`.
+
+Metrics of a child: the objectives and costs by plain name (`accuracy`, `latency_ms`, `eps`, …) with `<name>_low` and `<name>_high`
+as the ends of the interval where there is one; curves of training under `epoch/`. Metrics of the parent: the teacher's figures
+under `teacher/`, and `eps_floor` and `eps_reference`, the lines drawn in every EPS plot.
+"""
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+
+__all__ = ["RunKind", "Tag", "TrialState", "finite", "interval_names", "teacher_metrics"]
+
+EPOCH_PREFIX = "epoch/"
+EPOCH_INDEX = "epoch/index"
+TEACHER_PREFIX = "teacher/"
+EPS_FLOOR = "eps_floor"
+EPS_REFERENCE = "eps_reference"
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class Tag(StrEnum):
+    """Keys of the tags on runs."""
+
+    STUDY = "paretolens.study"
+    IDENTITY = "paretolens.identity"
+    KIND = "paretolens.kind"
+    STATE = "paretolens.state"
+    TRIAL = "paretolens.trial"
+    GENOME = "paretolens.genome"
+    REASON = "paretolens.reason"
+    NONFINITE = "paretolens.nonfinite"
+    PARETO = "paretolens.pareto"
+    KNEE = "paretolens.knee"
+    RANK = "paretolens.rank"
+    OBJECTIVES = "paretolens.objectives"
+
+
+class RunKind(StrEnum):
+    """What a run stands for."""
+
+    STUDY = "study"
+    TRIAL = "trial"
+
+
+class TrialState(StrEnum):
+    """How far a trial, or a whole study, came."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"  # every stage done, every objective measured
+    PRUNED = "pruned"  # stopped early: its values are partial and never enter a front
+    INFEASIBLE = "infeasible"  # over a limit, ended before training
+    FAILED = "failed"  # an error of its own
+    KILLED = "killed"  # the driver or the user ended it
+
+    @property
+    def mlflow_status(self) -> str:
+        """The run status that MLflow's UI shows for it."""
+        return {
+            TrialState.RUNNING: "RUNNING",
+            TrialState.FAILED: "FAILED",
+            TrialState.KILLED: "KILLED",
+        }.get(self, "FINISHED")
+
+
+def interval_names(metric: str) -> tuple[str, str]:
+    """Names of the metrics that hold the low and the high end of a metric's interval."""
+    return f"{metric}_low", f"{metric}_high"
+
+
+def teacher_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The teacher's figures under the names the parent run keeps them by."""
+    return {f"{TEACHER_PREFIX}{name}": value for name, value in metrics.items()}
+
+
+def finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+    """The metrics that are finite, and the names of those that are not (MLflow reads inf back as 1.797e308)."""
+    kept = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    return kept, sorted(set(metrics) - set(kept))

@@ -1,0 +1,103 @@
+"""Pareto dominance as plain array functions.
+
+Everywhere in this file: `values` is (n, m) float, n points with m objectives that are all **minimised**. A row that holds NaN or
+an infinity is no measurement: it never dominates, is never on a front and has rank -1.
+
+Sources: fronts and crowding distance, Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II" (2002), III A-B.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["crowding", "dominates", "non_dominated", "ranks"]
+
+Floats = NDArray[np.float64]
+
+
+def as_points(values: ArrayLike) -> Floats:
+    """(n, m) float64 from anything array-like.
+
+    Raises:
+        ValueError: it does not have two axes, or has no objective.
+    """
+    points = np.asarray(values, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] == 0:
+        raise ValueError(f"values must be (points, objectives), got shape {points.shape}")
+    return points
+
+
+def dominates(first: ArrayLike, second: ArrayLike) -> bool:
+    """Whether a point (m,) is at least as good in every objective and better in one."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    return bool(np.all(a <= b) and np.any(a < b))
+
+
+def non_dominated(values: ArrayLike, *, keep_duplicates: bool = False) -> NDArray[np.bool_]:
+    """(n,) mask of the points that no other point dominates.
+
+    Points with equal objectives are kept once, the first of them, unless `keep_duplicates`.
+    """
+    points = as_points(values)
+    finite = np.flatnonzero(np.isfinite(points).all(axis=1))
+    mask = np.zeros(len(points), dtype=bool)
+    if not len(finite):
+        return mask
+    unique, first, inverse = np.unique(points[finite], axis=0, return_index=True, return_inverse=True)
+    best = _first_front(unique)
+    if keep_duplicates:
+        mask[finite] = best[inverse.reshape(-1)]
+    else:
+        mask[finite[first[best]]] = True
+    return mask
+
+
+def ranks(values: ArrayLike) -> NDArray[np.int64]:
+    """(n,) rank of every point: 0 on the front, 1 on the front of the rest, and so on; equal points share their rank."""
+    points = as_points(values)
+    finite = np.flatnonzero(np.isfinite(points).all(axis=1))
+    result = np.full(len(points), -1, dtype=np.int64)
+    if not len(finite):
+        return result
+    unique, inverse = np.unique(points[finite], axis=0, return_inverse=True)
+    level = np.full(len(unique), -1, dtype=np.int64)
+    left, rank = np.arange(len(unique)), 0
+    while len(left):
+        front = _first_front(unique[left])
+        level[left[front]] = rank
+        left, rank = left[~front], rank + 1
+    result[finite] = level[inverse.reshape(-1)]
+    return result
+
+
+def _first_front(unique: Floats) -> NDArray[np.bool_]:
+    """Mask of the non-dominated rows of distinct, finite, lexicographically sorted rows.
+
+    In that order no row is dominated by a later one, so the first row left is always on the front.
+    """
+    mask = np.zeros(len(unique), dtype=bool)
+    left = np.arange(len(unique))
+    while len(left):
+        mask[left[0]] = True
+        rest = left[1:]
+        left = rest[(unique[rest] < unique[left[0]]).any(axis=1)]
+    return mask
+
+
+def crowding(values: ArrayLike) -> Floats:
+    """(n,) crowding distance of points of one front: larger = lonelier, inf at both ends of an objective.
+
+    Rows that are no measurement get NaN.
+    """
+    points = as_points(values)
+    finite = np.flatnonzero(np.isfinite(points).all(axis=1))
+    distance = np.full(len(points), np.nan)
+    distance[finite] = 0.0
+    for column in points[finite].T:
+        order = np.argsort(column, kind="stable")
+        span = column[order[-1]] - column[order[0]] if len(order) else 0.0
+        if span <= 0:
+            continue
+        gaps = np.full(len(order), np.inf)
+        gaps[1:-1] = (column[order[2:]] - column[order[:-2]]) / span
+        distance[finite[order]] += gaps
+    return distance

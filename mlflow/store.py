@@ -1,0 +1,151 @@
+"""Where runs are kept: checking a tracking URI, opening a client on it, and saying in one line why it can't be used."""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from paretolens.errors import StoreError
+
+__all__ = ["check_store", "is_server", "open_client", "resolve_uri", "sqlite_path"]
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_SERVERS = ("http", "https")
+# A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0].partition("+")[0].lower() if "://" in uri else ""
+
+
+def is_server(uri: str) -> bool:
+    """Whether the URI names a tracking server rather than a database."""
+    return _scheme(uri) in _SERVERS
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a sqlite store; None for any other store."""
+    return Path(uri.partition(":///")[2]) if _scheme(uri) == "sqlite" else None
+
+
+def resolve_uri(uri: str) -> str:
+    """The same store by an absolute URI, since workers run in other folders.
+
+    Raises:
+        StoreError: not a database or a server; a plain folder too, since MLflow 3 refuses its old file store.
+    """
+    scheme = _scheme(uri)
+    if scheme in _SERVERS:
+        return uri.rstrip("/")
+    if scheme not in _DATABASES:
+        kind = "the file store" if scheme in ("", "file") else f"{scheme!r}"
+        raise StoreError(
+            f"tracking URI {uri!r}: {kind} is not supported; give sqlite:///FILE.db, postgresql://…, mysql://… or http(s)://HOST:PORT"
+        )
+    path = sqlite_path(uri)
+    if path is None:
+        return uri
+    if path.name in ("", ":memory:"):
+        raise StoreError(f"tracking URI {uri!r}: a sqlite store needs a file, as in sqlite:///runs/mlflow.db")
+    return f"sqlite:///{path.expanduser().absolute()}"
+
+
+def open_client(uri: str, *, create: bool = False) -> Any:
+    """An `MlflowClient` on a store that answers.
+
+    Args:
+        uri: Any tracking URI.
+        create: Make the sqlite file and its tables if they are missing (seconds, and only ever in the driver: several
+            processes that create one store at once leave it unusable).
+
+    Raises:
+        StoreError: the store is missing, can't be written, doesn't answer or has another version.
+    """
+    uri = resolve_uri(uri)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    path = sqlite_path(uri)
+    if path is not None:
+        _check_sqlite(path, create=create)
+    elif is_server(uri):
+        _check_server(uri)
+    from mlflow import MlflowClient
+
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    except Exception as error:
+        raise StoreError(f"tracking store {_without_password(uri)}: {_hint(error, uri)}") from error
+    return client
+
+
+def check_store(uri: str) -> str:
+    """Make sure that the store exists and can be written, before anything expensive starts; returns the absolute URI.
+
+    Raises:
+        StoreError: it can't.
+    """
+    uri = resolve_uri(uri)
+    client = open_client(uri, create=True)
+    key = "paretolens.checked"
+    try:
+        default = client.search_experiments(max_results=1)
+        if default:
+            client.set_experiment_tag(default[0].experiment_id, key, str(os.getpid()))
+    except Exception as error:
+        raise StoreError(f"tracking store {_without_password(uri)}: can't be written ({_hint(error, uri)})") from error
+    return uri
+
+
+def _check_sqlite(path: Path, *, create: bool) -> None:
+    if path.is_dir():
+        raise StoreError(f"tracking store {path}: is a folder; name a file, as in sqlite:///{path}/mlflow.db")
+    if not path.exists():
+        if not create:
+            raise StoreError(f"tracking store {path}: there is none; run a search first, or name another with --tracking-uri")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"tracking store {path}: its folder can't be made ({error.strerror}); choose another place"
+            ) from error
+    probe = path if path.exists() else path.parent
+    if create and not os.access(probe, os.W_OK):
+        raise StoreError(f"tracking store {path}: can't be written; change its permissions or name another with --tracking-uri")
+
+
+def _check_server(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5):
+            pass
+    except urllib.error.HTTPError:
+        return  # it answers; a proxy or its login may hide /health
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise StoreError(
+            f"tracking server {_without_password(uri)}: no answer ({reason}); start it, or name another store with --tracking-uri"
+        ) from error
+
+
+def _without_password(uri: str) -> str:
+    head, separator, tail = uri.partition("://")
+    return f"{head}{separator}***@{tail.rpartition('@')[2]}" if "@" in tail else uri
+
+
+def _hint(error: Exception, uri: str) -> str:
+    text = " ".join(str(error).split())
+    if "schema" in text and ("out-of-date" in text or "version" in text):
+        return f"it was written by another MLflow version; run `mlflow db upgrade {_without_password(uri)}` or name another store"
+    if "file is not a database" in text:
+        return "the file is no sqlite database; name another with --tracking-uri"
+    return text[:300]
