@@ -1,0 +1,92 @@
+"""Multi-head attention which pruning, quantisation, ONNX and saliency can all work on.
+
+The four projections are separate `nn.Linear` layers and the number of heads is an attribute. Pruning takes whole heads away:
+`head_dim` stays, `num_heads` falls, and `num_heads * head_dim == proj.in_features` always holds, while `proj.out_features`
+(the residual stream) is untouched. Both matrix products are modules, so that a quantiser can be put on their inputs.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from paretolens.errors import ConfigurationError
+
+__all__ = ["MASKED_SCORE", "Attention", "FeedForward", "MatMul"]
+
+MASKED_SCORE = -1.0e4
+"""Score of an ignored position: finite, and within FP16, where exp of it is exactly 0 after the maximum is subtracted."""
+
+
+class MatMul(nn.Module):
+    """`left @ right`; `self.left` and `self.right` are the places for quantisers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: nn.Module = nn.Identity()
+        self.right: nn.Module = nn.Identity()
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """(..., N, K) @ (..., K, M) → (..., N, M)."""
+        return torch.matmul(self.left(left), self.right(right))
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) of a query sequence over a memory sequence."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ConfigurationError(
+                f"width must be divisible by heads; got width {width} and heads {heads}: choose another width or number of heads"
+            )
+        self.num_heads = heads
+        self.head_dim = width // heads
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
+        self.scores = MatMul()
+        self.mix = MatMul()
+        self.dropout = nn.Dropout(dropout)
+        for layer in (self.q, self.k, self.v, self.proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, query: Tensor, memory: Tensor, ignore: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            query: (B, N, width).
+            memory: (B, M, width); keys and values.
+            ignore: (B, M) bool, True = never attended. Where a whole row is True the weights are uniform (finite).
+
+        Returns:
+            (B, N, width) and the weights (B, heads, N, M) before dropout; their rows sum to 1.
+        """
+        q = self._split(self.q(query)) * self.head_dim**-0.5
+        k = self._split(self.k(memory))
+        v = self._split(self.v(memory))
+        scores = self.scores(q, k.transpose(-2, -1)).masked_fill(ignore[:, None, None, :], MASKED_SCORE)
+        weights = torch.softmax(scores, dim=-1)
+        mixed = self.mix(self.dropout(weights), v).transpose(1, 2)
+        joined = mixed.reshape(mixed.shape[0], mixed.shape[1], self.num_heads * self.head_dim)
+        return self.proj(joined), weights
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, heads·head_dim) → (B, heads, N, head_dim)."""
+        return x.reshape(x.shape[0], x.shape[1], self.num_heads, self.head_dim).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, dropout, Linear; the hidden width may be pruned, the outer width is the residual stream."""
+
+    def __init__(self, *, width: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, hidden)
+        self.act = nn.GELU()
+        self.dropout = nn.Dropout(dropout)
+        self.contract = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width) → (..., width)."""
+        out: Tensor = self.contract(self.dropout(self.act(self.expand(x))))
+        return out

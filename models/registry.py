@@ -1,0 +1,85 @@
+"""Models by name: one dict, one decorator, and `build`, which notes on the model how it was made so that it can be saved."""
+
+import difflib
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from torch import nn
+
+from paretolens.errors import ConfigurationError
+
+__all__ = ["build", "builder_of", "did_you_mean", "names", "register"]
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_MODULES = ("paretolens.models.pinpoint",)  # imported at the first look-up; each registers its own builders
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Make a builder known as `name`. A builder takes keyword arguments of plain JSON types only.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def add(builder: Builder) -> Builder:
+        if name in _BUILDERS:
+            raise ValueError(f"model {name!r} is registered twice")
+        _BUILDERS[name] = builder
+        return builder
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    """The registered names, sorted."""
+    for module in _MODULES:
+        importlib.import_module(module)
+    return tuple(sorted(_BUILDERS))
+
+
+def build(name: str, **arguments: Any) -> nn.Module:
+    """Build a registered model; `builder_of(model)` then tells how it was made.
+
+    Raises:
+        ConfigurationError: an unknown name or argument, an argument that is not plain JSON, or a value the builder refuses.
+    """
+    if name not in names():
+        raise ConfigurationError(f"model {name!r} is not known{did_you_mean(name, names())}")
+    builder = _BUILDERS[name]
+    allowed = tuple(inspect.signature(builder).parameters)
+    for key in arguments:
+        if key not in allowed:
+            raise ConfigurationError(f"model {name} has no argument {key!r}{did_you_mean(key, allowed)}")
+    try:
+        plain = json.loads(json.dumps(arguments, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"model {name}: arguments must be plain JSON values ({error})") from error
+    model = builder(**plain)
+    object.__setattr__(model, "builder", (name, plain))
+    return model
+
+
+def builder_of(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
+    """Name and arguments with which `build` made this model.
+
+    Raises:
+        ConfigurationError: the model was not made by `build`.
+    """
+    made: tuple[str, Mapping[str, Any]] | None = vars(model).get("builder")
+    if made is None:
+        raise ConfigurationError(
+            f"a {type(model).__name__} that was not made by paretolens.models.registry.build cannot be saved; build it by its name"
+        )
+    return made
+
+
+def did_you_mean(word: str, valid: Sequence[str]) -> str:
+    """The end of an error message: the nearest valid name, if any is near, and all of them."""
+    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ";"
+    return f"{hint} Valid: {', '.join(sorted(valid))}"

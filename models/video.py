@@ -1,0 +1,71 @@
+"""The video branch: fewer and smaller frames where asked for, a backbone per frame, a projection to the model's width."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretolens.errors import ConfigurationError
+from paretolens.models.backbones import Backbone
+
+__all__ = ["FrameSampler", "VideoEncoder", "frame_index"]
+
+
+def frame_index(inputs: int, outputs: int) -> list[int]:
+    """Which of `inputs` frames a model on `outputs` frames looks at: the first of each of `outputs` equal periods.
+
+    Padding is at the end, so a period's first frame is padding only if all of the period is.
+
+    Raises:
+        ConfigurationError: more frames are asked for than there are.
+    """
+    if not 1 <= outputs <= inputs:
+        raise ConfigurationError(f"frames must lie between 1 and the input's {inputs}; got {outputs}")
+    return [position * inputs // outputs for position in range(outputs)]
+
+
+class FrameSampler(nn.Module):
+    """(B, T, 3, H, H) → (B, T_s, 3, h, h): frames are chosen by `frame_index` and shrunk.
+
+    The shrinking averages over squares of the whole factor (area), then interpolates linearly by what is left (below 2).
+    """
+
+    def __init__(self, *, input_frames: int, frames: int, input_size: int, frame_size: int) -> None:
+        super().__init__()
+        if not 16 <= frame_size <= input_size:
+            raise ConfigurationError(f"frame_size must lie between 16 and the input's {input_size}; got {frame_size}")
+        self.all_frames = frames == input_frames
+        self.register_buffer("index", torch.tensor(frame_index(input_frames, frames)), persistent=False)
+        self.index: Tensor
+        self.factor = input_size // frame_size
+        self.frame_size = frame_size
+        self.interpolates = input_size // self.factor != frame_size
+
+    def forward(self, video: Tensor, ignore: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (B·T_s, 3, h, h) and their mask (B, T_s)."""
+        if not self.all_frames:
+            video, ignore = video.index_select(1, self.index), ignore.index_select(1, self.index)
+        frames = video.reshape(-1, *video.shape[2:])
+        if self.factor > 1:
+            frames = F.avg_pool2d(frames, self.factor)
+        if self.interpolates:
+            size = (self.frame_size, self.frame_size)
+            frames = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
+        return frames, ignore
+
+
+class VideoEncoder(nn.Module):
+    """Video (B, T, 3, H, H) → one token per chosen frame (B, T_s, width)."""
+
+    def __init__(self, *, sampler: FrameSampler, backbone: Backbone, channels: int, width: int, positions: nn.Module) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.backbone = backbone
+        self.project = nn.Linear(channels, width)
+        self.positions = positions
+
+    def forward(self, video: Tensor, ignore: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, T_s, width), 0 where the frame is padding, and their mask (B, T_s) bool."""
+        frames, ignore = self.sampler(video, ignore)
+        tokens = self.project(self.backbone(frames))
+        tokens = self.positions(tokens.reshape(-1, ignore.shape[1], tokens.shape[-1]))
+        return tokens.masked_fill(ignore[:, :, None], 0.0), ignore
