@@ -1,0 +1,133 @@
+"""How a clip becomes a model's inputs: geometry (`ClipSettings`), scales (`Normaliser`), both together (`Preprocessing`).
+
+`Preprocessing` is all that a bundle must keep beside the network to read a new clip as the training clips were read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+from paretolens.data.features import AudioSettings
+from paretolens.errors import IntegrityError
+from paretolens.models.signature import InputKind, InputSpec, Signature
+
+__all__ = ["ClipSettings", "Normaliser", "Preprocessing", "audio_visual_signature"]
+
+OUTPUTS = ("logit", "offset", "attention")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """Geometry of a decoded clip."""
+
+    frames: Annotated[int, Ge(1)] = 8
+    """Video frames T of one sample; shorter clips are padded and masked."""
+    fps: Annotated[float, Gt(0.0)] = 8.0
+    """Frames a second that are taken from the video."""
+    size: Annotated[int, Ge(8)] = 64
+    """Height and width in pixels, after a centred square crop."""
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    """How the sound track becomes features."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window that one sample covers."""
+        return self.frames / self.fps
+
+    @property
+    def audio_frames(self) -> int:
+        """Feature frames L of one sample."""
+        return max(1, round(self.seconds * self.audio.frames_per_second))
+
+
+def audio_visual_signature(settings: ClipSettings) -> Signature:
+    """Inputs video, audio, video_mask, audio_mask and outputs logit, offset, attention, in the sizes of `settings`."""
+    T, L = settings.frames, settings.audio_frames
+    video = InputSpec(name="video", shape=(T, 3, settings.size, settings.size), kind=InputKind.VIDEO, mask="video_mask")
+    audio = InputSpec(name="audio", shape=(L, settings.audio.coefficients), kind=InputKind.AUDIO, mask="audio_mask")
+    video_mask = InputSpec(name="video_mask", shape=(T,), kind=InputKind.MASK)
+    audio_mask = InputSpec(name="audio_mask", shape=(L,), kind=InputKind.MASK)
+    return Signature(inputs=(video, audio, video_mask, audio_mask), outputs=OUTPUTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normaliser:
+    """Scales of pixels and of audio features, fixed once from the training split."""
+
+    image_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """Per channel, of pixels in 0..1 (ImageNet)."""
+    image_std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    """Per channel, of pixels in 0..1 (ImageNet)."""
+    audio_mean: tuple[float, ...] = (0.0,)
+    """Per coefficient, over the unmasked frames of the training split."""
+    audio_std: tuple[float, ...] = (1.0,)
+    """Per coefficient, over the unmasked frames of the training split."""
+
+    def image(self, pixels: np.ndarray) -> Tensor:
+        """Scale pixels: (..., 3, H, W) in 0..255 → the same shape, float32."""
+        scaled = torch.from_numpy(np.array(pixels, dtype=np.float32))
+        mean = torch.tensor(self.image_mean).view(3, 1, 1) * 255.0
+        std = torch.tensor(self.image_std).view(3, 1, 1) * 255.0
+        return scaled.sub_(mean).div_(std)
+
+    def sound(self, features: np.ndarray) -> Tensor:
+        """Standardise audio features: (..., L, F) → the same shape, float32."""
+        values = torch.from_numpy(np.array(features, dtype=np.float32))
+        return (values - torch.tensor(self.audio_mean)) / torch.tensor(self.audio_std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Everything needed to turn a file into a model's inputs."""
+
+    clip: ClipSettings = field(default_factory=ClipSettings)
+    """Geometry."""
+    normaliser: Normaliser = field(default_factory=Normaliser)
+    """Scales."""
+
+    def inputs(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
+        """Arrays with a batch axis → tensors in the signature's order; positions that a mask hides are 0.
+
+        Args:
+            signature: Names, kinds and masks of the inputs.
+            arrays: Per input name (B, ...): pixels uint8, features float32, masks bool.
+        """
+        tensors: list[Tensor] = []
+        for spec in signature.inputs:
+            raw = arrays[spec.name]
+            if spec.kind is InputKind.MASK:
+                tensors.append(torch.from_numpy(np.array(raw, dtype=bool)))
+                continue
+            value = self.normaliser.sound(raw) if spec.kind is InputKind.AUDIO else self.normaliser.image(raw)
+            if spec.mask is not None:
+                hidden = torch.from_numpy(np.array(arrays[spec.mask], dtype=bool))
+                value[hidden] = 0.0
+            tensors.append(value)
+        return tuple(tensors)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "Preprocessing":
+        """Inverse of `to_json`.
+
+        Raises:
+            IntegrityError: A field is missing or unknown.
+        """
+        try:
+            clip = dict(data["clip"])
+            clip["audio"] = AudioSettings(**clip["audio"])
+            scales = {name: tuple(float(value) for value in values) for name, values in data["normaliser"].items()}
+            return Preprocessing(clip=ClipSettings(**clip), normaliser=Normaliser(**scales))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            message = (
+                f"preprocessing needs the fields of ClipSettings and Normaliser, got an error at {error}: write the file again"
+            )
+            raise IntegrityError(message) from error
