@@ -1,0 +1,213 @@
+"""Which genome next, when to stop, and the exactly-once bookkeeping in between. Knows nothing of Ray.
+
+A budget of N counts distinct genomes that were evaluated (or ended by the early-stopping scheduler). Failures are replaced up to
+a bound; a worker that dies is tried once more; what an interruption cut off is done first on resume.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from paretolens.search.journal import Journal
+from paretolens.search.observer import Observer, TrialStart
+from paretolens.search.outcome import BUDGETED, Fate, TrialOutcome, TrialRecord
+from paretolens.search.proposer import Proposal, Proposer
+from paretolens.spaces.knobs import Genome
+
+__all__ = ["Assignment", "Dispatcher", "Limits", "Next"]
+
+
+class Next(StrEnum):
+    """Why there is no assignment."""
+
+    WAIT = "wait"
+    """Enough is running; ask again when a trial has ended."""
+    DONE = "done"
+    """Nothing more will be assigned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When a search ends."""
+
+    trials: int
+    """Evaluated trials that the record is to hold in the end."""
+    workers: int
+    """Trials that run at the same time."""
+    failures: int
+    """Failed trials of this session after which it gives up."""
+    infeasible: int
+    """Trials of this session ended by a limit after which it gives up."""
+    attempts: int = 2
+    """How often a genome whose worker died is tried in all."""
+    seconds: float | None = None
+    """No trial begins after this time; those that run are completed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A trial to run."""
+
+    number: int
+    """Its number in the journal."""
+    proposal: Proposal
+    """Its genome."""
+    began: float
+    """When it was handed out, monotonic clock."""
+
+
+@dataclass
+class Tally:
+    """How the trials of this session ended."""
+
+    failed: int = 0
+    infeasible: int = 0
+    last_reason: str = ""
+    crashes: dict[str, int] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """Hands out trials and takes their endings.
+
+    Args:
+        journal: the record, open for writing.
+        proposer: already told the journal's history.
+        observer: told of every ending, after it is in the journal.
+        limits: when to stop.
+        first: genomes to begin with, unless the record has them.
+    """
+
+    def __init__(
+        self, *, journal: Journal, proposer: Proposer, observer: Observer, limits: Limits, first: Iterable[Genome] = ()
+    ) -> None:
+        self._journal = journal
+        self._proposer = proposer
+        self._observer = observer
+        self._limits = limits
+        self._began = time.monotonic()
+        self._running: dict[int, Assignment] = {}
+        self._tally = Tally()
+        self._stopped = ""
+        records = journal.records()
+        self._counted = sum(entry.fate in BUDGETED for entry in records)
+        latest = {entry.key: entry for entry in records}
+        self._queue: deque[Genome] = deque(entry.genome for entry in latest.values() if entry.again)
+        self._queue.extend(first)
+
+    @property
+    def completed(self) -> int:
+        """Trials in the record that count towards the budget."""
+        return self._counted
+
+    @property
+    def running(self) -> dict[int, Assignment]:
+        """Trials handed out and not ended, by number."""
+        return dict(self._running)
+
+    @property
+    def stopped(self) -> str:
+        """Why the search ends before its budget is used; empty while it goes on."""
+        return self._stopped
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used."""
+        return self._counted >= self._limits.trials
+
+    def stop(self, reason: str) -> None:
+        """Hand out nothing more. May be called from a signal handler."""
+        self._stopped = self._stopped or reason
+
+    def next(self) -> Assignment | Next:
+        """The next trial to run."""
+        if self._stopped or self.finished:
+            return Next.DONE
+        self._stopped = self._exhausted()
+        if self._stopped:
+            return Next.DONE
+        live = len(self._running)
+        if live >= self._limits.workers or self._counted + live >= self._limits.trials:
+            return Next.WAIT
+        proposal = self._propose()
+        if proposal is None:
+            if self._running:
+                return Next.WAIT
+            self.stop(f"every genome of the space has been tried; {self._counted} could be evaluated")
+            return Next.DONE
+        number = self._journal.begin(proposal.genome, self._proposer.distributions, key=proposal.key, system=proposal.system)
+        assignment = Assignment(number=number, proposal=proposal, began=time.monotonic())
+        self._running[number] = assignment
+        self._observer.trial_started(TrialStart(number=number, key=proposal.key, genome=proposal.genome))
+        return assignment
+
+    def evaluated(self, number: int, outcome: TrialOutcome) -> TrialRecord:
+        """A trial returned; it is infeasible if it violates a limit."""
+        return self._complete(number, Fate.INFEASIBLE if outcome.violations else Fate.EVALUATED, outcome)
+
+    def early_stopped(self, number: int, outcome: TrialOutcome) -> TrialRecord:
+        """The scheduler ended a trial; `outcome` holds what was known."""
+        return self._complete(number, Fate.EARLY_STOPPED, outcome)
+
+    def failed(self, number: int, reason: str) -> TrialRecord:
+        """A trial failed in a way that would repeat."""
+        return self._fail(number, Fate.FAILED, reason, again=False)
+
+    def crashed(self, number: int, reason: str) -> TrialRecord:
+        """The process of a trial died; its genome is tried again if attempts are left."""
+        key = self._running[number].proposal.key
+        self._tally.crashes[key] = self._tally.crashes.get(key, 0) + 1
+        return self._fail(number, Fate.FAILED, reason, again=self._tally.crashes[key] < self._limits.attempts)
+
+    def interrupt(self, reason: str) -> None:
+        """End all that runs; their genomes are evaluated on resume."""
+        for number in list(self._running):
+            self._fail(number, Fate.INTERRUPTED, reason, again=True)
+
+    def _complete(self, number: int, fate: Fate, outcome: TrialOutcome) -> TrialRecord:
+        assignment = self._running.pop(number)
+        entry = self._journal.end(number, fate, outcome, reason=_why(fate, outcome))
+        trial = self._journal.trials()[number]
+        self._proposer.tell(assignment.proposal, trial.values or [], violations=trial.constraints)
+        self._counted += fate in BUDGETED
+        self._tally.infeasible += fate is Fate.INFEASIBLE
+        if fate is Fate.INFEASIBLE:
+            self._tally.last_reason = entry.reason
+        self._observer.trial_ended(entry)
+        return entry
+
+    def _fail(self, number: int, fate: Fate, reason: str, *, again: bool) -> TrialRecord:
+        assignment = self._running.pop(number)
+        entry = self._journal.end(number, fate, reason=reason, again=again)
+        self._proposer.fail(assignment.proposal, again=again)
+        if again:
+            self._queue.append(assignment.proposal.genome)
+        if fate is Fate.FAILED:
+            self._tally.failed += not again
+            self._tally.last_reason = reason
+        self._observer.trial_ended(entry)
+        return entry
+
+    def _propose(self) -> Proposal | None:
+        while self._queue:
+            genome = self._proposer.repaired(self._queue.popleft())
+            if self._proposer.is_new(genome):
+                return self._proposer.ask_for(genome)
+        return self._proposer.ask()
+
+    def _exhausted(self) -> str:
+        if self._tally.failed >= self._limits.failures:
+            return f"{self._tally.failed} trials failed, the last one because: {self._tally.last_reason}"
+        if self._tally.infeasible >= self._limits.infeasible:
+            return f"{self._tally.infeasible} trials were over a limit, the last one: {self._tally.last_reason}"
+        seconds = self._limits.seconds
+        if seconds is not None and time.monotonic() - self._began >= seconds:
+            return f"the time limit of {seconds:g} s was reached"
+        return ""
+
+
+def _why(fate: Fate, outcome: TrialOutcome) -> str:
+    if fate is Fate.EARLY_STOPPED:
+        return "stopped early by the scheduler"
+    return ", ".join(f"over the limit of {name} by {excess:.4g}" for name, excess in outcome.violations.items())

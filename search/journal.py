@@ -1,0 +1,299 @@
+"""The study's record: an Optuna journal of which one driver at a time is the writer.
+
+Every trial is written twice: once when it is proposed, whole and in one line, and once when it has ended, its state last. So a
+process that dies between any two writes leaves at most trials that are still RUNNING; opening the journal again ends those as
+INTERRUPTED and their genomes are owed another attempt. Any Optuna tool can read the file.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from paretolens.errors import ConfigurationError, IntegrityError, StoreError
+from paretolens.search.lock import DriverLock
+from paretolens.search.outcome import BUDGETED, Fate, Objective, TrialOutcome, TrialRecord
+from paretolens.search.sampling import direction
+from paretolens.spaces.knobs import Genome
+
+__all__ = ["Journal", "read_records", "repair_tail"]
+
+JOURNAL = "journal.log"
+_LOCK = "driver.lock"
+_MAX_INTERRUPTIONS = 3
+_EMPTY = TrialOutcome(values={})
+
+
+class Journal:
+    """Read and write access to the record of one study. Not for several threads.
+
+    Args:
+        folder: the study's folder; created if missing. Its name is the study's name.
+        objectives: the axes of the search, in a fixed order.
+        fingerprint: identity of the configuration; a record with another one is refused.
+
+    Raises:
+        StoreError: another driver works on the study, or its files cannot be read or written.
+        ConfigurationError: the record belongs to another configuration.
+        IntegrityError: the record is damaged in its middle.
+    """
+
+    def __init__(self, folder: Path, *, objectives: Sequence[Objective], fingerprint: str) -> None:
+        self.folder = folder
+        self.objectives = tuple(objectives)
+        self._clock: dict[int, float] = {}
+        with _store_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = DriverLock(folder / _LOCK)
+        self._lock.acquire()
+        try:
+            self._open(fingerprint)
+            self._end_orphans()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another driver take over."""
+        self._lock.release()
+
+    def begin(self, genome: Genome, distributions: Mapping[str, BaseDistribution], *, key: str, system: Mapping[str, Any]) -> int:
+        """Write down that a genome is about to be evaluated and return the trial's number.
+
+        Args:
+            genome: the repaired genome.
+            distributions: Optuna's distribution of every gene.
+            key: name of the genome's active part.
+            system: what the sampler wants to be kept with the trial (its generation).
+        """
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(genome),
+            distributions=dict(distributions),
+            user_attrs={"genome": dict(genome), "key": key},
+            system_attrs=dict(system),
+        )
+        with _store_errors(self.folder):
+            identity = self._storage.create_new_trial(self._study, template_trial=trial)
+            number = self._storage.get_trial(identity).number
+        self._clock[number] = time.monotonic()
+        return number
+
+    def end(
+        self, number: int, fate: Fate, outcome: TrialOutcome = _EMPTY, *, reason: str = "", again: bool = False
+    ) -> TrialRecord:
+        """Write down how a trial ended, exactly once, and return its record.
+
+        A violated trial needs a value for every objective in Optuna; those that were not measured are filled with the worst value
+        on record, listed in the record as `filled`, and never read: such a trial can enter no front.
+        """
+        identity = self._identity(number)
+        seconds = time.monotonic() - self._clock.pop(number, time.monotonic())
+        values, filled = self._values(fate, outcome)
+        note = {
+            "fate": fate.value,
+            "values": dict(outcome.values),
+            "metrics": dict(outcome.metrics),
+            "details": dict(outcome.details),
+            "violations": dict(outcome.violations),
+            "reason": reason,
+            "again": again,
+            "seconds": round(seconds, 4),
+            "filled": filled,
+        }
+        with _store_errors(self.folder):
+            self._storage.set_trial_user_attr(identity, "ending", note)
+            for name, violation in constraints(fate, outcome).items():
+                self._storage.set_trial_system_attr(identity, f"constraints:{name}", violation)
+            state = TrialState.FAIL if values is None else TrialState.COMPLETE
+            self._storage.set_trial_state_values(identity, state, values)
+            return record(self._storage.get_trial(identity))
+
+    def trials(self) -> list[FrozenTrial]:
+        """All trials as Optuna keeps them, oldest first; do not modify."""
+        return self._storage.get_all_trials(self._study, deepcopy=False)
+
+    def records(self) -> list[TrialRecord]:
+        """All trials, oldest first."""
+        return [record(trial) for trial in self.trials()]
+
+    def set_note(self, key: str, value: Any) -> None:
+        """Keep a JSON value with the study (rungs of a scheduler, paths)."""
+        with _store_errors(self.folder):
+            self._storage.set_study_user_attr(self._study, f"note:{key}", value)
+
+    def note(self, key: str) -> Any:
+        """The value kept by `set_note`, or None."""
+        return self._storage.get_study_user_attrs(self._study).get(f"note:{key}")
+
+    def _open(self, fingerprint: str) -> None:
+        path = self.folder / JOURNAL
+        repair_tail(path)
+        (self.folder / f"{JOURNAL}.lock").unlink(missing_ok=True)  # left by a writer that was killed; we hold the driver's lock
+        name = self.folder.name
+        directions = [direction(objective) for objective in self.objectives]
+        with _store_errors(self.folder):
+            self._storage = _storage(path)
+            known = {study.study_name: study for study in self._storage.get_all_studies()}
+            if name not in known:
+                self._study = self._storage.create_new_study(directions, name)
+                self._storage.set_study_system_attr(self._study, "study:metric_names", [o.name for o in self.objectives])
+                self._storage.set_study_user_attr(self._study, "fingerprint", fingerprint)
+                return
+            self._study = known[name]._study_id
+            found = self._storage.get_study_user_attrs(self._study).get("fingerprint")
+            if found is None and not self.trials():  # killed between the first writes
+                self._storage.set_study_user_attr(self._study, "fingerprint", fingerprint)
+                found = fingerprint
+        if found != fingerprint or known[name].directions != directions:
+            raise ConfigurationError(
+                f"study {name}: it exists with another configuration ({found}, now {fingerprint}); "
+                "choose another name, or go back to the study's own configuration to resume it"
+            )
+
+    def _end_orphans(self) -> None:
+        records = self.records()
+        interruptions: dict[str, int] = {}
+        for entry in records:
+            interruptions[entry.key] = interruptions.get(entry.key, 0) + (entry.fate is Fate.INTERRUPTED)
+        for entry in records:
+            if entry.fate is None:
+                again = interruptions[entry.key] + 1 < _MAX_INTERRUPTIONS
+                self.end(entry.number, Fate.INTERRUPTED, reason="the driver died while it ran", again=again)
+
+    def _identity(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
+
+    def _values(self, fate: Fate, outcome: TrialOutcome) -> tuple[list[float] | None, list[str]]:
+        if fate in (Fate.FAILED, Fate.INTERRUPTED):
+            return None, []
+        missing = [objective.name for objective in self.objectives if objective.name not in outcome.values]
+        return [
+            self._worst(index) if objective.name in missing else float(outcome.values[objective.name])
+            for index, objective in enumerate(self.objectives)
+        ], missing
+
+    def _worst(self, index: int) -> float:
+        known = [trial.values[index] for trial in self.trials() if trial.state is TrialState.COMPLETE]
+        pick = min if self.objectives[index].maximise else max
+        return float(pick(known, default=0.0))
+
+
+def constraints(fate: Fate, outcome: TrialOutcome) -> dict[str, float]:
+    """Optuna's constraints of an ending: above 0 means violated."""
+    if fate is Fate.EARLY_STOPPED:
+        return {"early_stopped": 1.0}
+    return dict(outcome.violations) if fate is Fate.INFEASIBLE else {}
+
+
+def record(trial: FrozenTrial) -> TrialRecord:
+    """A trial as Optuna keeps it → our record of it."""
+    note: dict[str, Any] = trial.user_attrs.get("ending", {}) if trial.state.is_finished() else {}
+    return TrialRecord(
+        number=trial.number,
+        key=trial.user_attrs["key"],
+        genome=trial.user_attrs["genome"],
+        fate=Fate(note["fate"]) if note else None,
+        values=note.get("values", {}),
+        metrics=note.get("metrics", {}),
+        details=note.get("details", {}),
+        violations=note.get("violations", {}),
+        reason=note.get("reason", ""),
+        again=note.get("again", False),
+        seconds=note.get("seconds", 0.0),
+        started=trial.datetime_start,
+        finished=trial.datetime_complete,
+    )
+
+
+def read_records(folder: Path) -> list[TrialRecord]:
+    """Read a study's record without becoming its driver, also while one is working. Oldest trial first.
+
+    Raises:
+        StoreError: the folder holds no journal.
+    """
+    path = folder / JOURNAL
+    if not path.is_file():
+        raise StoreError(f"study {folder.name}: {path} does not exist; run a search first, or check the study's name")
+    storage = _storage(path)
+    studies = [study for study in storage.get_all_studies() if study.study_name == folder.name]
+    return [record(trial) for study in studies for trial in storage.get_all_trials(study._study_id, deepcopy=False)]
+
+
+def budgeted(records: Sequence[TrialRecord]) -> int:
+    """How many trials of a record count towards the budget."""
+    return sum(entry.fate in BUDGETED for entry in records)
+
+
+def repair_tail(path: Path) -> Path | None:
+    """Cut a journal back to its last whole line and return where a copy of the damaged file was kept; None if it was whole.
+
+    Raises:
+        IntegrityError: a damaged line is followed by sound ones, so that cutting would lose trials.
+        StoreError: the file cannot be read or written.
+    """
+    if not path.exists():
+        return None
+    with _store_errors(path.parent):
+        lines = path.read_bytes().splitlines(keepends=True)
+        sound = [_is_sound(line) for line in lines]
+        if all(sound):
+            return None
+        first = sound.index(False)
+        if any(sound[first:]):
+            raise IntegrityError(
+                f"{path}: line {first + 1} of {len(lines)} is damaged and sound lines follow; restore the file from a copy"
+            )
+        copy = _free_copy_name(path)
+        shutil.copy2(path, copy)
+        with path.open("r+b") as file:
+            file.truncate(sum(len(line) for line in lines[:first]))
+            os.fsync(file.fileno())
+        return copy
+
+
+def _is_sound(line: bytes) -> bool:
+    if not line.endswith(b"\n"):
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _free_copy_name(path: Path) -> Path:
+    number = 1
+    while (copy := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return copy
+
+
+def _storage(path: Path) -> JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+
+
+@contextmanager
+def _store_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"study folder {folder}: cannot be used ({reason}); free some space or check its permissions") from error

@@ -1,0 +1,81 @@
+"""Who wants to know how a search goes on: live tables, MLflow."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from paretolens.search.outcome import TrialRecord
+from paretolens.spaces.knobs import Genome
+
+__all__ = ["Epoch", "Observer", "Observers", "TrialStart"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialStart:
+    """A trial was handed to a worker."""
+
+    number: int
+    """Its number in the journal."""
+    key: str
+    """`genome_key` of its genome."""
+    genome: Genome
+    """The repaired genome."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A trial called `report`."""
+
+    number: int
+    """The trial's number in the journal."""
+    step: int
+    """How often it has reported, from 1."""
+    metrics: Mapping[str, float]
+    """What it reported; non-finite values included."""
+
+
+class Observer(Protocol):
+    """Called from the driver's search loop, one call at a time. Slow observers slow the search down."""
+
+    def trial_started(self, start: TrialStart) -> None:
+        """A worker is about to begin a trial."""
+
+    def trial_reported(self, epoch: Epoch) -> None:
+        """A running trial reported."""
+
+    def trial_ended(self, entry: TrialRecord) -> None:
+        """A trial has ended, whatever its fate, and the journal has it. Called exactly once per trial and session."""
+
+
+class Observers:
+    """Passes every event on to all observers. A fault in one is logged and never reaches the search."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def trial_started(self, start: TrialStart) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            try:
+                observer.trial_started(start)
+            except Exception:
+                _logger.exception("%s failed on the start of trial %d", type(observer).__name__, start.number)
+
+    def trial_reported(self, epoch: Epoch) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            try:
+                observer.trial_reported(epoch)
+            except Exception:
+                _logger.exception("%s failed on a report of trial %d", type(observer).__name__, epoch.number)
+
+    def trial_ended(self, entry: TrialRecord) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            try:
+                observer.trial_ended(entry)
+            except Exception:
+                _logger.exception("%s failed on the end of trial %d", type(observer).__name__, entry.number)

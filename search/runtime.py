@@ -1,0 +1,117 @@
+"""Starts, joins and ends Ray: quiet, small, on the loopback interface, with the driver's environment left as it was."""
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretolens.errors import BackendError
+from paretolens.search.limits import THREAD_VARIABLES
+
+__all__ = ["Runtime", "ray_runtime"]
+
+_OBJECT_STORE_BYTES = 200 * 2**20
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "TUNE_WARN_THRESHOLD_S": "30",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """A Ray that is running."""
+
+    folder: Path
+    """Scratch folder of this session on the driver's disk; removed at the end."""
+    start_seconds: float
+    """How long starting or joining took."""
+
+
+@contextmanager
+def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) -> Iterator[Runtime]:
+    """Start a local Ray, or join the one at `address`, and leave nothing behind.
+
+    A Ray that this process is already connected to is used and left running.
+
+    Args:
+        address: of a cluster, "auto" for the one on this machine, None for a private one.
+        cpus: slots of a private Ray; may exceed the machine's cores.
+        gpus: GPU slots of a private Ray.
+        threads: of numerical libraries in every worker.
+
+    Raises:
+        BackendError: Ray cannot be started or joined.
+    """
+    began = time.monotonic()
+    scratch = Path(tempfile.mkdtemp(prefix="plens-"))  # short: Unix socket paths end at 107 characters
+    settings = {**_QUIET, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    with _environment(settings):
+        import ray
+
+        ours = not ray.is_initialized()
+        try:
+            if ours:
+                _start(address, cpus=cpus, gpus=gpus, scratch=scratch, threads=threads)
+            yield Runtime(folder=scratch, start_seconds=time.monotonic() - began)
+        finally:
+            if ours:
+                ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, threads: int) -> None:
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address is not None:
+            environment = {"env_vars": {**dict.fromkeys(THREAD_VARIABLES, str(threads))}}
+            ray.init(address=address, runtime_env=environment, **quiet)
+        else:
+            ray.init(
+                num_cpus=max(1, round(cpus)),
+                num_gpus=round(gpus),
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(scratch),
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started on this machine"
+        raise BackendError(f"{where} ({' '.join(str(error).split())[:300]}); see 'paretolens doctor'") from error
+    _protect_token()
+
+
+def _protect_token() -> None:
+    """Ray writes the token that admits to its ports for everyone to read; keep it to this user."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(0o600)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,63 @@
+"""From a space and a budget to Optuna's distributions and samplers."""
+
+from enum import StrEnum
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+
+from paretolens.search.outcome import Objective
+from paretolens.spaces.knobs import Knob, Space
+
+__all__ = ["Sampler", "direction", "distributions", "make_sampler", "population_size"]
+
+
+class Sampler(StrEnum):
+    """Who proposes genomes."""
+
+    NSGA2 = "nsga2"
+    """Genetic algorithm with non-dominated sorting and crowding distance."""
+    NSGA3 = "nsga3"
+    """The same with reference points instead of crowding: for four and more objectives."""
+    TPE = "tpe"
+    """Tree-structured Parzen estimator, multi-objective."""
+    RANDOM = "random"
+    """Independent draws: the floor that the others must beat."""
+
+
+def population_size(*, trials: int, workers: int) -> int:
+    """Population of a genetic sampler: a quarter of the budget, between 8 and 50, and at least twice the number of workers.
+
+    With a population as large as the budget every proposal is a random draw; a quarter leaves three generations that inherit.
+    Twice the concurrency keeps an asynchronous generation from being bred out of a handful of early finishers.
+    """
+    return max(2 * workers, min(max(round(trials / 4), 8), 50))
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Optuna's distribution of every knob, all of them unconditional."""
+    return {knob.name: _distribution(knob) for knob in space.knobs}
+
+
+def direction(objective: Objective) -> StudyDirection:
+    """Optuna's word for an objective's direction."""
+    return StudyDirection.MAXIMIZE if objective.maximise else StudyDirection.MINIMIZE
+
+
+def make_sampler(kind: Sampler, *, population: int, seed: int) -> BaseSampler:
+    """Build a sampler; `population` matters to the genetic ones and is TPE's number of random start-up trials."""
+    match kind:
+        case Sampler.NSGA2:
+            return NSGAIISampler(population_size=population, seed=seed)
+        case Sampler.NSGA3:
+            return NSGAIIISampler(population_size=population, seed=seed)
+        case Sampler.TPE:
+            return TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed)
+        case Sampler.RANDOM:
+            return RandomSampler(seed=seed)
+
+
+def _distribution(knob: Knob) -> BaseDistribution:
+    if knob.low is None or knob.high is None:
+        return CategoricalDistribution(knob.choices)
+    return FloatDistribution(knob.low, knob.high, log=knob.log, step=knob.step)

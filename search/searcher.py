@@ -1,0 +1,118 @@
+"""The seam to Ray Tune: its searcher and its callback, both thin around the dispatcher."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from paretolens.search.dispatcher import Dispatcher, Next
+from paretolens.search.observer import Epoch, Observer
+from paretolens.search.outcome import TrialOutcome
+from paretolens.search.worker import REPORT, STEP, VERDICT, Verdict
+
+__all__ = ["Events", "ParetoSearcher"]
+
+
+class ParetoSearcher(Searcher):
+    """Tune's source of trials: asks the dispatcher and hands it every verdict.
+
+    Its state is the journal, so Tune's own snapshots of it are empty and `Tuner.restore` is never used.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, *, seed: int) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._seed = seed
+        self.numbers: dict[str, int] = {}
+        """Tune's trial id → number in the journal, for trials that run."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's configuration, None to wait, or FINISHED."""
+        step = self._dispatcher.next()
+        if step is Next.DONE:
+            return str(Searcher.FINISHED)
+        if step is Next.WAIT:
+            return None
+        self.numbers[trial_id] = step.number
+        seed = (int(step.proposal.key, 16) + self._seed) % 2**31  # the same genome gets the same seed in every order
+        return {"genome": json.dumps(dict(step.proposal.genome)), "seed": seed}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take the verdict. Errors are taken by `Events`, which sees why."""
+        if error or trial_id not in self.numbers:
+            return
+        number = self.numbers.pop(trial_id)
+        text = (result or {}).get(VERDICT)
+        if text is None:
+            self._dispatcher.early_stopped(number, TrialOutcome(values=_reported(result or {})))
+            return
+        verdict = Verdict.decode(text)
+        if verdict.outcome is None:
+            self._dispatcher.failed(number, verdict.reason)
+        else:
+            self._dispatcher.evaluated(number, verdict.outcome)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal is the state."""
+        Path(checkpoint_path).write_text("the state is in the study's journal\n", encoding="utf-8")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never used: a search goes on from the journal with a fresh Tuner."""
+        raise RuntimeError(f"{checkpoint_path}: a search is resumed from its journal, not from Tune's snapshots")
+
+
+class Events(Callback):
+    """Tune's events that no searcher sees: epochs, and why a worker died."""
+
+    def __init__(
+        self,
+        searcher: ParetoSearcher,
+        dispatcher: Dispatcher,
+        observer: Observer,
+        *,
+        timeout: float | None,
+        on_setup: Callable[[], None],
+    ) -> None:
+        self._searcher = searcher
+        self._dispatcher = dispatcher
+        self._observer = observer
+        self._timeout = timeout
+        self._on_setup = on_setup
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        """Tune has just replaced the signal handlers; put ours back."""
+        self._on_setup()
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any) -> None:
+        """Pass an epoch on."""
+        number = self._searcher.numbers.get(trial.trial_id)
+        if number is not None and REPORT in result:
+            self._observer.trial_reported(Epoch(number=number, step=result[STEP], metrics=dict(result[REPORT])))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """A worker died, or could not be started."""
+        number = self._searcher.numbers.pop(trial.trial_id, None)
+        if number is None:
+            return
+        elapsed = time.monotonic() - self._dispatcher.running[number].began
+        if self._timeout is not None and elapsed >= self._timeout:
+            self._dispatcher.failed(number, f"it took longer than the limit of {self._timeout:g} s per trial")
+        else:
+            self._dispatcher.crashed(number, f"its worker process died: {_last_error(trial)}")
+
+
+def _reported(result: Mapping[str, Any]) -> dict[str, float]:
+    prefix = f"{REPORT}/"
+    return {name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)}
+
+
+def _last_error(trial: Trial) -> str:
+    path = Path(trial.error_file) if trial.error_file else None
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
+    told = [line.strip() for line in lines if line.strip() and not line.startswith("Failure #")]
+    return " ".join(told)[:400] or "no reason was given"

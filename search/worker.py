@@ -1,0 +1,174 @@
+"""What runs in a worker process: one trial after another, each fenced in, none able to take the search down.
+
+A trial that raises is answered with a verdict, not an exception: Tune would call that an error of the worker. Only a process that
+really dies (a segmentation fault, the kernel's memory killer, a time-out) is seen as dead.
+"""
+
+import gc
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from paretolens.errors import ConfigurationError, ParetolensError, TrialError
+from paretolens.search import limits
+from paretolens.search.outcome import TrialFunction, TrialOutcome, check_outcome
+from paretolens.spaces.knobs import Genome
+
+__all__ = ["Guards", "Verdict", "Work", "evaluate", "load", "run_trial"]
+
+Emit: TypeAlias = Callable[[dict[str, Any]], None]
+REPORT = "report"
+VERDICT = "verdict"
+STEP = "step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What every trial of a search runs."""
+
+    target: str | TrialFunction
+    """`package.module:function`, called once per worker process with the payload, returns the trial function; or the trial
+    function itself, `objective(genome, report) -> TrialOutcome`, if it can be pickled."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able argument of a named target."""
+    objectives: tuple[str, ...]
+    """Names that `TrialOutcome.values` must hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """Fences around one trial."""
+
+    threads: int = 1
+    """Threads of numerical libraries."""
+    memory_bytes: int | None = None
+    """How much a trial's process may grow; None for no cap."""
+    seconds: float | None = None
+    """How long a trial may take; None for no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a trial ended, as sent to the driver."""
+
+    outcome: TrialOutcome | None
+    """What it returned; None if it failed."""
+    reason: str = ""
+    """Why it failed."""
+
+    def encode(self) -> str:
+        """As JSON text, which passes through Tune untouched."""
+        outcome = self.outcome
+        parts = outcome and {
+            "values": dict(outcome.values),
+            "metrics": dict(outcome.metrics),
+            "details": dict(outcome.details),
+            "violations": dict(outcome.violations),
+        }
+        return json.dumps({"outcome": parts, "reason": self.reason})
+
+    @staticmethod
+    def decode(text: str) -> "Verdict":
+        """The reverse of `encode`."""
+        parts = json.loads(text)
+        return Verdict(outcome=parts["outcome"] and TrialOutcome(**parts["outcome"]), reason=parts["reason"])
+
+
+class _Stopped(BaseException):
+    """The driver ended the trial while it reported; not a fault, and no `except Exception` may swallow it."""
+
+
+def evaluate(config: Mapping[str, Any], *, work: Work, guards: Guards) -> None:
+    """The Tune trainable: run one trial and report its epochs and its verdict."""
+    from ray import tune
+
+    try:
+        verdict = run_trial(json.loads(config["genome"]), seed=config["seed"], work=work, guards=guards, emit=tune.report)
+    except _Stopped:
+        return
+    tune.report({VERDICT: verdict.encode(), "done": True})
+
+
+def run_trial(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Emit) -> Verdict:
+    """Run one trial in this process, inside its fences.
+
+    Args:
+        genome: what to evaluate.
+        seed: of the global random generators.
+        work: the trial function.
+        guards: memory, time and thread limits.
+        emit: takes each epoch's report; may raise SystemExit to end the trial, as Tune's does.
+    """
+    limits.pin_threads(guards.threads)
+    try:
+        with limits.deadline(guards.seconds), limits.memory_cap(guards.memory_bytes):
+            objective = load(work)
+            limits.seed_everything(seed)
+            return Verdict(outcome=_sendable(check_outcome(objective(genome, _reporter(emit)), work.objectives)))
+    except MemoryError:
+        return Verdict(outcome=None, reason=_out_of_memory(guards))
+    except (Exception, SystemExit) as error:  # the search goes on whatever a trial does
+        return Verdict(outcome=None, reason=_reason(error))
+    finally:
+        gc.collect()
+        limits.release_memory()
+
+
+_loaded: dict[str, TrialFunction] = {}
+
+
+def load(work: Work) -> TrialFunction:
+    """The trial function of this process; a named target is set up once and kept.
+
+    Raises:
+        ConfigurationError: the target cannot be found.
+    """
+    if not isinstance(work.target, str):
+        return work.target
+    identity = json.dumps([work.target, dict(work.payload)], sort_keys=True)
+    if identity not in _loaded:
+        module, _, name = work.target.partition(":")
+        try:
+            factory = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(f"trial function {work.target}: cannot be imported ({error})") from error
+        _loaded.clear()
+        _loaded[identity] = factory(work.payload)
+    return _loaded[identity]
+
+
+def _reporter(emit: Emit) -> Callable[[Mapping[str, float]], None]:
+    step = 0
+
+    def report(metrics: Mapping[str, float]) -> None:
+        nonlocal step
+        step += 1
+        try:
+            emit({STEP: step, REPORT: {name: float(value) for name, value in metrics.items()}})
+        except SystemExit as error:
+            raise _Stopped from error
+
+    return report
+
+
+def _sendable(outcome: TrialOutcome) -> TrialOutcome:
+    try:
+        json.dumps(dict(outcome.details))
+    except (TypeError, ValueError) as error:
+        raise TrialError(f"the trial's details cannot be written as JSON ({error})") from error
+    return outcome
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:500]
+    if "can't allocate memory" in text or "std::bad_alloc" in text:
+        return f"out of memory: {text}"
+    return text if isinstance(error, ParetolensError) and text else f"{type(error).__name__}: {text}"
+
+
+def _out_of_memory(guards: Guards) -> str:
+    if guards.memory_bytes is None:
+        return "out of memory"
+    return f"out of memory: it needed more than the {guards.memory_bytes / 2**20:.0f} MiB that a trial may take"
