@@ -1,0 +1,53 @@
+"""Spearman's rank correlation with average ranks for ties, for many maps at once.
+
+Ties matter: evidence maps hold many zeros. Ranks by `argsort(argsort)` break ties by position and make
+independent sparse maps correlate.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["centred_ranks", "rank_correlation", "spearman"]
+
+
+def centred_ranks(values: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Average ranks minus their mean, so that a dot product is a covariance.
+
+    One sort; the start of each run of ties is a cumulative maximum of run-start positions, its end the same from behind.
+
+    Args:
+        values: (B, N), finite where valid.
+        valid: (B, N) bool, the cells that are ranked; None = all.
+
+    Returns:
+        (B, N) float64; 0 outside of `valid`. A constant map is 0 everywhere.
+    """
+    if valid is not None:
+        values = values.masked_fill(~valid, torch.inf)
+    ordered, order = values.sort(dim=1)
+    size = values.shape[1]
+    place = torch.arange(size, device=values.device).expand_as(order)
+    new_run = torch.ones_like(order, dtype=torch.bool)
+    new_run[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = place.masked_fill(~new_run, 0).cummax(dim=1).values
+    last_of_run = torch.ones_like(new_run)
+    last_of_run[:, :-1] = new_run[:, 1:]
+    last = place.masked_fill(~last_of_run, size - 1).flip(1).cummin(dim=1).values.flip(1)
+    rank = 0.5 * (first + last).to(torch.float64)
+    ranks = torch.empty_like(rank).scatter_(1, order, rank)
+    if valid is None:
+        return ranks - 0.5 * (size - 1)
+    middle = 0.5 * (valid.sum(dim=1, keepdim=True) - 1).to(torch.float64)
+    return (ranks - middle).masked_fill(~valid, 0.0)
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation (B,) of centred ranks (B, N); NaN where either is constant, as SciPy has it."""
+    a, b = a.to(torch.float64), b.to(torch.float64)
+    spread = (a.square().sum(dim=1) * b.square().sum(dim=1)).sqrt()
+    return torch.where(spread > 0, (a * b).sum(dim=1) / spread, torch.nan).clamp(-1.0, 1.0)
+
+
+def spearman(a: Tensor, b: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Spearman's rho (B,) float64 between the rows of two (B, N) maps; NaN where either row is constant."""
+    return rank_correlation(centred_ranks(a, valid), centred_ranks(b, valid))

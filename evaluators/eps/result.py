@@ -1,0 +1,128 @@
+"""What a score consists of, and how it is written down."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretolens.evaluators.eps.settings import EpsSettings
+
+__all__ = ["EpsScore", "ModalityScore", "SampleScores", "normalised"]
+
+Floats = NDArray[np.float64]
+
+
+def normalised(eps: float, floor: float) -> float:
+    """nEPS = clip((EPS - floor) / (1 - floor), 0, 1): 0 = as good as an untrained student, 1 = the teacher's own maps."""
+    return float(min(max((eps - floor) / (1.0 - floor), 0.0), 1.0)) if floor < 1.0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityScore:
+    """One modality, over the samples where it counts; NaN where it counts on none."""
+
+    eps: float
+    """w1·ρ + w2·J."""
+    rho: float
+    """Mean Spearman correlation."""
+    iou: float
+    """Mean IoU of the top-share masks."""
+    samples: int
+    """Samples it was compared on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleScores:
+    """Scores sample by sample, in the order of the explained set; NaN where a sample or modality does not count."""
+
+    eps: Floats
+    """(n,) mean over the modalities that count."""
+    pixel: Floats
+    """(n,) the same of the signed pixel maps."""
+    rho: Floats
+    """(n, M) of the evidence maps."""
+    iou: Floats
+    """(n, M) of the evidence maps."""
+    logit: Floats
+    """(n,) the student's logits."""
+    groups: NDArray[np.generic]
+    """(n,) source clips."""
+    indices: NDArray[np.int64]
+    """(n,) rows of the split."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpsScore:
+    """EPS with everything that has to stand beside it."""
+
+    eps: float
+    """The headline: mean over the eligible samples, evidence maps."""
+    ci_low: float
+    """Lower end of the bootstrap interval, clustered by source clip."""
+    ci_high: float
+    """Upper end."""
+    floor: float | None
+    """Mean EPS of re-initialised students; None where it is not known."""
+    neps: float | None
+    """EPS on a scale from the floor (0) to the teacher's own maps (1)."""
+    modalities: Mapping[str, ModalityScore]
+    """By input name."""
+    pixel: float
+    """The secondary score: signed maps of full resolution. NaN where the settings leave it out."""
+    pixel_modalities: Mapping[str, ModalityScore]
+    """The secondary score by input name."""
+    agreement: float
+    """Share of the explained set with the teacher's verdict. A high EPS at low agreement means a broken student."""
+    logit_correlation: float
+    """Pearson's r between the logits; NaN where either is constant."""
+    eligible: int
+    """Samples that were scored."""
+    excluded: int
+    """Explained samples outside of the population."""
+    degenerate: int
+    """Maps (sample × modality) dropped because both models' are constant."""
+    unconverged: int
+    """Scored samples whose completeness stayed beyond the tolerance, student."""
+    teacher_unconverged: int
+    """The same for the teacher."""
+    samples: SampleScores
+    """Sample by sample, for paired comparisons."""
+    settings: EpsSettings
+    """The definition that was used."""
+    explainer: str
+    """The explainer and its settings."""
+
+    def metrics(self) -> dict[str, float]:
+        """Flat finite floats for a tracking store; what is not known is left out."""
+        flat: dict[str, float | None] = {
+            "eps": self.eps,
+            "eps_low": self.ci_low,
+            "eps_high": self.ci_high,
+            "eps_floor": self.floor,
+            "neps": self.neps,
+            "eps_pixel": self.pixel,
+            "agreement": self.agreement,
+            "logit_correlation": self.logit_correlation,
+            "eps_eligible": float(self.eligible),
+            "eps_excluded": float(self.excluded),
+            "eps_degenerate": float(self.degenerate),
+            "eps_unconverged": float(self.unconverged),
+            "eps_unconverged_share": self.unconverged / self.eligible if self.eligible else None,
+        }
+        for prefix, scores in (("eps_", self.modalities), ("eps_pixel_", self.pixel_modalities)):
+            for name, score in scores.items():
+                flat |= {f"{prefix}{name}": score.eps, f"{prefix}{name}_rho": score.rho, f"{prefix}{name}_iou": score.iou}
+                flat[f"{prefix}{name}_samples"] = float(score.samples)
+        return {name: value for name, value in flat.items() if value is not None and math.isfinite(value)}
+
+    def record(self) -> dict[str, Any]:
+        """The score as plain values with its definition, for JSON; per-sample values are left out."""
+        return {
+            "metrics": self.metrics(),
+            "settings": self.settings.record(),
+            "explainer": self.explainer,
+            "modalities": {name: asdict(score) for name, score in self.modalities.items()},
+        }

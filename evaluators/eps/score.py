@@ -1,0 +1,211 @@
+"""EPS of a student against the teacher's reference.
+
+Per sample and modality m that counts: EPS_m = w1·ρ_m + w2·J_m. Per sample: their mean. EPS: the mean over the eligible samples,
+in [-0.5, 1] at equal weights, not clamped. Independent maps score w2/9 ≈ .056 at a top share of 20 %.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from paretolens.errors import ConfigurationError, TrialError
+from paretolens.evaluators.eps.bootstrap import nanmean_interval
+from paretolens.evaluators.eps.compare import Agreement, agreement
+from paretolens.evaluators.eps.population import verdict_sign
+from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block
+from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
+from paretolens.evaluators.eps.settings import EpsSettings
+from paretolens.evaluators.explain import Explainer, held_still, logits_in_chunks
+
+__all__ = ["score_eps"]
+
+Floats = NDArray[np.float64]
+
+
+def score_eps(
+    student: nn.Module,
+    reference: TeacherReference,
+    settings: EpsSettings | None = None,
+    *,
+    floor: float | None = None,
+    explainer: Explainer | None = None,
+    limit: int | None = None,
+) -> EpsScore:
+    """Explain the eligible samples with the student and compare, a block at a time; memory does not grow with the sample count.
+
+    Args:
+        student: torch module with the teacher's inputs; it is put back as it was.
+        reference: the teacher's side.
+        settings: None = the reference's own. Weights, nodes, probes and bootstrap may differ, what shapes maps may not.
+        floor: mean EPS of re-initialised students, for nEPS.
+        explainer: None = Integrated Gradients by the settings.
+        limit: score only the first so many eligible samples (a proxy during training).
+
+    Raises:
+        ConfigurationError: the settings or the inputs are not those of the reference.
+        BackendError: the student cannot be differentiated.
+        TrialError: gradients are not finite, or all of the student's maps are constant.
+    """
+    used = reference.settings if settings is None else settings
+    check_settings(used, reference)
+    explain = used.explainer() if explainer is None else explainer
+    eligible = reference.eligible.nonzero()[:, 0][:limit]
+    sheet = Sheet(reference, used)
+    for start in range(0, len(eligible), BLOCK):
+        index = eligible[start : start + BLOCK]
+        sign = verdict_sign(reference.logit[index])
+        block = explain_block(
+            student, reference.explained, index, settings=used, explainer=explain, sign=sign.to(device_of(student))
+        )
+        sheet.add(index, block)
+    sheet.add_logits(student, used.chunk)
+    return sheet.result(floor)
+
+
+def check_settings(settings: EpsSettings, reference: TeacherReference) -> None:
+    """Raise where settings would compare maps of another making."""
+    mine, theirs = settings.map_record(), reference.settings.map_record()
+    different = [f"{name}={mine[name]} (reference: {theirs[name]})" for name in mine if mine[name] != theirs[name]]
+    if settings.pixels and not reference.settings.pixels:
+        different.append("pixels=True (reference: False)")
+    if different:
+        raise ConfigurationError(f"a score must use its reference's maps: {', '.join(different)}; compute the reference again")
+
+
+class Sheet:
+    """Per-sample scores while they are filled in; one student, one thread."""
+
+    def __init__(self, reference: TeacherReference, settings: EpsSettings) -> None:
+        count, names = len(reference.explained), reference.modalities
+        self.reference, self.settings = reference, settings
+        self.rho = {group: np.full((count, len(names)), np.nan) for group in ("grid", "pixel")}
+        self.iou = {group: np.full((count, len(names)), np.nan) for group in ("grid", "pixel")}
+        self.logit = np.full(count, np.nan)
+        self.eligible = np.zeros(count, dtype=bool)
+        self.converged = np.ones(count, dtype=bool)
+        self.degenerate = 0
+        self.constant = 0
+        self.compared = 0
+
+    def add(self, index: Tensor, block: Block) -> None:
+        """Compare a block of the student's maps with the teacher's."""
+        rows = index.numpy()
+        self.eligible[rows] = True
+        self.logit[rows] = block.attribution.logit.numpy()
+        self.converged[rows] = block.attribution.converged.numpy()
+        counting = self.reference.counting[index]
+        for group, mine, theirs in (
+            ("grid", block.grids, self.reference.grids),
+            ("pixel", block.pixels, self.reference.pixels),
+        ):
+            for column, name in enumerate(self.reference.modalities if mine else ()):
+                student = mine[name]
+                found = agreement(theirs[name].rows(index, student.values.device), student)
+                self.fill(group, rows, column, found, counting[:, column].numpy())
+
+    def fill(self, group: str, rows: NDArray[np.int64], column: int, found: Agreement, counts: NDArray[np.bool_]) -> None:
+        """Keep ρ and J where the modality counts."""
+        self.rho[group][rows[counts], column] = found.rho.cpu().numpy()[counts]
+        self.iou[group][rows[counts], column] = found.iou.cpu().numpy()[counts]
+        if group == "grid":
+            self.degenerate += int(found.both_constant.cpu().numpy()[counts].sum())
+            self.constant += int((found.both_constant | found.one_constant).cpu().numpy()[counts].sum())
+            self.compared += int(counts.sum())
+
+    def add_logits(self, student: nn.Module, chunk: int) -> None:
+        """Logits of the samples that were not explained, for the agreement of verdicts."""
+        left = torch.from_numpy(np.flatnonzero(np.isnan(self.logit)))
+        device = device_of(student)
+        with held_still(student):
+            for start in range(0, len(left), chunk):
+                index = left[start : start + chunk]
+                found = logits_in_chunks(student, self.reference.explained.rows(index, device), chunk)
+                self.logit[index.numpy()] = found.cpu().to(torch.float64).numpy()
+
+    def values(self, group: str) -> Floats:
+        """w1·ρ + w2·J, (n, M), NaN where nothing was compared."""
+        weight = self.settings.rank_weight
+        total: Floats = weight * self.rho[group] + (1.0 - weight) * self.iou[group]
+        return total
+
+    def result(self, floor: float | None) -> EpsScore:
+        """The finished score."""
+        if self.constant == self.compared:
+            raise TrialError(
+                f"all {self.compared} explanation maps that were compared are constant on one side: the student's logit does not "
+                "depend on its inputs; train it longer"
+            )
+        reference, settings = self.reference, self.settings
+        per_sample = row_means(self.values("grid"))
+        groups = np.asarray(reference.explained.groups)
+        interval = nanmean_interval(
+            per_sample, groups, resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed
+        )
+        teacher = reference.logit.numpy()
+        pixel = self.scores("pixel") if settings.pixels else {}
+        return EpsScore(
+            eps=interval.mean,
+            ci_low=interval.low,
+            ci_high=interval.high,
+            floor=floor,
+            neps=None if floor is None else normalised(interval.mean, floor),
+            modalities=self.scores("grid"),
+            pixel=mean_or_nan(row_means(self.values("pixel"))),
+            pixel_modalities=pixel,
+            agreement=float(np.mean((teacher > 0) == (self.logit > 0))),
+            logit_correlation=correlation(teacher, self.logit),
+            eligible=int(self.eligible.sum()),
+            excluded=len(self.eligible) - int(self.eligible.sum()),
+            degenerate=self.degenerate,
+            unconverged=int((~self.converged).sum()),
+            teacher_unconverged=int((~reference.converged.numpy()[self.eligible]).sum()),
+            samples=SampleScores(
+                eps=per_sample,
+                pixel=row_means(self.values("pixel")),
+                rho=self.rho["grid"],
+                iou=self.iou["grid"],
+                logit=self.logit,
+                groups=groups,
+                indices=reference.explained.indices,
+            ),
+            settings=settings,
+            explainer=reference.explainer,
+        )
+
+    def scores(self, group: str) -> Mapping[str, ModalityScore]:
+        """Each modality by itself, over the samples where it counts."""
+        values = self.values(group)
+        return {
+            name: ModalityScore(
+                eps=mean_or_nan(values[:, column]),
+                rho=mean_or_nan(self.rho[group][:, column]),
+                iou=mean_or_nan(self.iou[group][:, column]),
+                samples=int((~np.isnan(values[:, column])).sum()),
+            )
+            for column, name in enumerate(self.reference.modalities)
+        }
+
+
+def row_means(values: Floats) -> Floats:
+    """Mean of each row (n, M) over what is not NaN; NaN for empty rows, without a warning."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    means: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means
+
+
+def mean_or_nan(values: Floats) -> float:
+    """Mean of what is not NaN; NaN where nothing is left."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def correlation(a: Floats, b: Floats) -> float:
+    """Pearson's r; NaN where either is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / spread) if spread > 0 else float("nan")

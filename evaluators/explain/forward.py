@@ -1,0 +1,85 @@
+"""Call a model for its raw logit, and hold it still while it is explained."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from paretolens.errors import BackendError, ConfigurationError
+
+__all__ = ["held_still", "logit_of", "logits", "logits_in_chunks"]
+
+
+def logit_of(output: object) -> Tensor:
+    """The raw logit (B,) of what a model returned: a field `logit`, or the tensor itself, (B,) or (B, 1).
+
+    Raises:
+        BackendError: the output has no logit of that shape.
+    """
+    logit = getattr(output, "logit", output)
+    if not isinstance(logit, Tensor):
+        raise BackendError(
+            f"a model that is explained returns a tensor or a field `logit`; this one returned {type(output).__name__}"
+        )
+    if logit.dim() == 2 and logit.shape[1] == 1:
+        return logit[:, 0]
+    if logit.dim() == 1:
+        return logit
+    raise BackendError(
+        f"a model that is explained returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}"
+    )
+
+
+def logits(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """Raw logits (B,) of a batch.
+
+    Raises:
+        ConfigurationError: the model cannot take these inputs.
+    """
+    try:
+        output = model(*inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigurationError(
+            f"teacher and student must take the same inputs: {type(model).__name__} cannot take ({shapes}): {reason}"
+        ) from error
+    return logit_of(output)
+
+
+def logits_in_chunks(model: nn.Module, inputs: Sequence[Tensor], chunk: int) -> Tensor:
+    """Raw logits (B,) without gradients, `chunk` samples at a time."""
+    with torch.no_grad():
+        return torch.cat([logits(model, [x[i : i + chunk] for x in inputs]) for i in range(0, len(inputs[0]), chunk)])
+
+
+@contextmanager
+def held_still(model: nn.Module) -> Iterator[nn.Module]:
+    """Evaluation mode and no gradients for the weights; both are put back at the end, module by module.
+
+    cuDNN computes the backward pass of a recurrent layer in training mode only: on a GPU those layers train, with dropout 0.
+    Not thread safe: the model must not be used elsewhere meanwhile.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    dropouts: list[tuple[nn.RNNBase, float]] = []
+    try:
+        model.eval()
+        for parameter, _ in wanted:
+            parameter.requires_grad_(False)
+        for module, _ in modes:
+            if isinstance(module, nn.RNNBase) and any(weight.is_cuda for weight in module.parameters()):
+                dropouts.append((module, module.dropout))
+                module.dropout = 0.0
+                module.training = True
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, requires_grad in wanted:
+            parameter.requires_grad_(requires_grad)
+        for recurrent, dropout in dropouts:
+            recurrent.dropout = dropout
