@@ -111,11 +111,12 @@ class TeacherReference:
         if not bool(eligible.any()):
             raise DataError(
                 f"EPS needs samples of the population {self.settings.population} whose logit leaves the baseline's: none of "
-                f"{len(self.explained)} explained samples is one (largest logit {float(self.logit.max()):.3g}); train the teacher longer or explain other samples"
+                f"{len(self.explained)} explained samples is one (largest logit {float(self.logit.max()):.3g}); "
+                "train the teacher longer or explain other samples"
             )
         if all(bool(is_constant(maps)[eligible].all()) for maps in self.grids.values()):
             raise DataError(
-                f"every explanation map of the teacher is constant on {int(eligible.sum())} eligible samples: nothing can be ranked; "
+                f"every explanation map of the teacher is constant on {int(eligible.sum())} eligible samples, nothing to rank; "
                 "give it another baseline (baseline: zero) or check that its logit depends on its inputs"
             )
 

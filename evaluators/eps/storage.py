@@ -28,6 +28,7 @@ __all__ = ["FORMAT", "fingerprint", "load_reference", "save_reference"]
 FORMAT = 1
 RECORD = "reference.json"
 SCALARS = ("logit", "baseline_logit", "converged", "sums")
+COLUMNS = ("indices", "labels", "groups", "regions")
 MAPS = ("values", "ranks", "mask", "valid")
 
 
@@ -110,9 +111,7 @@ def load_reference(folder: Path, *, verify: bool = True) -> TeacherReference:
 def restore(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TeacherReference:
     """A reference from its record and its arrays."""
     signature = signature_of(record["signature"])
-    tensors = {
-        name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("indices", "labels", "groups", "regions")
-    }
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in COLUMNS}
     explained = ExplainedSet(
         signature=signature,
         indices=arrays["indices"],
@@ -147,7 +146,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     if record["format"] != FORMAT:
         raise IntegrityError(
-            f"a teacher reference must have format {FORMAT}, {folder} has {record['format']}: delete it and build it again"
+            f"a teacher reference has format {FORMAT}, {folder} has {record['format']}: delete it and build it again"
         )
     if record.pop("digest") != digest_of_json(record):
         raise IntegrityError(damaged(folder / RECORD, "its checksum differs"))

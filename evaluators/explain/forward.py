@@ -19,16 +19,12 @@ def logit_of(output: object) -> Tensor:
     """
     logit = getattr(output, "logit", output)
     if not isinstance(logit, Tensor):
-        raise BackendError(
-            f"a model that is explained returns a tensor or a field `logit`; this one returned {type(output).__name__}"
-        )
+        raise BackendError(f"an explained model returns a tensor or a field `logit`; this one returned {type(output).__name__}")
     if logit.dim() == 2 and logit.shape[1] == 1:
         return logit[:, 0]
     if logit.dim() == 1:
         return logit
-    raise BackendError(
-        f"a model that is explained returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}"
-    )
+    raise BackendError(f"an explained model returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}")
 
 
 def logits(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:

@@ -54,7 +54,7 @@ def input_gradients(model: nn.Module, points: list[Tensor], moving: Sequence[int
 
 
 def gradient_sums(
-    model: nn.Module, inputs: Sequence[Tensor], baseline: Sequence[Tensor | None], position: Tensor, weight: Tensor, chunk: int
+    model: nn.Module, inputs: Sequence[Tensor], baseline: Sequence[Tensor | None], nodes: tuple[Tensor, Tensor], chunk: int
 ) -> list[Tensor | None]:
     """Σ_k w_k ∂f/∂x at the nodes, for each input, shaped as the input; `chunk` points (samples × nodes) at a time.
 
@@ -62,10 +62,10 @@ def gradient_sums(
         model: held still by the caller.
         inputs: (B, ...) each.
         baseline: broadcastable to the input, None = the input does not move.
-        position: (B, K) in [0, 1].
-        weight: (B, K).
+        nodes: positions in [0, 1] and weights, both (B, K).
         chunk: how many points go through the model at once; this bounds the memory.
     """
+    position, weight = nodes
     moving = [index for index, b in enumerate(baseline) if b is not None]
     sums = [torch.zeros_like(x) if b is not None else None for x, b in zip(inputs, baseline, strict=True)]
     rows = torch.arange(len(position)).repeat_interleave(position.shape[1])
@@ -145,9 +145,7 @@ class IntegratedGradients:
             found.append(logits_in_chunks(model, points, self.chunk))
         seen = torch.cat(found).view(count, len(at)).to("cpu", torch.float64)
         if not bool(torch.isfinite(seen).all()):
-            raise TrialError(
-                f"{type(model).__name__} gives logits that are not finite on explained samples; lower its learning rate"
-            )
+            raise TrialError(f"{type(model).__name__} gives logits that are not finite; lower its learning rate")
         return at, seen
 
     def _integrate(
@@ -160,10 +158,8 @@ class IntegratedGradients:
     ) -> tuple[list[Tensor | None], Tensor, Tensor]:
         """Attributions, δ (B,) and what has converged (B,)."""
         at, seen = probed
-        position, weight = (
-            adaptive_nodes(at, seen, count, self.uniform_share) if self.probes > 2 else gauss_legendre(len(seen), count)
-        )
-        values = gradient_sums(model, inputs, baseline, position, weight, self.chunk)
+        nodes = adaptive_nodes(at, seen, count, self.uniform_share) if self.probes > 2 else gauss_legendre(len(seen), count)
+        values = gradient_sums(model, inputs, baseline, nodes, self.chunk)
         total, size = torch.zeros(len(seen), dtype=torch.float64), torch.zeros(len(seen), dtype=torch.float64)
         for x, b, value in zip(inputs, baseline, values, strict=True):
             if value is not None and b is not None:
@@ -171,9 +167,7 @@ class IntegratedGradients:
                 total += value.flatten(1).sum(dim=1, dtype=torch.float64).cpu()
                 size += value.flatten(1).abs().sum(dim=1, dtype=torch.float64).cpu()
         if not bool(torch.isfinite(size).all()):
-            raise TrialError(
-                f"{type(model).__name__} gives gradients that are not finite on explained samples; lower its learning rate"
-            )
+            raise TrialError(f"{type(model).__name__} gives gradients that are not finite; lower its learning rate")
         change = seen[:, -1] - seen[:, 0]
         delta = total - change
         return values, delta, delta.abs() <= self.tolerance * torch.maximum(change.abs(), size)

@@ -30,9 +30,9 @@ def probe_positions(count: int) -> Tensor:
 def adaptive_nodes(position: Tensor, logit: Tensor, count: int, uniform_share: float) -> tuple[Tensor, Tensor]:
     """Nodes dense where the logit moves: a midpoint rule on cells of equal mass.
 
-    Mass is spread over [0, 1] as |Δlogit| between probes, mixed with `uniform_share` of uniform mass so that no stretch stays
-    unseen. The edges of `count` cells are the inverse of its cumulative sum; each cell is seen at its middle and weighs its width,
-    so that the weights sum to 1 and a linear integrand is exact.
+    Mass is spread over [0, 1] as |Δlogit| between probes, mixed with `uniform_share` of uniform mass so that no stretch
+    stays unseen. The edges of `count` cells are the inverse of its cumulative sum; each cell is seen at its middle and weighs its
+    width, so that the weights sum to 1 and a linear integrand is exact.
 
     Args:
         position: (P,) float64, ascending, from 0 to 1.
