@@ -123,7 +123,9 @@ def _resnet18(width: float) -> Stages:
     base = round(64 * width)
     planes = (base, 2 * base, 4 * base, 8 * base)
     stem = nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(3, base, 7, 2, 3, bias=False), bn=nn.BatchNorm2d(base), relu=nn.ReLU(), pool=nn.MaxPool2d(3, 2, 1))
+        OrderedDict(
+            conv=nn.Conv2d(3, base, 7, 2, 3, bias=False), bn=nn.BatchNorm2d(base), relu=nn.ReLU(), pool=nn.MaxPool2d(3, 2, 1)
+        )
     )
     stages: OrderedDict[str, nn.Module] = OrderedDict(stem=stem)
     inputs = base

@@ -49,7 +49,9 @@ class Block(nn.Module):
 class PinPoint(nn.Module):
     """The whole detector. `return_maps = False` leaves the attention map out (pruning must trace it so)."""
 
-    def __init__(self, *, video: VideoEncoder, audio: AudioEncoder, positions: Positions, blocks: Sequence[Block], width: int) -> None:
+    def __init__(
+        self, *, video: VideoEncoder, audio: AudioEncoder, positions: Positions, blocks: Sequence[Block], width: int
+    ) -> None:
         super().__init__()
         self.video = video
         self.audio = audio

@@ -172,7 +172,9 @@ def _set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) 
         try:
             owner = model.get_submodule(parent)
         except AttributeError as error:
-            raise IntegrityError(f"model folder {folder}: weights for an unknown module {parent}; save the model again") from error
+            raise IntegrityError(
+                f"model folder {folder}: weights for an unknown module {parent}; save the model again"
+            ) from error
         if name in owner._buffers:
             owner._buffers[name] = value
             continue

@@ -73,7 +73,7 @@ def builder_of(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
     made: tuple[str, Mapping[str, Any]] | None = vars(model).get("builder")
     if made is None:
         raise ConfigurationError(
-            f"a {type(model).__name__} that was not made by paretolens.models.registry.build cannot be saved; build it by its name"
+            f"a {type(model).__name__} not made by paretolens.models.registry.build cannot be saved; build it by its name"
         )
     return made
 

@@ -1,1 +1,5 @@
-"""What may vary: knobs, spaces, and one module per family."""
+"""Search spaces: what may vary, its ranges, and how a genome becomes a student. One module per family."""
+
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
+
+__all__ = ["Genome", "Knob", "Space", "Stage", "Value"]

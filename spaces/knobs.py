@@ -6,6 +6,7 @@ heavy is imported, and the search's own library never enters.
 """
 
 import difflib
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +124,7 @@ class Knob:
             if unknown or not self._numeric() or self._whole():
                 raise ConfigurationError(
                     f"knob {self.name}: {sorted(wish)} cannot be set; a range takes low, high, log and step, "
-                    f"a choice takes a list such as {[_plain(value) for value in self.grid][:3]}"
+                    f"a choice takes a list such as {list(self.grid[:3])}"
                 )
             changes = {**{"low": self.low, "high": self.high, "log": self.log, "step": self.step}, **dict(wish)}
             return self._changed(choices=(), **changes)
@@ -166,7 +167,7 @@ class Knob:
             raise ConfigurationError(f"knob {self.name}: {value!r} lies outside of {low:g} to {high:g}")
 
 
-def _keep(genome: Genome) -> Genome:
+def _keep(space: "Space", genome: Genome) -> Genome:
     return genome
 
 
@@ -180,8 +181,11 @@ class Space:
 
     knobs: tuple[Knob, ...]
     """Every knob, in the order of the stages."""
-    rule: Callable[[Genome], Genome] = _keep
-    """Turns values that do not fit together into the nearest that do; may only change values of this space's knobs."""
+    rule: Callable[["Space", Genome], Genome] = _keep
+    """Turns values that do not fit together into the nearest that do, within the knobs' values.
+
+    It raises ConfigurationError where no value fits.
+    """
     idle: Callable[[Genome], frozenset[str]] = _none
     """The knobs without any effect for this genome."""
 
@@ -214,14 +218,17 @@ class Space:
             elif not knob.holds(genome[knob.name]):
                 problems.append(f"{knob.name} is {genome[knob.name]!r}, allowed: {knob.describe()}")
         if not problems:
-            repaired = self.rule(genome)
-            problems = [f"{name} {genome[name]!r} does not fit the others, {repaired[name]!r} would" for name in _differing(genome, repaired)]
+            repaired = self.rule(self, genome)
+            problems = [
+                f"{name} {genome[name]!r} does not fit the others, {repaired[name]!r} would"
+                for name in _differing(genome, repaired)
+            ]
         if problems:
             raise ConfigurationError("genome: " + "; ".join(problems))
 
     def repair(self, genome: Genome) -> dict[str, Value]:
         """A genome within the ranges with the rules between knobs applied; repairing twice changes nothing more."""
-        repaired = self.rule(genome)
+        repaired = self.rule(self, genome)
         return {name: repaired[name] for name in self.names}
 
     def sample(self, rng: random.Random) -> dict[str, Value]:
@@ -256,7 +263,16 @@ class Space:
                 problems.append(str(error))
         if problems:
             raise ConfigurationError("space: " + "; ".join(problems))
-        return replace(self, knobs=tuple(changed.get(knob.name, knob) for knob in self.knobs))
+        space = replace(self, knobs=tuple(changed.get(knob.name, knob) for knob in self.knobs))
+        space._check_repairable()
+        return space
+
+    def _check_repairable(self) -> None:
+        """Repair every pair of choices once, so that values which never fit are found before a search begins."""
+        base = {knob.name: knob.default for knob in self.knobs}
+        for one, other in itertools.combinations([knob for knob in self.knobs if knob.choices], 2):
+            for first, second in itertools.product(one.choices, other.choices):
+                self.repair({**base, one.name: first, other.name: second})
 
     def rows(self) -> tuple[tuple[str, str, str, str, str], ...]:
         """A table: stage, knob, values, default, what it does."""
@@ -271,10 +287,6 @@ def _same(value: object, other: object) -> bool:
 
 def _differing(genome: Genome, other: Genome) -> list[str]:
     return [name for name in genome if genome[name] != other[name]]
-
-
-def _plain(value: Value) -> Value:
-    return value
 
 
 def _show(value: Value) -> str:

@@ -1,0 +1,67 @@
+"""What a family of models must offer to be searched: its inputs, a teacher, a space, and a student of every genome."""
+
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from torch import nn
+
+from paretolens.models.rules import PruningRules
+from paretolens.models.signature import Signature
+from paretolens.spaces.knobs import Genome, Space
+
+__all__ = ["Family"]
+
+Settings_contra = TypeVar("Settings_contra", contravariant=True)
+
+
+@runtime_checkable
+class Family(Protocol[Settings_contra]):
+    """One family; it holds no state, so that any process may make its own."""
+
+    name: str
+    """Name in the registry and in configurations."""
+    summary: str
+    """One line: what it detects, from what."""
+    settings_type: type[Any]
+    """The frozen dataclass of its settings: the shape of the input and of the teacher."""
+    presets: tuple[str, ...]
+    """The names `space` knows, the default first."""
+
+    def signature(self, settings: Settings_contra) -> Signature:
+        """Inputs and outputs that teacher and students share."""
+        ...
+
+    def teacher(self, settings: Settings_contra, seed: int = 0) -> nn.Module:
+        """The untrained teacher; the same seed gives the same weights.
+
+        Raises:
+            ConfigurationError: the settings cannot be built.
+        """
+        ...
+
+    def space(self, preset: str) -> Space:
+        """The knobs of a preset.
+
+        Raises:
+            ConfigurationError: the preset is not known.
+        """
+        ...
+
+    def check(self, space: Space, settings: Settings_contra) -> None:
+        """See before anything is trained that the space and the settings fit together.
+
+        Raises:
+            ConfigurationError: the teacher cannot be built, or a choice asks for more than the input has.
+        """
+        ...
+
+    def student(self, genome: Genome, signature: Signature, seed: int = 0) -> nn.Module:
+        """The untrained student of a valid genome; the same seed gives the same weights.
+
+        Raises:
+            ConfigurationError: the genome cannot be built.
+        """
+        ...
+
+    def pruning_rules(self, model: nn.Module) -> PruningRules:
+        """What structured pruning must leave alone in a model of this family, with the reasons."""
+        ...

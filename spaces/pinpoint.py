@@ -1,0 +1,292 @@
+"""The PinPoint family: an audio-visual transformer over a video backbone and an audio branch.
+
+All that may vary is in `_student_knobs`; `student` says what each knob means for the network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from torch import nn
+
+from paretolens.errors import ConfigurationError
+from paretolens.models.audio import AudioEncoder
+from paretolens.models.backbones import backbone_names, backbone_widths
+from paretolens.models.pinpoint import Block
+from paretolens.models.registry import build, did_you_mean
+from paretolens.models.rules import KeptLayer, PruningRules, attentions
+from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
+from paretolens.spaces.stages import idle_stages, stage_knobs
+
+__all__ = ["PinpointFamily", "PinpointSettings", "PinpointTeacher"]
+
+STUDENT_DROPOUT = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinpointTeacher:
+    """The teacher's shape. The published one is resnet18 × 1, width 256, depth 3, 8 heads, at 30 frames of 128 pixels."""
+
+    backbone: str = "resnet18"
+    """Backbone of the video branch."""
+    backbone_width: Annotated[float, Gt(0)] = 0.5
+    """Width multiplier of the backbone."""
+    width: Annotated[int, Ge(8)] = 128
+    """Width of the tokens; divisible by heads."""
+    depth: Annotated[int, Ge(1), Le(24)] = 3
+    """Number of blocks."""
+    heads: Annotated[int, Ge(1)] = 8
+    """Attention heads per block."""
+    ffn: Annotated[float, Gt(0)] = 4.0
+    """Hidden width of the feed-forward layers as a multiple of width."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
+    """Dropout in attention and feed-forward layers."""
+    freeze_through: str | None = None
+    """Last backbone stage that is not trained, such as layer2; none without pretrained weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinpointSettings:
+    """The input that teacher and students share, and the teacher."""
+
+    frames: Annotated[int, Ge(1)] = 8
+    """Video frames per clip."""
+    frame_size: Annotated[int, Ge(16)] = 64
+    """Side of a frame in pixels."""
+    audio_frames: Annotated[int, Ge(1)] = 80
+    """Audio frames per clip."""
+    coefficients: Annotated[int, Ge(1)] = 13
+    """MFCC per audio frame."""
+    teacher: PinpointTeacher = field(default_factory=PinpointTeacher)
+    """The teacher's shape."""
+
+
+def _student_knobs(
+    *,
+    backbones: tuple[str, ...],
+    multipliers: tuple[float, ...],
+    width: tuple[int, ...],
+    frames: tuple[int, ...],
+    frame_size: tuple[int, ...],
+    default: Mapping[str, Value],
+) -> tuple[Knob, ...]:
+    """The student's knobs; the arguments are the choices in which the presets differ."""
+
+    def knob(name: str, choices: tuple[Value, ...], doc: str, **bounds: tuple[Value, ...]) -> Knob:
+        allowed = bounds.get("allowed", ())
+        low, high = bounds.get("limits", (0, 0))
+        limits = (float(low), float(high))
+        return Knob(
+            name=name, stage=Stage.STUDENT, doc=doc, default=default[name], choices=choices, allowed=allowed, limits=limits
+        )
+
+    return (
+        knob("backbone", backbones, "network that sees each frame", allowed=backbone_names()),
+        knob("backbone_width", multipliers, "its width multiplier", limits=(0.1, 4)),
+        knob("frames", frames, "frames it looks at, spread over the clip", limits=(1, 1024)),
+        knob("frame_size", frame_size, "side in pixels to which it shrinks them", limits=(16, 1024)),
+        knob("audio_width", (32, 64, 128), "width of the last audio convolution; the first has half", limits=(2, 1024)),
+        knob("audio_head", ("gru", "tcn"), "recurrent or convolutional audio encoder", allowed=("gru", "tcn")),
+        knob("width", width, "d, width of the tokens", limits=(8, 1024)),
+        knob("depth", (1, 2, 3), "number of transformer blocks", limits=(1, 24)),
+        knob("heads", (2, 4, 8), "attention heads per block", limits=(1, 64)),
+        knob("ffn", (1, 2, 4), "hidden width of the feed-forward as a multiple of d", limits=(1, 16)),
+    )
+
+
+def _quick_space() -> Space:
+    student = _student_knobs(
+        backbones=tuple(_QUICK_WIDTHS),
+        multipliers=(0.125, 0.25, 0.35, 0.5, 0.75),
+        width=(32, 48, 64, 96),
+        frames=(4, 8),
+        frame_size=(32, 48, 64),
+        default={
+            "backbone": "mobilenet_v3_small",
+            "backbone_width": 0.5,
+            "frames": 8,
+            "frame_size": 64,
+            "audio_width": 64,
+            "audio_head": "gru",
+            "width": 64,
+            "depth": 2,
+            "heads": 4,
+            "ffn": 2,
+        },
+    )
+    return Space(knobs=(*student, *stage_knobs()), rule=_quick_rule, idle=idle_stages)
+
+
+def _published_space() -> Space:
+    student = _student_knobs(
+        backbones=backbone_names(),
+        multipliers=(0.5, 1.0),
+        width=(64, 96, 128, 160, 192),
+        frames=(8, 16, 30),
+        frame_size=(96, 112, 128),
+        default={
+            "backbone": "mobilenet_v3_small",
+            "backbone_width": 1.0,
+            "frames": 30,
+            "frame_size": 128,
+            "audio_width": 128,
+            "audio_head": "gru",
+            "width": 128,
+            "depth": 2,
+            "heads": 4,
+            "ffn": 4,
+        },
+    )
+    return Space(knobs=(*student, *stage_knobs()), rule=_published_rule, idle=idle_stages)
+
+
+_PRESETS = {"default": _quick_space, "published": _published_space}
+
+# The default preset keeps to multipliers whose training step stays within 1.3 ms a frame on one core (64 px, d 64, two blocks).
+_QUICK_WIDTHS: Mapping[str, tuple[float, ...]] = {
+    "mobilenet_v3_small": (0.25, 0.5, 0.75),
+    "mobilenetv4_conv_small": (0.35, 0.5),
+    "resnet18": (0.125, 0.25),
+    "shufflenet_v2_x0_5": (0.5, 0.75),
+}
+
+
+def _quick_rule(space: Space, genome: Genome) -> Genome:
+    return _repaired(space, genome, _QUICK_WIDTHS)
+
+
+def _published_rule(space: Space, genome: Genome) -> Genome:
+    return _repaired(space, genome, {})
+
+
+def _repaired(space: Space, genome: Genome, preferred: Mapping[str, tuple[float, ...]]) -> Genome:
+    """The nearest multiplier that the backbone has, and the nearest number of heads that divides the width."""
+    name, width = str(genome["backbone"]), int(genome["width"])
+    offered = [value for value in space.knob("backbone_width").grid if float(value) in backbone_widths(name)]
+    wanted = [value for value in offered if float(value) in preferred.get(name, ())] or offered
+    if not wanted:
+        allowed = ", ".join(f"{value:g}" for value in backbone_widths(name))
+        raise ConfigurationError(f"knob backbone_width: no choice fits backbone {name}; allow one of {allowed}")
+    heads = [value for value in space.knob("heads").grid if width % int(value) == 0]
+    if not heads:
+        raise ConfigurationError(f"knob heads: no choice divides width {width}; allow a divisor of {width}")
+    return {
+        **genome,
+        "backbone_width": _nearest(genome["backbone_width"], wanted),
+        "heads": _nearest(genome["heads"], heads),
+    }
+
+
+def _nearest(value: Value, choices: list[Value]) -> Value:
+    return min(choices, key=lambda choice: abs(float(choice) - float(value)))
+
+
+class PinpointFamily:
+    """Audio-visual deepfake detection after PinPoint; see `models.pinpoint` for the network."""
+
+    name = "pinpoint"
+    summary = "audio-visual transformer: is this talking face fake, and where does the voice look?"
+    settings_type = PinpointSettings
+    presets = tuple(_PRESETS)
+
+    def signature(self, settings: PinpointSettings) -> Signature:
+        """Video, audio and their masks; a logit, offset classes and the attention map."""
+        side = settings.frame_size
+        return Signature(
+            inputs=(
+                InputSpec(name="video", shape=(settings.frames, 3, side, side), kind=InputKind.VIDEO, mask="video_mask"),
+                InputSpec(
+                    name="audio", shape=(settings.audio_frames, settings.coefficients), kind=InputKind.AUDIO, mask="audio_mask"
+                ),
+                InputSpec(name="video_mask", shape=(settings.frames,), kind=InputKind.MASK),
+                InputSpec(name="audio_mask", shape=(settings.audio_frames,), kind=InputKind.MASK),
+            ),
+            outputs=Detection._fields,
+        )
+
+    def teacher(self, settings: PinpointSettings, seed: int = 0) -> nn.Module:
+        """The untrained teacher; the same seed gives the same weights."""
+        return _seeded(seed, **_input_arguments(self.signature(settings)), **asdict(settings.teacher))
+
+    def space(self, preset: str = "default") -> Space:
+        """The knobs of a preset: "default" for 2 cores and 64 pixels, "published" for the full size."""
+        if preset not in _PRESETS:
+            raise ConfigurationError(f"preset {preset!r} of family {self.name} is not known{did_you_mean(preset, self.presets)}")
+        return _PRESETS[preset]()
+
+    def check(self, space: Space, settings: PinpointSettings) -> None:
+        """See that the teacher can be built and that no choice asks for more frames or pixels than the input has."""
+        self.teacher(settings)
+        for name, most in (("frames", settings.frames), ("frame_size", settings.frame_size)):
+            above = [value for value in space.knob(name).grid if float(value) > most]
+            if above:
+                raise ConfigurationError(
+                    f"knob {name}: {above[0]} is more than the input's {most}; leave it out of the choices or enlarge the input"
+                )
+
+    def student(self, genome: Genome, signature: Signature, seed: int = 0) -> nn.Module:
+        """The untrained student of a genome; the same seed gives the same weights."""
+        audio_width = int(genome["audio_width"])
+        return _seeded(
+            seed,
+            **_input_arguments(signature),
+            backbone=str(genome["backbone"]),
+            backbone_width=float(genome["backbone_width"]),
+            frames=int(genome["frames"]),
+            frame_size=int(genome["frame_size"]),
+            audio_convs=[max(1, audio_width // 2), audio_width],
+            audio_head=str(genome["audio_head"]),
+            width=int(genome["width"]),
+            depth=int(genome["depth"]),
+            heads=int(genome["heads"]),
+            ffn=float(genome["ffn"]),
+            dropout=STUDENT_DROPOUT,
+        )
+
+    def pruning_rules(self, model: nn.Module) -> PruningRules:
+        """The output layers, what writes to the residual stream, and what feeds the GRU stay as wide as they are."""
+        kept = [
+            KeptLayer(path="verdict", reason="output: the logit"),
+            KeptLayer(path="offset", reason="output: the offset classes"),
+            KeptLayer(path="video.project", reason=_STREAM),
+        ]
+        for path, module in model.named_modules():
+            if isinstance(module, Block):
+                kept += [KeptLayer(path=f"{path}.{name}", reason=_STREAM) for name in _BLOCK_WRITERS]
+            elif isinstance(module, AudioEncoder):
+                kept += _kept_audio(path, module)
+        return PruningRules(kept=tuple(kept), attentions=tuple(path for path, _ in attentions(model)))
+
+
+_STREAM = "writes to the residual stream, whose width the knob `width` sets for all layers at once"
+_BLOCK_WRITERS = ("cross.proj", "gate", "attend.proj", "ffn.contract")
+
+
+def _kept_audio(path: str, encoder: AudioEncoder) -> list[KeptLayer]:
+    if isinstance(encoder.head, nn.GRU):
+        last = f"{path}.convs.{len(encoder.convs) - 1}"
+        return [
+            KeptLayer(path=last, reason="feeds the GRU, whose input is not narrowed"),
+            KeptLayer(path=f"{path}.head", reason="a GRU's state is the residual stream"),
+        ]
+    return [KeptLayer(path=f"{path}.head.{name}", reason=_STREAM) for name, _ in _convolutions(encoder.head)]
+
+
+def _convolutions(module: nn.Module) -> list[tuple[str, nn.Conv1d]]:
+    return [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv1d)]
+
+
+def _input_arguments(signature: Signature) -> dict[str, int]:
+    shapes = {spec.name: spec.shape for spec in signature.inputs}
+    frames, _, side, _ = shapes["video"]
+    audio_frames, coefficients = shapes["audio"]
+    return {"input_frames": frames, "input_size": side, "audio_frames": audio_frames, "coefficients": coefficients}
+
+
+def _seeded(seed: int, **arguments: Any) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build("pinpoint", **arguments)

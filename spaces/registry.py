@@ -1,0 +1,32 @@
+"""Families by name."""
+
+import difflib
+import importlib
+from typing import Any
+
+from paretolens.errors import ConfigurationError
+from paretolens.spaces.family import Family
+
+__all__ = ["families", "get_family"]
+
+_FAMILIES = {"pinpoint": ("paretolens.spaces.pinpoint", "PinpointFamily")}
+
+
+def families() -> tuple[str, ...]:
+    """The names of all families, sorted."""
+    return tuple(sorted(_FAMILIES))
+
+
+def get_family(name: str) -> Family[Any]:
+    """The family of this name; its modules are imported now.
+
+    Raises:
+        ConfigurationError: there is none; the nearest is named.
+    """
+    if name not in _FAMILIES:
+        near = difflib.get_close_matches(name, families(), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ";"
+        raise ConfigurationError(f"family {name!r} is not known{hint} Valid: {', '.join(families())}")
+    module, kind = _FAMILIES[name]
+    family: Family[Any] = getattr(importlib.import_module(module), kind)()
+    return family
