@@ -7,10 +7,11 @@ groups, normalized_shape, num_heads ...), modules of another type (a folded batc
 """
 
 import hashlib
+import importlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +39,8 @@ _TYPES: dict[str, type[nn.Module]] = {}
 def recordable(kind: ModuleType) -> ModuleType:
     """Class decorator: surgery may put modules of this type where the builder had another, or none.
 
-    Such a module is rebuilt from its plain attributes (numbers, text, tuples and dicts of them), tensors and children.
+    Such a module is rebuilt without calling its constructor: from its plain attributes (numbers, text, tuples and dicts of
+    them), its tensors in the state dict, and its children. Within the package its Python module is imported on loading.
 
     Raises:
         ValueError: a type of that name exists.
@@ -49,7 +51,9 @@ def recordable(kind: ModuleType) -> ModuleType:
     return kind
 
 
-for _kind in (nn.Identity, nn.Sequential, nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.ReLU):
+_LAYERS = (nn.Identity, nn.Sequential, nn.Linear, nn.Conv1d, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid)
+for _kind in (*_LAYERS, *_ACTIVATIONS):
     recordable(_kind)
 
 
@@ -69,6 +73,7 @@ def save_model(model: nn.Module, folder: Path) -> None:
         "builder": name,
         "arguments": dict(arguments),
         "modules": _changes(model, fresh),
+        "buffers": sorted(set(tensors) - {key for key, _ in model.named_parameters(remove_duplicate=False)}),
         "shapes": {key: list(value.shape) for key, value in tensors.items()},
     }
     try:
@@ -95,28 +100,36 @@ def load_model(folder: Path) -> nn.Module:
         model = build(record["builder"], **record["arguments"])
     for path, change in sorted(record["modules"].items(), key=lambda item: item[0].count(".")):
         _apply(model, path, change)
-    _set_tensors(model, tensors, folder)
+    _set_tensors(model, tensors, frozenset(record["buffers"]))
     return model.eval()
 
 
 def _changes(model: nn.Module, fresh: nn.Module) -> Record:
-    """What of `model` differs from `fresh`, by module path: {"type", "attributes", "absent"}; unchanged modules are left out."""
+    """What of `model` differs from `fresh`, by module path; unchanged modules are left out."""
     before = dict(fresh.named_modules())
     after = dict(model.named_modules())
-    changes: Record = {path: {"absent": True} for path in before if path not in after and _parent(path) in after}
+    changes: Record = {}
     for path, module in after.items():
-        old = before.get(path)
-        known = _plain_attributes(old) if old is not None and type(old) is type(module) else None
+        old = None if _parent(path) in changes and "type" in changes[_parent(path)] else before.get(path)
         attributes = _plain_attributes(module)
-        if known is None:
-            if _TYPES.get(type(module).__name__) is not type(module):
-                raise ConfigurationError(
-                    f"module {path} is a {type(module).__name__}, which models.record cannot rebuild; mark the class @recordable"
-                )
-            changes[path] = {"type": type(module).__name__, "attributes": attributes}
-        elif attributes != known:
+        if old is None or type(old) is not type(module):
+            changes[path] = {"type": _type_name(path, module), "module": type(module).__module__, "attributes": attributes}
+            continue
+        known = _plain_attributes(old)
+        if attributes != known:
             changes[path] = {"attributes": {key: value for key, value in attributes.items() if known.get(key, ...) != value}}
+    for path in before:
+        parent = _parent(path)
+        if path not in after and parent in after and "type" not in changes.get(parent, {}):
+            changes[path] = {"absent": True}
     return changes
+
+
+def _type_name(path: str, module: nn.Module) -> str:
+    name = type(module).__name__
+    if _TYPES.get(name) is not type(module):
+        raise ConfigurationError(f"module {path} is a {name}, which cannot be rebuilt from a record; mark its class @recordable")
+    return name
 
 
 def _plain_attributes(module: nn.Module) -> Record:
@@ -153,7 +166,8 @@ def _apply(model: nn.Module, path: str, change: Mapping[str, Any]) -> None:
         delattr(model.get_submodule(parent), name)
         return
     if "type" in change:
-        module = _TYPES[change["type"]].__new__(_TYPES[change["type"]])
+        kind = _type_of(path, change)
+        module = kind.__new__(kind)
         nn.Module.__init__(module)
         model.get_submodule(parent).add_module(name, module)
     module = model.get_submodule(path)
@@ -161,26 +175,31 @@ def _apply(model: nn.Module, path: str, change: Mapping[str, Any]) -> None:
         setattr(module, key, _from_plain(value))
 
 
-def _set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Give every module exactly the recorded tensors, in their shapes; those of a fresh build that are gone become None."""
-    expected = set(model.state_dict())
-    for key in expected - set(tensors):
+def _type_of(path: str, change: Mapping[str, Any]) -> type[nn.Module]:
+    name, module = change["type"], str(change["module"])
+    if name not in _TYPES and module.startswith("paretolens."):
+        importlib.import_module(module)
+    if name not in _TYPES:
+        raise IntegrityError(
+            f"module {path} is a {name} of {module}, which is not @recordable here; use the version that saved it"
+        )
+    return _TYPES[name]
+
+
+def _set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], buffers: Collection[str]) -> None:
+    """Give every module exactly the recorded tensors; what a fresh build has and the record has not becomes None."""
+    for key in set(model.state_dict()) - set(tensors):
         parent, _, name = key.rpartition(".")
         setattr(model.get_submodule(parent), name, None)
     for key, value in tensors.items():
         parent, _, name = key.rpartition(".")
-        try:
-            owner = model.get_submodule(parent)
-        except AttributeError as error:
-            raise IntegrityError(
-                f"model folder {folder}: weights for an unknown module {parent}; save the model again"
-            ) from error
-        if name in owner._buffers:
-            owner._buffers[name] = value
+        owner = model.get_submodule(parent)
+        if key in buffers:
+            owner.register_buffer(name, value)
             continue
         old = owner._parameters.get(name)
         trained = value.is_floating_point() and (old is None or old.requires_grad)
-        owner.register_parameter(name, nn.Parameter(value, requires_grad=trained))
+        setattr(owner, name, nn.Parameter(value, requires_grad=trained))
 
 
 def _read_record(folder: Path) -> Record:
@@ -208,7 +227,10 @@ def _read_weights(folder: Path, record: Mapping[str, Any]) -> dict[str, Tensor]:
         raise IntegrityError(f"weights {path}: {len(content)} bytes instead of {record['weights_bytes']}; save the model again")
     if _sha256(content) != record["weights_sha256"]:
         raise IntegrityError(f"weights {path}: the checksum does not match, so the file was changed; save the model again")
-    return load_file(path)
+    tensors = load_file(path)
+    if {key: list(value.shape) for key, value in tensors.items()} != record["shapes"]:
+        raise IntegrityError(f"weights {path}: the shapes are not those in {MODEL_FILE}; save the model again")
+    return tensors
 
 
 def _seal(record: Mapping[str, Any]) -> str:

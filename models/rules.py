@@ -7,7 +7,7 @@ from torch import nn
 
 from paretolens.models.attention import Attention
 
-__all__ = ["KeptLayer", "PruningRules", "attentions"]
+__all__ = ["KeptLayer", "PruningRules", "attentions", "shuffled_layers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +40,30 @@ def attentions(model: nn.Module) -> Iterator[tuple[str, Attention]]:
     for path, module in model.named_modules():
         if isinstance(module, Attention):
             yield path, module
+
+
+def shuffled_layers(model: nn.Module) -> Iterator[KeptLayer]:
+    """Convolutions of a ShuffleNet whose outputs are split and shuffled, which torch-pruning cannot follow.
+
+    Within every unit the inner width of the second branch stays prunable.
+    """
+    reason = "its channels are split in halves and shuffled with others"
+    for path, module in model.named_modules():
+        units = [(name, unit) for name, unit in module.named_modules() if _is_shuffle_unit(unit)]
+        if not (isinstance(module, nn.Sequential) and units and hasattr(module, "conv1")):
+            continue
+        yield KeptLayer(path=f"{path}.conv1.0", reason=reason)
+        for name, unit in units:
+            inner = [
+                f"branch1.{index}" for index, layer in enumerate(unit.get_submodule("branch1").children()) if _is_conv(layer)
+            ]
+            for tail in (*inner, "branch2.5"):
+                yield KeptLayer(path=f"{path}.{name}.{tail}", reason=reason)
+
+
+def _is_shuffle_unit(module: nn.Module) -> bool:
+    return (type(module).__module__, type(module).__name__) == ("torchvision.models.shufflenetv2", "InvertedResidual")
+
+
+def _is_conv(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d)

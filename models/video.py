@@ -64,8 +64,16 @@ class VideoEncoder(nn.Module):
         self.positions = positions
 
     def forward(self, video: Tensor, ignore: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T_s, width), 0 where the frame is padding, and their mask (B, T_s) bool."""
+        """Tokens (B, T_s, width), 0 where the frame is padding, and their mask (B, T_s) bool.
+
+        In training the backbone sees the frames that are not padding only, so that padding never enters the batch norms.
+        """
         frames, ignore = self.sampler(video, ignore)
-        tokens = self.project(self.backbone(frames))
+        seen = torch.nonzero(~ignore.reshape(-1))[:, 0] if self.training else None
+        if seen is not None and 1 < len(seen) < len(frames):
+            features = self.project(self.backbone(frames.index_select(0, seen)))
+            tokens = features.new_zeros(len(frames), features.shape[-1]).index_copy(0, seen, features)
+        else:
+            tokens = self.project(self.backbone(frames))
         tokens = self.positions(tokens.reshape(-1, ignore.shape[1], tokens.shape[-1]))
         return tokens.masked_fill(ignore[:, :, None], 0.0), ignore

@@ -16,7 +16,7 @@ from paretolens.models.audio import AudioEncoder
 from paretolens.models.backbones import backbone_names, backbone_widths
 from paretolens.models.pinpoint import Block
 from paretolens.models.registry import build, did_you_mean
-from paretolens.models.rules import KeptLayer, PruningRules, attentions
+from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
 from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
@@ -258,6 +258,7 @@ class PinpointFamily:
                 kept += [KeptLayer(path=f"{path}.{name}", reason=_STREAM) for name in _BLOCK_WRITERS]
             elif isinstance(module, AudioEncoder):
                 kept += _kept_audio(path, module)
+        kept += shuffled_layers(model)
         return PruningRules(kept=tuple(kept), attentions=tuple(path for path, _ in attentions(model)))
 
 
