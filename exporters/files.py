@@ -1,0 +1,37 @@
+"""Files that appear whole or not at all, and their checksums."""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+from paretolens.errors import StoreError
+
+__all__ = ["sha256_of", "write_atomic"]
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` under a temporary name beside `path`, then rename; folders are made.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise StoreError(
+            f"file {path}: cannot be written ({reason}); free space, mend the rights or choose another folder"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

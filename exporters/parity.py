@@ -1,0 +1,110 @@
+"""Does the exported file compute what the torch model computes?
+
+Measured twice: as written (ORT_DISABLE_ALL), where values must agree within the tolerance, and with the runtime's default
+optimisations, where decisions (logit above 0) are compared. Under optimisation a fake-quantised value near a rounding edge may
+fall to the other side, which alone moves a logit by .1 to .3 without meaning that anything is wrong.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from paretolens.errors import BackendError, ConfigurationError
+from paretolens.exporters.onnx import evaluating
+from paretolens.exporters.runner import OnnxRunner
+
+__all__ = ["TOLERANCE", "Parity", "check_parity"]
+
+TOLERANCE = 1e-4
+"""Largest allowed difference of a logit, absolute."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """Agreement of an exported file with its torch model."""
+
+    max_difference: float
+    """Largest absolute difference of a logit, graph as written."""
+    mean_difference: float
+    """Mean absolute difference of the logits, graph as written."""
+    optimised_difference: float
+    """Largest absolute difference of a logit under the runtime's default optimisations."""
+    decision_agreement: float
+    """Share of samples with the same verdict (logit above 0) under the default optimisations, 0..1."""
+    worst_sample: int
+    """Index, over all batches in order, of the sample with `max_difference`."""
+    outputs: dict[str, float]
+    """Largest absolute difference of every output, graph as written."""
+    samples: int
+    """Number of samples compared."""
+    tolerance: float
+    """What `max_difference` was held against."""
+
+
+def check_parity(model: nn.Module, path: Path, batches: Iterable[Sequence[Tensor]], *, tolerance: float = TOLERANCE) -> Parity:
+    """Compare every output of `model` and of the file on the same inputs.
+
+    Args:
+        model: The torch model that was exported, or its twin; run in evaluation mode, its own mode is left as it was.
+        path: The ONNX file.
+        batches: Input tuples in the signature's order; sizes may differ. The first sample is also run on its own, so that a
+            batch size that tracing froze is noticed.
+        tolerance: Largest allowed `max_difference`.
+
+    Raises:
+        BackendError: a logit differs by more than `tolerance` or is not finite; the worst sample is named.
+        ConfigurationError: no batch was given.
+    """
+    exact, fast = OnnxRunner(path, optimise=False), OnnxRunner(path)
+    rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    worst: dict[str, float] = dict.fromkeys(exact.output_names, 0.0)
+    with evaluating(model):
+        for number, batch in enumerate(batches):
+            inputs = {name: tensor.detach().cpu().numpy() for name, tensor in zip(exact.input_names, batch, strict=True)}
+            wanted = [value.detach().cpu().numpy() for value in model(*batch)]
+            written, optimised = exact.run(inputs), fast.run(inputs)
+            if number == 0:
+                written = _first_alone(exact, inputs, written)
+            for name, value in zip(exact.output_names, wanted, strict=True):
+                worst[name] = max(worst[name], float(np.abs(value - written[name]).max(initial=0.0)))
+            logit = exact.output_names[0]
+            rows.append((wanted[0].reshape(-1), written[logit].reshape(-1), optimised[logit].reshape(-1)))
+    if not rows:
+        raise ConfigurationError("parity needs at least one batch, got none: give some samples")
+    result = _summary(*(np.concatenate(column) for column in zip(*rows, strict=True)), outputs=worst, tolerance=tolerance)
+    _gate(result, path)
+    return result
+
+
+def _first_alone(runner: OnnxRunner, inputs: dict[str, np.ndarray], together: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs of a batch with the first row replaced by what the sample gives on its own."""
+    alone = runner.run({name: value[:1] for name, value in inputs.items()})
+    return {name: np.concatenate([alone[name], value[1:]]) for name, value in together.items()}
+
+
+def _summary(
+    wanted: np.ndarray, written: np.ndarray, optimised: np.ndarray, *, outputs: dict[str, float], tolerance: float
+) -> Parity:
+    difference = np.abs(wanted.astype(np.float64) - written)
+    difference = np.where(np.isfinite(difference), difference, np.inf)
+    return Parity(
+        max_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+        optimised_difference=float(np.abs(wanted.astype(np.float64) - optimised).max()),
+        decision_agreement=float(np.mean((wanted > 0.0) == (optimised > 0.0))),
+        worst_sample=int(difference.argmax()),
+        outputs=outputs,
+        samples=len(wanted),
+        tolerance=tolerance,
+    )
+
+
+def _gate(parity: Parity, path: Path) -> None:
+    if parity.max_difference > parity.tolerance:
+        raise BackendError(
+            f"the logits of {path.name} must lie within {parity.tolerance:g} of the torch model's, sample {parity.worst_sample} differs "
+            f"by {parity.max_difference:.3g} (mean {parity.mean_difference:.3g} over {parity.samples} samples): export it again"
+        )
