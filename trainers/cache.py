@@ -1,0 +1,152 @@
+"""Teacher outputs of a split, computed once and memory-mapped by every worker.
+
+Exact, because preprocessing is deterministic: an entry is named by the hash of the teacher's weights, of the samples and of the
+views (plain, mirrored) it covers. Processes that come at the same time wait for the first one's entry.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paretolens.data.store import build_once, digest_of_file, digest_of_json
+from paretolens.errors import IntegrityError
+from paretolens.trainers.views import View, mirror
+
+if TYPE_CHECKING:
+    from paretolens.data.samples import SampleSet
+
+__all__ = ["TeacherBatch", "TeacherOutputs", "cache_teacher", "model_checksum"]
+
+FORMAT = 1
+RECORD = "outputs.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherBatch:
+    """What the teacher said about some clips, float32."""
+
+    logit: Tensor
+    """(B, 1)."""
+    offset: Tensor
+    """(B, K) logits of the offset classes; K = 0 for a teacher without them."""
+    attention: Tensor
+    """(B, L, T) attention map; (B, 0, 0) for a teacher without one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TeacherOutputs:
+    """Outputs for N clips in V views; arrays are (V, N, ...)."""
+
+    views: tuple[View, ...]
+    """The first axis of every array."""
+    logit: np.ndarray
+    """(V, N, 1) float32."""
+    offset: np.ndarray
+    """(V, N, K) float32."""
+    attention: np.ndarray
+    """(V, N, L, T) float16: rows are weights in 0..1, rounded by at most 2⁻¹²."""
+    fingerprint: str
+    """Name of the entry: the hash of teacher, samples and views."""
+
+    def __len__(self) -> int:
+        return int(self.logit.shape[1])
+
+    def batch(self, index: Tensor, mirrored: Tensor | None = None) -> TeacherBatch:
+        """Outputs for rows (B,) int64, of the mirrored view where `mirrored` (B,) bool is True."""
+        rows = index.cpu().numpy()
+        which = np.zeros(len(rows), np.int64)
+        if mirrored is not None and mirrored.any():
+            which[mirrored.cpu().numpy()] = self.views.index(View.MIRRORED)
+        arrays = (np.asarray(array[which, rows], dtype=np.float32) for array in (self.logit, self.offset, self.attention))
+        logit, offset, attention = (torch.from_numpy(array) for array in arrays)
+        return TeacherBatch(logit=logit, offset=offset, attention=attention)
+
+
+def model_checksum(model: nn.Module) -> str:
+    """SHA-256 over the names, types, shapes and values of all parameters and buffers, and the builder's arguments."""
+    digest = hashlib.sha256(json.dumps(vars(model).get("builder"), sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cache_teacher(
+    model: nn.Module,
+    samples: "SampleSet",
+    folder: Path,
+    *,
+    views: Sequence[View] = (View.PLAIN,),
+    batch_size: int = 32,
+) -> TeacherOutputs:
+    """Compute or map the teacher's outputs; safe in many processes at once.
+
+    Args:
+        model: the teacher; left in eval mode.
+        samples: the split.
+        folder: cache folder; the entry is a sub-folder of it.
+        views: versions of each clip; the plain one comes first.
+        batch_size: clips in one forward pass.
+
+    Raises:
+        IntegrityError: the entry is damaged.
+        StoreError: the cache cannot be written.
+    """
+    model.eval()
+    plain = {
+        "format": FORMAT,
+        "model": model_checksum(model),
+        "samples": samples.fingerprint,
+        "views": [str(view) for view in views],
+    }
+    name = digest_of_json(plain)
+    place = folder / f"teacher-{name[:24]}"
+    build_once(place, lambda temporary: _compute(temporary, model, samples, tuple(views), batch_size))
+    return _load(place, tuple(views), name, len(samples))
+
+
+def _compute(place: Path, model: nn.Module, samples: "SampleSet", views: tuple[View, ...], batch_size: int) -> None:
+    device = next(model.parameters()).device
+    columns: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in views] for name in ("logit", "offset", "attention")}
+    with torch.inference_mode():
+        for start in range(0, len(samples), batch_size):
+            inputs = samples.batch(slice(start, start + batch_size))
+            for position, view in enumerate(views):
+                shown = inputs if view is View.PLAIN else mirror(inputs, samples.signature)
+                out = model(*(x.to(device) for x in shown))
+                empty = out.logit.new_zeros(len(out.logit), 0)
+                columns["logit"][position].append(out.logit.float().cpu().numpy())
+                columns["offset"][position].append(getattr(out, "offset", empty).float().cpu().numpy())
+                columns["attention"][position].append(getattr(out, "attention", empty[:, :, None]).half().cpu().numpy())
+    for name, parts in columns.items():
+        np.save(place / f"{name}.npy", np.stack([np.concatenate(view) for view in parts]), allow_pickle=False)
+    files = {path.name: digest_of_file(path) for path in sorted(place.glob("*.npy"))}
+    (place / RECORD).write_text(json.dumps({"format": FORMAT, "files": files}), encoding="utf-8")
+
+
+def _load(place: Path, views: tuple[View, ...], name: str, count: int) -> TeacherOutputs:
+    try:
+        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+        for file in ("logit.npy", "offset.npy", "attention.npy"):
+            if digest_of_file(place / file) != record["files"][file]:
+                raise IntegrityError(_damaged(place / file, "its checksum differs"))
+        arrays = [np.load(place / f"{file}.npy", mmap_mode="r", allow_pickle=False) for file in ("logit", "offset", "attention")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(_damaged(place, str(error))) from error
+    if any(array.shape[:2] != (len(views), count) for array in arrays):
+        raise IntegrityError(_damaged(place, "its arrays have another length"))
+    return TeacherOutputs(views=views, logit=arrays[0], offset=arrays[1], attention=arrays[2], fingerprint=name)
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return (
+        f"teacher outputs {path} must be what was written, but are damaged or missing ({reason}): delete the entry and run again"
+    )

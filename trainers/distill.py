@@ -1,0 +1,138 @@
+"""Distillation: a student learns the labels, the teacher's verdicts and where the teacher looks.
+
+The same stage repairs a student after pruning and trains it under quantisers: fewer epochs, a lower rate, the same loss.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from paretolens.errors import ConfigurationError
+from paretolens.models.signature import InputKind, Signature
+from paretolens.trainers.cache import TeacherOutputs
+from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
+from paretolens.trainers.losses import alignment_loss, distillation_loss, hard_loss, soft_loss
+from paretolens.trainers.validation import Validator
+from paretolens.trainers.views import View, view
+
+if TYPE_CHECKING:
+    from paretolens.data.samples import SampleSet
+
+__all__ = ["DistillSettings", "distill", "map_masks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings(LoopSettings):
+    """How a student is taught: L = α·hard + (1 − α)·T²·KL + β·alignment."""
+
+    alpha: Annotated[float, Ge(0), Le(1)] = 0.5
+    """α, weight of the labels; the teacher's verdicts have 1 − α."""
+    beta: Annotated[float, Ge(0)] = 0.3
+    """β, weight of the agreement between the attention maps."""
+    temperature: Annotated[float, Gt(0)] = 2.0
+    """T, softens the teacher's verdicts."""
+    mirror: bool = False
+    """Show half of the clips mirrored; the teacher's outputs must be cached in that view too."""
+
+
+def distill(
+    student: nn.Module,
+    outputs: TeacherOutputs,
+    train: "SampleSet",
+    val: "SampleSet",
+    settings: DistillSettings,
+    *,
+    seed: int,
+    report: Report,
+    folder: Path | None = None,
+    stage: str = "distill",
+) -> History:
+    """Train the student in place; it ends in eval mode with the weights of its best epoch.
+
+    Args:
+        student: any model with the samples' signature.
+        outputs: the teacher's outputs for `train`, from `cache_teacher`.
+        train: clips to learn from.
+        val: clips by which the best epoch is chosen.
+        settings: the loss and the optimiser.
+        seed: of order, dropout and mirroring.
+        report: called after each epoch, may raise to stop.
+        folder: where checkpoints are kept; None keeps none.
+        stage: prefix of the reported figures.
+
+    Raises:
+        ConfigurationError: β > 0 without an attention map, or mirroring without mirrored teacher outputs, or other clips.
+        TrialError: a loss that is not finite.
+    """
+    if len(outputs) != len(train):
+        raise ConfigurationError(
+            f"teacher outputs must cover the {len(train)} training clips; they cover {len(outputs)}: cache them again"
+        )
+    if settings.mirror and View.MIRRORED not in outputs.views:
+        raise ConfigurationError("mirroring needs teacher outputs of the mirrored view; cache them with views plain and mirrored")
+    if settings.beta > 0 and not _has_maps(student, outputs, train):
+        raise ConfigurationError(
+            f"attention alignment needs maps of teacher and student; got beta {settings.beta:g}: set it to 0"
+        )
+    objective = _Distillation(outputs=outputs, train=train, settings=settings)
+    return train_loop(
+        student,
+        objective,
+        count=len(train),
+        validate=Validator(val),
+        settings=settings,
+        seed=seed,
+        stage=stage,
+        report=report,
+        folder=folder,
+    )
+
+
+class _Distillation:
+    """The loss of one batch."""
+
+    def __init__(self, *, outputs: TeacherOutputs, train: "SampleSet", settings: DistillSettings) -> None:
+        self.outputs = outputs
+        self.train = train
+        self.settings = settings
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        settings = self.settings
+        mirrored = torch.zeros(len(batch.rows), dtype=torch.bool)
+        if settings.mirror:
+            mirrored = torch.rand(len(batch.rows), generator=batch.generator) < 0.5
+        device = next(model.parameters()).device
+        inputs = tuple(x.to(device) for x in view(self.train.batch(batch.rows), self.train.signature, mirrored))
+        teacher = self.outputs.batch(batch.rows, mirrored)
+        out = model(*inputs)
+        alignment = out.logit.new_zeros(())
+        if settings.beta > 0:
+            alignment = alignment_loss(out.attention, teacher.attention.to(device), *map_masks(inputs, self.train.signature))
+        return distillation_loss(
+            hard=hard_loss(out.logit, self.train.targets(batch.rows).to(device)),
+            soft=soft_loss(out.logit, teacher.logit.to(device), settings.temperature),
+            alignment=alignment,
+            alpha=settings.alpha,
+            beta=settings.beta,
+        ).total
+
+
+def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor, Tensor]:
+    """Masks of the attention map's rows (sound) and columns (picture), each (B, N) bool, True = ignore."""
+    names = [spec.name for spec in signature.inputs]
+    found = {spec.kind: inputs[names.index(spec.mask)] for spec in signature.inputs if spec.mask is not None}
+    return found[InputKind.AUDIO], found[InputKind.VIDEO]
+
+
+def _has_maps(student: nn.Module, outputs: TeacherOutputs, train: "SampleSet") -> bool:
+    """Whether both sides give attention maps with at least one cell."""
+    student.eval()
+    with torch.inference_mode():
+        device = next(student.parameters()).device
+        out = student(*(x.to(device) for x in train.batch(slice(0, 2))))
+    map_ = getattr(out, "attention", None)
+    return map_ is not None and map_.numel() > 0 and outputs.attention.size > 0
