@@ -1,11 +1,11 @@
-"""Every name that Paretolens writes into MLflow, so that what is written is what is read, and a person can filter on it in the UI.
+"""Every name that Paretolens writes into MLflow, so that what is written is what is read, and a person can filter on it.
 
 Runs: one parent per study, one child per trial (`mlflow.parentRunId`). In the UI:
 `tags.paretolens.pareto = "true" and metrics.eps > 0.6`.
 
-Metrics of a child: the objectives and costs by plain name (`accuracy`, `latency_ms`, `eps`, …) with `<name>_low` and `<name>_high`
-as the ends of the interval where there is one; curves of training under `epoch/`. Metrics of the parent: the teacher's figures
-under `teacher/`, and `eps_floor` and `eps_reference`, the lines drawn in every EPS plot.
+Metrics of a child: the objectives and costs by plain name (`accuracy`, `latency_ms`, `eps`, …) with `<name>_low` and
+`<name>_high` as the ends of the interval where there is one; curves of training under `epoch/`. Metrics of the parent: the
+teacher's figures under `teacher/`, and `eps_floor` and `eps_reference`, the lines drawn in every EPS plot.
 """
 
 import math

@@ -28,7 +28,7 @@ class Spool:
         self._queue: deque[Event] = deque()
         self._number = 0
         self._done = 0
-        self._broken = False
+        self._broken = self._warned = False
         if path is not None:
             self._load(path)
 
@@ -47,7 +47,11 @@ class Spool:
             self._number += 1
             event = replace(event, number=self._number)
             self._queue.append(event)
-            self._append(self._path, event)
+            if self._broken:
+                self._broken = False  # a failed write may have left half a line: start over with a whole file
+                self.compact()
+            else:
+                self._append(self._path, event)
             self._lock.notify_all()
 
     def put_first(self, event: Event) -> None:
@@ -133,6 +137,6 @@ class Spool:
             self._warn(path, error)
 
     def _warn(self, path: Path, error: OSError) -> None:
-        if not self._broken:
+        if not self._warned:
             _log.warning("%s can't be written (%s): tracking records are only kept in memory for now", path, error.strerror)
-        self._broken = True
+        self._warned = self._broken = True

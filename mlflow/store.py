@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 from paretolens.errors import StoreError
 
-__all__ = ["check_store", "is_server", "open_client", "resolve_uri", "sqlite_path"]
+__all__ = ["DEFAULT_EXPERIMENT", "check_store", "ensure_experiment", "is_server", "open_client", "resolve_uri", "sqlite_path"]
 
+DEFAULT_EXPERIMENT = "paretolens"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
 # A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
@@ -89,7 +91,7 @@ def open_client(uri: str, *, create: bool = False) -> Any:
     return client
 
 
-def check_store(uri: str) -> str:
+def check_store(uri: str, *, experiment: str = DEFAULT_EXPERIMENT, artifact_root: str | None = None) -> str:
     """Make sure that the store exists and can be written, before anything expensive starts; returns the absolute URI.
 
     Raises:
@@ -97,14 +99,36 @@ def check_store(uri: str) -> str:
     """
     uri = resolve_uri(uri)
     client = open_client(uri, create=True)
-    key = "paretolens.checked"
     try:
-        default = client.search_experiments(max_results=1)
-        if default:
-            client.set_experiment_tag(default[0].experiment_id, key, str(os.getpid()))
+        number = ensure_experiment(client, uri, experiment, artifact_root=artifact_root)
+        client.set_experiment_tag(number, "paretolens.checked", str(int(time.time())))
+    except StoreError:
+        raise
     except Exception as error:
         raise StoreError(f"tracking store {_without_password(uri)}: can't be written ({_hint(error, uri)})") from error
     return uri
+
+
+def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | None = None) -> str:
+    """Id of an experiment, created if it is missing.
+
+    Files go to `artifact_root`; without one, beside a sqlite file in `artifacts/`, and wherever a server keeps them.
+
+    Raises:
+        StoreError: the experiment was deleted in the UI.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage != "active":
+        raise StoreError(
+            f"experiment {name!r} in {_without_password(uri)} was deleted; "
+            f"`mlflow experiments restore -x {found.experiment_id}` brings it back, or name another experiment"
+        )
+    if found is not None:
+        return str(found.experiment_id)
+    path = sqlite_path(uri)
+    if artifact_root is None and path is not None:
+        artifact_root = (path.parent / "artifacts").as_uri()
+    return str(client.create_experiment(name, artifact_location=artifact_root))
 
 
 def _check_sqlite(path: Path, *, create: bool) -> None:

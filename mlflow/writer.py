@@ -1,0 +1,186 @@
+"""Events applied to an MLflow store, each of them safe to apply twice."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from paretolens.mlflow.events import Event, EventKind
+from paretolens.mlflow.names import EPOCH_INDEX, PARENT_TAG, RunKind, Tag, TrialState
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, ensure_experiment, open_client
+
+__all__ = ["RunWriter", "is_permanent"]
+
+_log = logging.getLogger(__name__)
+
+_REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
+_PAGE = 1000
+_BATCH = 100  # MLflow takes at most 100 parameters or tags at once
+_TAG_LENGTH = 5000
+_PARAM_LENGTH = 6000
+
+
+def is_permanent(error: Exception) -> bool:
+    """Whether sending the same event again can't help, so that it must not hold up those behind it."""
+    return getattr(error, "error_code", None) in _REFUSED or isinstance(error, FileNotFoundError | TypeError | ValueError)
+
+
+class RunWriter:
+    """One study's runs in one store. Not thread-safe: it belongs to the thread that sends."""
+
+    def __init__(self, tracking_uri: str, *, experiment: str = DEFAULT_EXPERIMENT, artifact_root: str | None = None) -> None:
+        self._uri, self._experiment_name, self._artifact_root = tracking_uri, experiment, artifact_root
+        self._client: Any = None
+        self._study: Event | None = None
+        self._experiment = ""
+        self.parent = ""
+        """Run id of the study; empty until the store has answered."""
+        self._children: dict[str, str] = {}
+        self._running: set[str] = set()
+        self._last_step: dict[str, int] = {}
+        self._unsure = False
+
+    def apply(self, event: Event) -> None:
+        """Bring the store to where the event says it is.
+
+        Raises:
+            Exception: whatever the store raises; `is_permanent` tells whether trying again makes sense.
+        """
+        if event.kind is EventKind.STUDY:
+            self._study = event
+        try:
+            if not self.parent:
+                self._open_study()
+            if event.kind is not EventKind.STUDY:
+                self._dispatch(event)
+        except Exception as error:
+            # An answer that was lost may belong to a run that was created: look for it before creating another.
+            self._unsure = self._unsure or not is_permanent(error)
+            raise
+
+    def _dispatch(self, event: Event) -> None:
+        if self._unsure:
+            self._load_children()
+            self._unsure = False
+        if event.kind is EventKind.ORPHANS:
+            self._close_orphans(event)
+        elif event.kind is EventKind.TRIAL:
+            self._start_child(event)
+        elif event.kind is EventKind.ARTIFACTS:
+            self._send_files(event)
+        else:
+            self._report(event)
+
+    def _run(self, event: Event) -> str:
+        if not event.trial:
+            return self.parent
+        if event.trial not in self._children:
+            self._start_child(Event(kind=EventKind.TRIAL, time_ms=event.time_ms, trial=event.trial))
+        return self._children[event.trial]
+
+    def _open_study(self) -> None:
+        assert self._study is not None, "the first event names the study"
+        if self._client is None:
+            self._client = open_client(self._uri, create=True)
+        event = self._study
+        self._experiment = ensure_experiment(self._client, self._uri, self._experiment_name, artifact_root=self._artifact_root)
+        runs = self._search(
+            f"tags.`{Tag.KIND}` = '{RunKind.STUDY}' and tags.`{Tag.STUDY}` = '{event.tags[Tag.STUDY]}'"
+            f" and tags.`{Tag.IDENTITY}` = '{event.tags[Tag.IDENTITY]}'"
+        )
+        if runs:
+            run, known = runs[0].info.run_id, runs[0].data.params
+            self._client.update_run(run, status="RUNNING")
+        else:
+            name = event.tags[Tag.STUDY]
+            run = self._client.create_run(self._experiment, start_time=event.time_ms, tags=dict(event.tags), run_name=name)
+            run, known = run.info.run_id, {}
+        self._send(run, event, known=known)
+        self.parent = run
+        if runs:
+            self._load_children()
+
+    def _load_children(self) -> None:
+        for run in self._search(f"tags.`{PARENT_TAG}` = '{self.parent}'"):
+            trial = run.data.tags.get(Tag.TRIAL, "")
+            self._children[trial] = run.info.run_id
+            if run.info.status == "RUNNING":
+                self._running.add(trial)
+            self._last_step[trial] = int(run.data.metrics.get(EPOCH_INDEX, -1))
+
+    def _search(self, condition: str) -> list[Any]:
+        runs, token = [], None
+        while True:
+            page = self._client.search_runs([self._experiment], condition, max_results=_PAGE, page_token=token)
+            runs += list(page)
+            token = page.token
+            if not token:
+                return runs
+
+    def _start_child(self, event: Event) -> None:
+        run, known = self._children.get(event.trial), {}
+        if run is None:
+            assert self._study is not None
+            tags = {
+                PARENT_TAG: self.parent,
+                Tag.STUDY: self._study.tags[Tag.STUDY],
+                Tag.KIND: RunKind.TRIAL,
+                Tag.TRIAL: event.trial,
+                Tag.STATE: TrialState.RUNNING,
+                **event.tags,
+            }
+            name = f"trial {event.trial}"
+            created = self._client.create_run(self._experiment, start_time=event.time_ms, tags=tags, run_name=name)
+            run = self._children[event.trial] = created.info.run_id
+        else:
+            known = self._client.get_run(run).data.params
+            self._client.update_run(run, status="RUNNING")
+            self._set_tags(run, {**event.tags, Tag.STATE: TrialState.RUNNING})
+        self._running.add(event.trial)
+        self._send(run, event, known=known, with_tags=False)
+
+    def _report(self, event: Event) -> None:
+        run = self._run(event)
+        if EPOCH_INDEX in event.metrics:
+            if event.step <= self._last_step.get(event.trial, -1):
+                return  # a trial that went back to its checkpoint tells these steps again
+            self._send(run, event)
+            self._last_step[event.trial] = event.step
+            return
+        self._send(run, event)
+        if event.kind is EventKind.FINISH:
+            self._client.set_terminated(run, status=TrialState(event.state).mlflow_status, end_time=event.time_ms)
+            self._running.discard(event.trial)
+
+    def _close_orphans(self, event: Event) -> None:
+        for trial in sorted(self._running):
+            run = self._children[trial]
+            self._set_tags(run, {Tag.STATE: TrialState.KILLED, **event.tags})
+            self._client.set_terminated(run, status=TrialState.KILLED.mlflow_status, end_time=event.time_ms)
+            self._running.discard(trial)
+
+    def _send_files(self, event: Event) -> None:
+        run, missing = self._run(event), []
+        for folder, paths in event.files.items():
+            for path in map(Path, paths):
+                if path.is_dir():
+                    self._client.log_artifacts(run, str(path), artifact_path="/".join(filter(None, (folder, path.name))))
+                elif path.is_file():
+                    self._client.log_artifact(run, str(path), artifact_path=folder or None)
+                else:
+                    missing.append(str(path))
+        if missing:
+            raise FileNotFoundError(f"gone before it could be sent: {', '.join(missing)}")
+
+    def _set_tags(self, run: str, tags: dict[str, str]) -> None:
+        self._send(run, Event(kind=EventKind.REPORT, time_ms=0, tags=tags))
+
+    def _send(self, run: str, event: Event, *, known: dict[str, str] | None = None, with_tags: bool = True) -> None:
+        """One batch; further ones only where MLflow's limits on a batch ask for it."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        metrics = [Metric(name, value, event.time_ms, event.step) for name, value in event.metrics.items()]
+        params = [Param(name, text[:_PARAM_LENGTH]) for name, text in event.params.items() if name not in (known or {})]
+        tags = [RunTag(name, text[:_TAG_LENGTH]) for name, text in event.tags.items()] if with_tags else []
+        for start in range(0, max(len(metrics), len(params), len(tags)), _BATCH):
+            part = slice(start, start + _BATCH)
+            self._client.log_batch(run, metrics=metrics[part], params=params[part], tags=tags[part])
