@@ -141,7 +141,8 @@ def pinpoint(
         ConfigurationError: any of these is outside of what is allowed.
     """
     _check(width=width, depth=depth, ffn=ffn, dropout=dropout, audio_frames=audio_frames, coefficients=coefficients)
-    seen, side = frames or input_frames, frame_size or input_size
+    seen = input_frames if frames is None else frames
+    side = input_size if frame_size is None else frame_size
     sampler = FrameSampler(input_frames=input_frames, frames=seen, input_size=input_size, frame_size=side)
     hidden = max(1, round(ffn * width))
     blocks = [Block(width=width, heads=heads, hidden=hidden, dropout=dropout) for _ in range(depth)]

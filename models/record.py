@@ -113,7 +113,12 @@ def _changes(model: nn.Module, fresh: nn.Module) -> Record:
         old = None if _parent(path) in changes and "type" in changes[_parent(path)] else before.get(path)
         attributes = _plain_attributes(module)
         if old is None or type(old) is not type(module):
-            changes[path] = {"type": _type_name(path, module), "module": type(module).__module__, "attributes": attributes}
+            changes[path] = {
+                "type": _type_name(path, module),
+                "module": type(module).__module__,
+                "attributes": attributes,
+                "empty": sorted(key for key, value in module._parameters.items() if value is None),
+            }
             continue
         known = _plain_attributes(old)
         if attributes != known:
@@ -169,6 +174,8 @@ def _apply(model: nn.Module, path: str, change: Mapping[str, Any]) -> None:
         kind = _type_of(path, change)
         module = kind.__new__(kind)
         nn.Module.__init__(module)
+        for key in change["empty"]:
+            module.register_parameter(key, None)
         model.get_submodule(parent).add_module(name, module)
     module = model.get_submodule(path)
     for key, value in change["attributes"].items():

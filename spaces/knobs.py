@@ -140,13 +140,14 @@ class Knob:
                 raise ConfigurationError(f"knob {self.name}: {key} must be a number; got {value!r}")
         for value in changes["choices"]:
             self._check_allowed(value)
-        choices = changes["choices"]
-        fallback = choices[0] if choices else changes["low"]
-        kept = any(_same(self.default, value) for value in choices) if choices else self._within(changes["low"], changes["high"])
-        return replace(self, default=self.default if kept else fallback, **changes)
-
-    def _within(self, low: Any, high: Any) -> bool:
-        return isinstance(self.default, int | float) and low is not None and high is not None and low <= self.default <= high
+        first = changes["choices"][0] if changes["choices"] else changes["low"]
+        knob = replace(self, default=first, **changes)
+        if knob.holds(self.default):
+            return replace(knob, default=self.default)
+        if not self._numeric():
+            return knob
+        wanted, values = float(self.default), knob.grid or (knob.low or 0.0, knob.high or 0.0)
+        return replace(knob, default=min(values, key=lambda value: abs(float(value) - wanted)))
 
     def _numeric(self) -> bool:
         return isinstance(self.default, int | float) and not isinstance(self.default, bool)
