@@ -215,8 +215,9 @@ class MlflowTracker:
         state: str = "",
     ) -> None:
         kept, left_out = finite(metrics)
-        marks = {Tag.NONFINITE: ", ".join(left_out)} if left_out else {}
-        texts = {**_own_tags(tags), **marks}
+        texts = _own_tags(tags)
+        if left_out:
+            texts[Tag.NONFINITE] = ", ".join(left_out)
         self._put(Event(kind=kind, time_ms=_now(), trial=trial, step=step, state=state, metrics=kept, tags=texts))
 
     def _put(self, event: Event) -> None:

@@ -1,7 +1,8 @@
 """A small filter language over the columns of a table of trials: `latency_ms < 5 and eps > .6`.
 
-Read with `ast`, never evaluated by Python: names, numbers, strings, `and or not`, comparisons (chains too), `in (…)` and arithmetic
-on numbers. A knob is `params.width`, or `width` where no metric has that name. A trial that lacks a value the filter asks for is out.
+Read with `ast`, never evaluated by Python: names, numbers, strings, `and or not`, comparisons (chains too), `in (…)` and
+arithmetic on numbers. A knob is `params.width`, or `width` where no metric has that name. A trial that lacks a value the filter
+asks for is out.
 """
 
 import ast

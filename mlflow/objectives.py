@@ -1,0 +1,80 @@
+"""Objectives by name and direction; turned so that everything inside is minimised."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from paretolens.errors import ConfigurationError
+from paretolens.mlflow.pareto import Floats
+
+__all__ = ["DEFAULT_OBJECTIVES", "Direction", "check_objectives", "minimised", "natural_direction", "parse_objectives"]
+
+Direction = Literal["max", "min"]
+
+DEFAULT_OBJECTIVES: Mapping[str, Direction] = MappingProxyType({"accuracy": "max", "latency_ms": "min", "eps": "max"})
+
+_LARGER_IS_BETTER = ("accuracy", "auc", "f1", "precision", "recall", "eps", "neps", "agreement", "throughput", "rho", "iou")
+_SMALLER_IS_BETTER = ("latency", "size", "param", "mac", "flop", "loss", "error", "eer", "memory", "energy", "parity", "seconds")
+
+
+def natural_direction(name: str) -> Direction | None:
+    """The direction that a metric's name says, None for a name that says none."""
+    words = name.lower().split("/")[-1].split("_")
+    if any(word.startswith(_SMALLER_IS_BETTER) for word in words):
+        return "min"
+    return "max" if any(word in _LARGER_IS_BETTER for word in words) else None
+
+
+def parse_objectives(text: str) -> dict[str, Direction]:
+    """`accuracy,size_mb` or `accuracy:max,my_score:min`; the direction is needed only where the name doesn't say it.
+
+    Raises:
+        ConfigurationError: no name, an unknown direction, or a name that needs one.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, direction = part.partition(":")
+        known = direction or natural_direction(name)
+        if known is None:
+            raise ConfigurationError(f"objective {name!r}: is more or less of it better? write {name}:max or {name}:min")
+        found[name] = known
+    return check_objectives(found)
+
+
+def check_objectives(objectives: Mapping[str, str], *, columns: Iterable[str] | None = None) -> dict[str, Direction]:
+    """The objectives, once they make sense.
+
+    Args:
+        objectives: Metric → "max" or "min".
+        columns: Metrics that there are, if that is to be checked.
+
+    Raises:
+        ConfigurationError: there are none, a direction is unknown or against the metric's name, or a metric isn't there.
+    """
+    if not objectives:
+        raise ConfigurationError("objectives: at least one is needed, as in accuracy,latency_ms,eps")
+    checked: dict[str, Direction] = {}
+    known = None if columns is None else sorted(columns)
+    for name, direction in objectives.items():
+        if direction not in ("max", "min"):
+            raise ConfigurationError(f"objective {name!r}: the direction must be max or min, got {direction!r}")
+        natural = natural_direction(name)
+        if natural is not None and natural != direction:
+            better = "larger" if natural == "max" else "smaller"
+            raise ConfigurationError(f"objective {name!r}: {better} is better, got {direction!r}; write {name}:{natural}")
+        if known is not None and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none yet'}"
+            raise ConfigurationError(f"objective {name!r}: no trial has that metric; {hint}")
+        checked[name] = "max" if direction == "max" else "min"
+    return checked
+
+
+def minimised(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> Floats:
+    """(rows, objectives) float64, maximised objectives negated; NaN where a value is missing."""
+    signs = np.array([-1.0 if direction == "max" else 1.0 for direction in objectives.values()])
+    return np.asarray(frame[list(objectives)].to_numpy(dtype=np.float64, na_value=np.nan) * signs, dtype=np.float64)
