@@ -17,7 +17,7 @@ def logit_of(output: object) -> Tensor:
     Raises:
         BackendError: the output has no logit of that shape.
     """
-    logit = getattr(output, "logit", output)
+    logit = output if isinstance(output, Tensor) else getattr(output, "logit", None)  # a tensor has a method `logit`
     if not isinstance(logit, Tensor):
         raise BackendError(f"an explained model returns a tensor or a field `logit`; this one returned {type(output).__name__}")
     if logit.dim() == 2 and logit.shape[1] == 1:
