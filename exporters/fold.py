@@ -20,7 +20,9 @@ def fold_weights(model: Any) -> int:
         model: `onnx.ModelProto`. Nodes and initialisers that nothing uses any more are removed.
     """
     constants = _Constants(model.graph)
-    folded = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and _is_weight(constants.value(node.input[0]))]
+    folded = [
+        node for node in model.graph.node if node.op_type == "QuantizeLinear" and _is_weight(constants.value(node.input[0]))
+    ]
     for node in folded:
         axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
         zero = constants.value(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros((), np.uint8)
@@ -38,8 +40,11 @@ def quantize_linear(values: np.ndarray, scale: np.ndarray, zero: np.ndarray, axi
     if scale.size > 1:
         shape[axis] = -1
     limits = np.iinfo(zero.dtype)
-    scaled = np.rint(values / scale.reshape(shape)) + zero.astype(np.float32).reshape(shape if zero.size > 1 else [1] * values.ndim)
-    return np.clip(scaled, limits.min, limits.max).astype(zero.dtype)
+    scaled = np.rint(values / scale.reshape(shape)) + zero.astype(np.float32).reshape(
+        shape if zero.size > 1 else [1] * values.ndim
+    )
+    integers: np.ndarray = np.clip(scaled, limits.min, limits.max).astype(zero.dtype)
+    return integers
 
 
 class _Constants:
@@ -59,14 +64,12 @@ class _Constants:
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         if node.op_type == "Constant" and "value" in attributes:
             return numpy_helper.to_array(attributes["value"])
-        if node.op_type not in ("Identity", "Transpose", "Cast"):
-            return None
-        source = self.value(node.input[0])
-        if source is None or node.op_type == "Identity":
-            return source
-        if node.op_type == "Transpose":
+        source = self.value(node.input[0]) if node.op_type in ("Identity", "Transpose", "Cast") else None
+        if source is not None and node.op_type == "Transpose":
             return source.transpose(attributes.get("perm"))
-        return source.astype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
+        if source is not None and node.op_type == "Cast":
+            return source.astype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
+        return source
 
 
 def _is_weight(value: Any) -> bool:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from paretolens import __version__
-from paretolens.errors import BackendError, ConfigurationError
+from paretolens.errors import BackendError, ConfigurationError, IntegrityError
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.runner import OnnxRunner, open_session
 from paretolens.models.signature import Signature
 
-__all__ = ["OPSET", "OnnxArtefact", "OnnxRunner", "evaluating", "export_onnx", "open_session"]
+__all__ = ["OPSET", "OnnxArtefact", "OnnxRunner", "evaluating", "export_onnx", "open_session", "read_precision"]
 
 OPSET = 17
 """ONNX Runtime fails on Q/DQ of opset 21 when it optimises, TensorRT takes 13–20."""
@@ -46,7 +46,9 @@ class OnnxArtefact:
     """Weights stored as int8."""
 
 
-def export_onnx(model: nn.Module, signature: Signature, example: Sequence[Tensor], path: Path, opset: int = OPSET) -> OnnxArtefact:
+def export_onnx(
+    model: nn.Module, signature: Signature, example: Sequence[Tensor], path: Path, opset: int = OPSET
+) -> OnnxArtefact:
     """Write `model` to `path`; the file appears whole or not at all.
 
     Args:
@@ -88,6 +90,22 @@ def export_onnx(model: nn.Module, signature: Signature, example: Sequence[Tensor
     )
 
 
+def read_precision(path: Path) -> str:
+    """`int8`, `fp16` or `fp32` of an ONNX file, as in `OnnxArtefact.precision`.
+
+    Raises:
+        IntegrityError: the file is missing or is not ONNX.
+    """
+    import onnx
+
+    try:
+        proto = onnx.load(path)
+        onnx.checker.check_model(proto)
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise IntegrityError(f"model {path}: cannot be read as ONNX ({error}); export it again") from error
+    return _precision(proto, Counter(node.op_type for node in proto.graph.node))
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode is restored after."""
@@ -109,7 +127,9 @@ def _check(signature: Signature, example: Sequence[Tensor], opset: int) -> None:
         raise ConfigurationError(f"the example needs one tensor for each of {names}, got {len(example)}")
     for spec, tensor in zip(signature.inputs, example, strict=True):
         if tuple(tensor.shape[1:]) != spec.shape:
-            message = f"input {spec.name} must have the shape (batch, {', '.join(map(str, spec.shape))}), got {tuple(tensor.shape)}"
+            message = (
+                f"input {spec.name} must have the shape (batch, {', '.join(map(str, spec.shape))}), got {tuple(tensor.shape)}"
+            )
             raise ConfigurationError(message)
 
 
@@ -118,12 +138,14 @@ def _trace(model: nn.Module, signature: Signature, example: Sequence[Tensor], op
     names = [spec.name for spec in signature.inputs]
     stream = io.BytesIO()
     with evaluating(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it announces its own deprecation; shapes fixed by tracing are caught by the parity check
+        warnings.simplefilter(
+            "ignore"
+        )  # it announces its own deprecation; shapes fixed by tracing are caught by the parity check
         try:
             torch.onnx.export(
                 model,
                 tuple(example),
-                stream,
+                stream,  # type: ignore[arg-type]  # the TorchScript exporter writes to streams, the dynamo one only to files
                 input_names=names,
                 output_names=list(signature.outputs),
                 dynamic_axes={name: {0: "batch"} for name in (*names, *signature.outputs)},

@@ -44,7 +44,9 @@ def open_session(path: Path, *, threads: int = 1, optimise: bool = True) -> Any:
     except (state.InvalidProtobuf, state.NoSuchFile, state.InvalidGraph) as error:
         raise IntegrityError(f"model {path}: not a valid ONNX file ({_short(error)}); export it again") from error
     except (state.Fail, state.NotImplemented, state.InvalidArgument, state.RuntimeException, state.EPFail) as error:
-        raise BackendError(f"model {path}: ONNX Runtime cannot run it ({_short(error)}); export another opset or model") from error
+        raise BackendError(
+            f"model {path}: ONNX Runtime cannot run it ({_short(error)}); export another opset or model"
+        ) from error
 
 
 class OnnxRunner:

@@ -1,0 +1,107 @@
+"""What is timed: one object per back end, with a `run` and the facts about it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from paretolens.errors import BackendError, ConfigurationError
+from paretolens.evaluators.latency.device import cpu_name
+from paretolens.evaluators.latency.settings import LatencySettings
+
+__all__ = ["Timed", "onnxruntime_run", "tensorrt_run", "torch_run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A model that is ready to run."""
+
+    run: Callable[[], object]
+    """One run. On a GPU it only enqueues work on the current stream."""
+    on_gpu: bool
+    """Whether CUDA events time it."""
+    runtime: str
+    """Library and version."""
+    device: str
+    """Name of the processor or GPU."""
+    precision: str
+    """`fp32`, `fp16` or `int8`."""
+
+
+@contextmanager
+def onnxruntime_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
+    """ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    from paretolens.exporters.probe_inputs import probe_inputs
+    from paretolens.exporters.runner import open_session
+
+    session = open_session(path, threads=settings.threads)
+    inputs = probe_inputs(session, batch=settings.batch)
+    yield Timed(
+        run=lambda: session.run(None, inputs),
+        on_gpu=False,
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        device=cpu_name(),
+        precision=precision_of(path),
+    )
+
+
+@contextmanager
+def tensorrt_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
+    """TensorRT on the current GPU, from an ONNX file or a built engine."""
+    from paretolens.exporters.tensorrt import EngineSettings, build_engine
+    from paretolens.exporters.tensorrt_runner import EngineRunner
+
+    engine = build_engine(
+        path, settings=EngineSettings(min_batch=settings.batch, opt_batch=settings.batch, max_batch=settings.batch)
+    )
+    runner = EngineRunner(engine, batch=settings.batch)
+    yield Timed(
+        run=runner.enqueue,
+        on_gpu=True,
+        runtime=f"{engine.flavour} {engine.version}",
+        device=torch.cuda.get_device_name(),
+        precision=precision_of(path),
+    )
+
+
+@contextmanager
+def torch_run(model: nn.Module, example: Sequence[Tensor] | None, settings: LatencySettings) -> Iterator[Timed]:
+    """Torch on the device of the model, in evaluation mode; threads and modes are restored after."""
+    from paretolens.exporters.onnx import evaluating
+
+    if not example:
+        raise ConfigurationError("timing a torch model needs `example`, one tensor per input, got none")
+    device = next((value.device for value in model.parameters()), torch.device("cpu"))
+    if device.type not in ("cpu", "cuda"):
+        raise BackendError(f"torch is timed on a CPU or a CUDA device, got {device}: move the model")
+    inputs = [tensor[:1].expand(settings.batch, *tensor.shape[1:]).contiguous().to(device) for tensor in example]
+    kinds = {value.dtype for value in model.parameters()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        with evaluating(model), torch.inference_mode():
+            yield Timed(
+                run=lambda: model(*inputs),
+                on_gpu=device.type == "cuda",
+                runtime=f"torch {torch.__version__}",
+                device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+                precision="fp16" if torch.float16 in kinds or torch.bfloat16 in kinds else "fp32",
+            )
+    finally:
+        torch.set_num_threads(threads)
+
+
+def precision_of(path: Path) -> str:
+    """`int8`, `fp16` or `fp32` of an ONNX file.
+
+    Raises:
+        IntegrityError: the file is not ONNX.
+    """
+    from paretolens.exporters.onnx import read_precision
+
+    return read_precision(path)

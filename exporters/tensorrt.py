@@ -1,0 +1,163 @@
+"""TensorRT engines from ONNX: strongly typed, so that the graph's own types (FP32, FP16, Q/DQ) decide the precision.
+
+Parsing and building need no GPU with TensorRT-RTX; running does (`tensorrt_runner`). An engine belongs to the library version
+and, for `tensorrt`, to the kind of GPU that it was built on: both are kept beside it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from paretolens.errors import BackendError, ConfigurationError, IntegrityError
+from paretolens.exporters.files import sha256_of
+from paretolens.exporters.tensorrt_flavours import Flavour, flavours, load_flavour
+
+__all__ = ["Engine", "EngineSettings", "build_engine", "flavours", "load_flavour"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How an engine is built."""
+
+    flavour: str | None = None
+    """`tensorrt` or `tensorrt_rtx`; None = the first that is installed."""
+    min_batch: Annotated[int, Ge(1)] = 1
+    """Smallest batch of the optimisation profile."""
+    opt_batch: Annotated[int, Ge(1)] = 1
+    """Batch that the engine is tuned for."""
+    max_batch: Annotated[int, Ge(1)] = 8
+    """Largest batch of the optimisation profile."""
+    workspace_mb: Annotated[float, Gt(0)] = 1024.0
+    """Memory that tactics may use, in MiB."""
+
+    def __post_init__(self) -> None:
+        if not self.min_batch <= self.opt_batch <= self.max_batch:
+            got = f"{self.min_batch}, {self.opt_batch}, {self.max_batch}"
+            raise ConfigurationError(f"batches must be ordered, min_batch <= opt_batch <= max_batch, got {got}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A built engine in memory."""
+
+    plan: bytes
+    """The serialised engine."""
+    flavour: str
+    """Library it was built with."""
+    version: str
+    """Version of that library; no other can load it."""
+    layers: int
+    """Layers of the parsed network, before fusion."""
+    inputs: tuple[str, ...]
+    """Names of the inputs."""
+    outputs: tuple[str, ...]
+    """Names of the outputs."""
+    onnx_sha256: str
+    """Checksum of the ONNX file it was built from."""
+    settings: EngineSettings
+    """How it was built."""
+
+
+def build_engine(path: Path, *, settings: EngineSettings | None = None) -> Engine:
+    """Parse an ONNX file and build an engine.
+
+    Args:
+        path: ONNX file; the first axis of its inputs may be dynamic.
+        settings: Flavour, batches, workspace.
+
+    Raises:
+        IntegrityError: the file is missing.
+        BackendError: no TensorRT is installed, an operator is not supported (it is named), or the build failed.
+    """
+    chosen = settings or EngineSettings()
+    if not path.is_file():
+        raise IntegrityError(f"model {path}: no such file; export it again")
+    flavour = load_flavour(chosen.flavour)
+    with _parsed(path, flavour) as (builder, network, messages):
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, int(chosen.workspace_mb * 2**20))
+        config.add_optimization_profile(_profile(builder, network, chosen))
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise BackendError(f"{flavour.name} {flavour.version} cannot build {path.name}: {_last(messages)}")
+        return Engine(
+            plan=bytes(plan),
+            flavour=flavour.name,
+            version=flavour.version,
+            layers=int(network.num_layers),
+            inputs=tuple(network.get_input(index).name for index in range(network.num_inputs)),
+            outputs=tuple(network.get_output(index).name for index in range(network.num_outputs)),
+            onnx_sha256=sha256_of(path),
+            settings=chosen,
+        )
+
+
+@contextmanager
+def _parsed(path: Path, flavour: Flavour) -> Iterator[tuple[Any, Any, list[str]]]:
+    """Builder, parsed network, and the messages the library logs. The parser must outlive the network's use."""
+    library = flavour.module
+    messages: list[str] = []
+    logger = make_logger(library, messages)
+    try:
+        builder = library.Builder(logger)
+        network = builder.create_network(_network_flags(library))
+    except (RuntimeError, TypeError) as error:  # no driver, or not the one it needs
+        raise BackendError(f"{flavour.name} {flavour.version} cannot start: {_last(messages) or error}") from error
+    parser = library.OnnxParser(network, logger)
+    if not parser.parse(path.read_bytes()):
+        raise BackendError(f"{flavour.name} {flavour.version} does not take {path.name}: {_parser_errors(parser)}")
+    yield builder, network, messages
+    del parser
+
+
+def make_logger(library: Any, messages: list[str]) -> Any:
+    """A logger that keeps warnings and errors instead of printing them."""
+
+    class Collector(library.ILogger):
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if int(severity) <= int(library.ILogger.Severity.ERROR):
+                messages.append(message)
+
+    return Collector()
+
+
+def _network_flags(library: Any) -> int:
+    """Strongly typed: version 10 needs the flag, later versions know nothing else."""
+    flag = getattr(library.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _profile(builder: Any, network: Any, settings: EngineSettings) -> Any:
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        rest = tuple(tensor.shape)[1:]
+        if any(size < 0 for size in rest):
+            raise BackendError(f"input {tensor.name} must have a fixed shape but for the batch, got {tuple(tensor.shape)}")
+        if tensor.shape[0] < 0:
+            profile.set_shape(
+                tensor.name, *((batch, *rest) for batch in (settings.min_batch, settings.opt_batch, settings.max_batch))
+            )
+    return profile
+
+
+def _parser_errors(parser: Any) -> str:
+    """The operators and nodes that the parser refused, in one line."""
+    found = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        operator, node = error.node_operator() or "?", error.node_name() or "?"
+        reason = str(error.desc()).strip().splitlines()
+        found.append(f"operator {operator} (node {node}): {reason[0] if reason else 'not supported'}")
+    return "; ".join(dict.fromkeys(found)) or "the file is not valid ONNX"
+
+
+def _last(messages: list[str]) -> str:
+    return " ".join(messages[-1].split())[:300] if messages else "no reason was given"
