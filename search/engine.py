@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -201,7 +201,7 @@ def _fit(
 ) -> None:
     from ray import tune
 
-    from paretolens.search.searcher import Events, ParetoSearcher
+    from paretolens.search.searcher import Events, ParetoSearcher, WhenInterrupted
     from paretolens.search.worker import evaluate
 
     guards = Guards(
@@ -221,7 +221,11 @@ def _fit(
             search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(runtime.folder), callbacks=[events], stop=stop.stopper(), verbose=0
+            name="tune",
+            storage_path=str(runtime.folder),
+            callbacks=[events],
+            stop=WhenInterrupted(events, lambda: bool(stop.received)),
+            verbose=0,
         ),
     )
     tuner.fit()
@@ -240,22 +244,6 @@ class _Stop:
         if threading.current_thread() is threading.main_thread():
             for name in _SIGNALS:
                 signal.signal(name, self._handle)
-
-    def stopper(self) -> Callable[[str, dict[str, object]], bool]:
-        """Tune's question whether all trials are to be stopped."""
-        from ray.tune import Stopper
-
-        search = self._dispatcher
-        outer = self
-
-        class WhenStopped(Stopper):
-            def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-                return False
-
-            def stop_all(self) -> bool:
-                return bool(outer.received and search.stopped)
-
-        return WhenStopped()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:

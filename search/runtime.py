@@ -15,9 +15,12 @@ from paretolens.search.limits import THREAD_VARIABLES
 
 __all__ = ["Runtime", "ray_runtime"]
 
+_logger = logging.getLogger(__name__)
+_PREFIX = "plens-"
 _OBJECT_STORE_BYTES = 200 * 2**20
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray prints "A worker died" to stdout, into whatever table is there
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -25,7 +28,6 @@ _QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "TUNE_WARN_THRESHOLD_S": "30",
 }
 
@@ -56,17 +58,23 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
         BackendError: Ray cannot be started or joined.
     """
     began = time.monotonic()
-    scratch = Path(tempfile.mkdtemp(prefix="plens-"))  # short: Unix socket paths end at 107 characters
+    _sweep()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))  # short: Unix socket paths end at 107 characters
     settings = {**_QUIET, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     with _environment(settings):
         import ray
 
         ours = not ray.is_initialized()
+        tune_logger = logging.getLogger("ray.tune")
+        level = tune_logger.level
+        if not _logger.isEnabledFor(logging.DEBUG):
+            tune_logger.setLevel(logging.CRITICAL)  # every fault it would log reaches the journal with its reason
         try:
             if ours:
                 _start(address, cpus=cpus, gpus=gpus, scratch=scratch, threads=threads)
             yield Runtime(folder=scratch, start_seconds=time.monotonic() - began)
         finally:
+            tune_logger.setLevel(level)
             if ours:
                 ray.shutdown()
             shutil.rmtree(scratch, ignore_errors=True)
@@ -101,6 +109,14 @@ def _protect_token() -> None:
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file() and token.stat().st_uid == os.getuid():
         token.chmod(0o600)
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of drivers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from paretolens.errors import ConfigurationError
 
@@ -73,17 +73,22 @@ def merge(*trees: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def build(kind: type[T], tree: Mapping[str, Any]) -> T:
+def build(kind: type[T], tree: Mapping[str, Any], *, path: tuple[str, ...] = ()) -> T:
     """Validate a tree of plain values into the dataclass `kind`.
+
+    Args:
+        kind: a settings dataclass.
+        tree: plain values.
+        path: keys that lead to the tree within the whole file, for messages.
 
     Raises:
         ConfigurationError: one line that lists every unknown key (with the nearest valid one) and every value out of range.
     """
-    problems = list(_unknown_keys(kind, tree, ()))
+    problems = list(_unknown_keys(kind, tree, path))
     try:
-        value = TypeAdapter(kind, config=None if dataclasses.is_dataclass(kind) else ConfigDict()).validate_python(dict(tree))
+        value = TypeAdapter(kind).validate_python(dict(tree))
     except ValidationError as error:
-        problems += [_describe(item) for item in error.errors()]
+        problems += [_describe(item, path) for item in error.errors()]
         value = None
     if problems:
         raise ConfigurationError("configuration: " + "; ".join(dict.fromkeys(problems)))
@@ -133,8 +138,8 @@ def _dataclasses_in(kind: Any) -> list[Any]:
     return []
 
 
-def _describe(item: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "the file"
+def _describe(item: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    where = ".".join(str(part) for part in (*path, *item["loc"])) or "the file"
     value = repr(item.get("input"))
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Callback
+from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
@@ -15,7 +15,7 @@ from paretolens.search.observer import Epoch, Observer
 from paretolens.search.outcome import TrialOutcome
 from paretolens.search.worker import REPORT, STEP, VERDICT, Verdict
 
-__all__ = ["Events", "ParetoSearcher"]
+__all__ = ["Events", "ParetoSearcher", "WhenInterrupted"]
 
 
 class ParetoSearcher(Searcher):
@@ -83,10 +83,24 @@ class Events(Callback):
         self._observer = observer
         self._timeout = timeout
         self._on_setup = on_setup
+        self._trials: list[Trial] = []
 
     def setup(self, *_: Any, **__: Any) -> None:
         """Tune has just replaced the signal handlers; put ours back."""
         self._on_setup()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Remember Tune's trials for `end_workers`."""
+        self._trials = trials
+
+    def end_workers(self) -> None:
+        """Kill the processes of running trials: asking would wait for the end of an epoch."""
+        import ray
+
+        for trial in self._trials:
+            actor = trial.temporary_state.ray_actor
+            if trial.status == Trial.RUNNING and actor is not None:
+                ray.kill(actor)
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """Pass an epoch on."""
@@ -104,6 +118,25 @@ class Events(Callback):
             self._dispatcher.failed(number, f"it took longer than the limit of {self._timeout:g} s per trial")
         else:
             self._dispatcher.crashed(number, f"its worker process died: {_last_error(trial)}")
+
+
+class WhenInterrupted(Stopper):
+    """Tune's question whether everything is to stop at once."""
+
+    def __init__(self, events: Events, interrupted: Callable[[], bool]) -> None:
+        self._events = events
+        self._interrupted = interrupted
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped on its own."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether a signal came; then the workers are dead when this returns."""
+        if self._interrupted():
+            self._events.end_workers()
+            return True
+        return False
 
 
 def _reported(result: Mapping[str, Any]) -> dict[str, float]:

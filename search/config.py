@@ -1,0 +1,182 @@
+"""The configuration of a study: what YAML files, `--set` and flags may say, and which part of it makes a study the same study."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from paretolens.data.generated.settings import GeneratedSettings
+from paretolens.data.store import digest_of_json
+from paretolens.errors import ConfigurationError
+from paretolens.evaluators.eps.settings import EpsSettings
+from paretolens.evaluators.latency.settings import Backend, LatencySettings
+from paretolens.search import schema
+from paretolens.search.engine import EngineSettings
+from paretolens.spaces.family import Family
+from paretolens.spaces.knobs import Space
+from paretolens.spaces.registry import get_family
+from paretolens.trainers.loop import LoopSettings
+from paretolens.trainers.prune import PruneSettings
+from paretolens.trainers.quantise import QuantiseSettings
+from paretolens.trainers.teacher import TeacherSettings
+
+__all__ = ["Config", "FloorSettings", "StudentSettings", "TrackingSettings", "load_config", "load_stored"]
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentSettings:
+    """How every student is trained. What varies from trial to trial is a knob of the space, not here."""
+
+    distill: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=6, learning_rate=2e-3))
+    """Distillation from scratch."""
+    repair: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, learning_rate=1e-3))
+    """Fine-tuning after pruning, with the same loss."""
+    qat: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=1, learning_rate=2e-4))
+    """Fine-tuning under fake quantisation, with the same loss."""
+    mirror: bool = True
+    """Show half of the clips mirrored."""
+    prune: PruneSettings = field(default_factory=PruneSettings)
+    """How channels are chosen; the ratio is the knob prune_ratio."""
+    quantise: QuantiseSettings = field(default_factory=QuantiseSettings)
+    """Where quantisers stand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(LatencySettings):
+    """What the latency objective is measured on, and how."""
+
+    backend: Backend = Backend.AUTO
+    """Runtime; auto takes TensorRT where a GPU and the library are, else ONNX Runtime on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorSettings:
+    """The lines that give EPS its scale."""
+
+    seeds: Annotated[int, Ge(3)] = 3
+    """Re-initialised students whose mean EPS is the floor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingSettings:
+    """Where MLflow keeps the study."""
+
+    uri: str | None = None
+    """Tracking URI; None takes MLFLOW_TRACKING_URI, else a sqlite store in the workspace."""
+    experiment: str = "paretolens"
+    """MLflow experiment of the runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a study depends on."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of teacher, students and proposals."""
+    family: str = "pinpoint"
+    """Family of models; see `paretolens space`."""
+    space_preset: str = "default"
+    """Preset of the family's space."""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    """Knob → its choices, range or one fixed value, in place of the preset's."""
+    first: tuple[Mapping[str, Any], ...] = ()
+    """Genomes to evaluate first; knobs left out take their default."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Shape of the input and of the teacher; keys as the family defines them."""
+    data: GeneratedSettings = field(default_factory=GeneratedSettings)
+    """The built-in, generated clips."""
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    """How the teacher is trained."""
+    student: StudentSettings = field(default_factory=StudentSettings)
+    """How students are trained."""
+    search: EngineSettings = field(default_factory=EngineSettings)
+    """Budget, workers and sampler."""
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    """How latency is measured."""
+    eps: EpsSettings = field(default_factory=EpsSettings)
+    """How explanations are compared."""
+    floor: FloorSettings = field(default_factory=FloorSettings)
+    """The zero of nEPS."""
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    """Where runs are kept."""
+
+    def make_family(self) -> Family[Any]:
+        """The family."""
+        return get_family(self.family)
+
+    def make_model_settings(self) -> Any:
+        """The family's own settings, validated."""
+        return schema.build(self.make_family().settings_type, self.model, path=("model",))
+
+    def make_space(self) -> Space:
+        """The space with the overrides applied."""
+        return self.make_family().space(self.space_preset).override(self.space)
+
+    def first_genomes(self) -> list[dict[str, Any]]:
+        """The genomes to evaluate first, complete and valid."""
+        space = self.make_space()
+        genomes = [space.repair({**space.default(), **wish}) for wish in self.first]
+        for wish, genome in zip(self.first, genomes, strict=True):
+            space.validate({**genome, **{name: value for name, value in wish.items() if name not in genome}})
+        return genomes
+
+    def identity(self) -> str:
+        """Hash of everything that must be equal for two sessions to belong to one study: all but budget, workers and store."""
+        plain = schema.to_plain(self)
+        del plain["tracking"]
+        for key in _FREE_SEARCH_KEYS:
+            del plain["search"][key]
+        return digest_of_json(plain)[:16]
+
+    def validate(self) -> None:
+        """Find what can be known to be wrong before anything expensive starts.
+
+        Raises:
+            ConfigurationError: the family, a knob, a size or the shape of the data is impossible.
+        """
+        family, settings, space = self.make_family(), self.make_model_settings(), self.make_space()
+        family.check(space, settings)
+        self.first_genomes()
+        for name, spec in {spec.name: spec for spec in family.signature(settings).inputs}.items():
+            wanted = {"video": (self.data.frames, 3, self.data.size, self.data.size)}.get(name)
+            if wanted is not None and wanted != spec.shape:
+                raise ConfigurationError(
+                    f"model and data must agree: the model's {name} is {spec.shape}, the clips give {wanted}; "
+                    "set model.frames = data.frames and model.frame_size = data.size"
+                )
+
+
+_FREE_SEARCH_KEYS = (
+    "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",
+    "attempts", "failures", "address",
+)  # fmt: skip
+
+
+def load_config(
+    *, preset: str = "default", file: Path | None = None, assignments: Sequence[str] = (), flags: Mapping[str, Any]
+) -> Config:
+    """Merge a preset, a file, `--set` assignments and flags, the later over the earlier, and validate the result.
+
+    Raises:
+        ConfigurationError: anything about them is wrong; all mistakes of a kind are named at once.
+    """
+    available = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if preset not in available:
+        raise ConfigurationError(f"preset {preset}: not known{schema.nearest(preset, available)}")
+    trees = [schema.read_yaml(PRESETS / f"{preset}.yaml")]
+    trees += [schema.read_yaml(file)] if file else []
+    trees += [schema.parse_assignment(text) for text in assignments]
+    config = schema.build(Config, schema.merge(*trees, flags))
+    config = dataclasses.replace(config, search=dataclasses.replace(config.search, seed=config.seed))
+    config.validate()
+    return config
+
+
+def load_stored(path: Path) -> Config:
+    """The configuration a study was started with."""
+    return schema.build(Config, schema.read_yaml(path))

@@ -1,0 +1,63 @@
+"""An observer that keeps every trial in the tracking store."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paretolens.mlflow.names import TrialState
+from paretolens.mlflow.tracking import Tracker
+from paretolens.search.observer import Epoch, TrialStart
+from paretolens.search.outcome import Fate, TrialRecord
+from paretolens.spaces.knobs import Space
+
+__all__ = ["Recorder", "trial_name"]
+
+_STATES = {
+    Fate.EVALUATED: TrialState.COMPLETE,
+    Fate.EARLY_STOPPED: TrialState.PRUNED,
+    Fate.INFEASIBLE: TrialState.INFEASIBLE,
+    Fate.FAILED: TrialState.FAILED,
+    Fate.INTERRUPTED: TrialState.KILLED,
+}
+_REPORTS = ("result.json", "pruning.json", "quantisation.json", "eps.json", "eps_samples.json")
+
+
+def trial_name(number: int) -> str:
+    """Name of a trial's run."""
+    return f"trial-{number:04d}"
+
+
+class Recorder:
+    """Turns the search's events into runs: parameters of the active knobs, curves, final metrics, files."""
+
+    def __init__(self, tracker: Tracker, space: Space) -> None:
+        self._tracker = tracker
+        self._space = space
+
+    def trial_started(self, start: TrialStart) -> None:
+        """Open the run."""
+        params = self._space.active(start.genome)
+        self._tracker.start_trial(trial_name(start.number), params=params, genome=start.key)
+
+    def trial_reported(self, epoch: Epoch) -> None:
+        """One point of each curve."""
+        self._tracker.log_epoch(trial_name(epoch.number), epoch.metrics, step=epoch.step)
+
+    def trial_ended(self, entry: TrialRecord) -> None:
+        """Final metrics, state and files."""
+        if entry.fate is None:
+            return
+        name = trial_name(entry.number)
+        metrics = {**entry.metrics, **entry.values, "seconds": entry.seconds}
+        if entry.fate is Fate.EVALUATED:
+            self._tracker.log_artifacts(name, _files(entry.details))
+        self._tracker.finish_trial(name, _STATES[entry.fate], metrics=metrics, reason=entry.reason)
+
+
+def _files(details: Mapping[str, Any]) -> dict[str, list[Path]]:
+    folder = Path(str(details["folder"]))
+    return {
+        "": [path for name in _REPORTS if (path := folder / name).exists()],
+        "model": [folder / "model.onnx"],
+        "overlays": sorted((folder / "overlays").glob("*.png")),
+    }

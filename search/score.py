@@ -1,0 +1,50 @@
+"""Accuracy of an exported file on every split: what trials and the teacher's baseline share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from paretolens.data.samples import SampleSet
+from paretolens.evaluators.accuracy import accuracy_interval, auc_by_kind, classification_metrics
+from paretolens.exporters.runner import OnnxRunner
+
+__all__ = ["BATCH", "ArtefactScore", "score_artefact"]
+
+BATCH = 32
+"""Clips that go through a model at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtefactScore:
+    """Accuracy of a file on every split."""
+
+    val: np.ndarray
+    """(N,) logits on the validation split."""
+    metrics: dict[str, float]
+    """`accuracy` (with interval), `auc`, … of val; the same with the prefixes `test_` and `unseen_`."""
+
+
+def score_artefact(path: Path, samples: Mapping[str, SampleSet]) -> ArtefactScore:
+    """Run a file over val, test and unseen. Choices are made on val; test and unseen are only reported."""
+    runner = OnnxRunner(path)
+    found: dict[str, float] = {}
+    logits = {split: _logits(runner, samples[split]) for split in ("val", "test", "unseen")}
+    for split, prefix in (("val", ""), ("test", "test_"), ("unseen", "unseen_")):
+        chosen, scores = samples[split], logits[split]
+        found |= {f"{prefix}{name}": value for name, value in classification_metrics(chosen.labels, scores).to_metrics().items()}
+        interval = accuracy_interval(chosen.labels, scores, chosen.groups)
+        found |= {f"{prefix}accuracy_low": interval.low, f"{prefix}accuracy_high": interval.high}
+    kinds = auc_by_kind(samples["test"].labels, logits["test"], samples["test"].kinds)
+    found |= {f"test_auc_{kind}": value for kind, value in kinds.items()}
+    return ArtefactScore(val=logits["val"], metrics=found)
+
+
+def _logits(runner: OnnxRunner, samples: SampleSet) -> np.ndarray:
+    names = [spec.name for spec in samples.signature.inputs]
+    parts = []
+    for start in range(0, len(samples), BATCH):
+        inputs = {name: x.numpy() for name, x in zip(names, samples.batch(slice(start, start + BATCH)), strict=True)}
+        parts.append(runner.run(inputs)["logit"].reshape(-1))
+    return np.concatenate(parts)

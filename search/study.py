@@ -1,0 +1,195 @@
+"""A study from start to finish: open, prepare, search, pull the front, measure it again in quiet, ship the knee."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paretolens import __version__
+from paretolens.errors import ConfigurationError, StoreError
+from paretolens.evaluators.latency import Calibration, calibrate
+from paretolens.exporters.files import write_atomic
+from paretolens.mlflow.names import TrialState
+from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
+from paretolens.search import environment, schema
+from paretolens.search.baseline import Baseline, measure_baseline
+from paretolens.search.config import Config, load_stored
+from paretolens.search.engine import EngineResult, run
+from paretolens.search.journal import Journal
+from paretolens.search.outcome import Objective
+from paretolens.search.recorder import Recorder
+from paretolens.search.task import Task
+from paretolens.search.trial import OBJECTIVES
+from paretolens.search.worker import Work
+from paretolens.search.workspace import Workspace
+
+__all__ = ["Study", "open_study", "tracking_uri"]
+
+CONFIG = "study.yaml"
+CALIBRATION = "calibration.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A named study in a workspace. Holds paths and settings only; `search` does the work."""
+
+    name: str
+    """Its name, also its folder's and the parent run's."""
+    config: Config
+    """What it depends on."""
+    workspace: Workspace
+    """Where it lives."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.workspace.study(self.name)
+
+    @property
+    def uri(self) -> str:
+        """Its tracking store."""
+        return tracking_uri(self.config, self.workspace)
+
+    def calibration(self) -> Calibration:
+        """The study's unit of time on a CPU, measured when first asked for."""
+        path = self.folder / CALIBRATION
+        if not path.exists():
+            write_atomic(path, json.dumps(calibrate().to_json(), indent=1).encode())
+        return Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
+
+    def baseline(self, task: Task) -> Baseline:
+        """The teacher, measured once per study."""
+        return measure_baseline(task, self.folder / "baseline", self.calibration())
+
+    def write_config(self) -> None:
+        """Keep the configuration, so that later commands and sessions use the same."""
+        text = yaml.safe_dump(schema.to_plain(self.config), sort_keys=False, allow_unicode=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.folder / CONFIG, text.encode())
+        except OSError as error:
+            raise StoreError(f"study folder {self.folder}: cannot be written ({error.strerror})") from error
+
+    def open_journal(self) -> Journal:
+        """The record, for writing."""
+        objectives = [Objective(name=name, maximise=maximise) for name, maximise in OBJECTIVES.items()]
+        return Journal(self.folder, objectives=objectives, fingerprint=self.config.identity())
+
+    def open_tracker(self) -> MlflowTracker:
+        """The tracking store, with the parent run open."""
+        tracker = MlflowTracker(
+            tracking_uri=self.uri, spool=self.folder / "spool.jsonl", experiment=self.config.tracking.experiment
+        )
+        tracker.start_study(
+            StudyInfo(
+                name=self.name,
+                identity=self.config.identity(),
+                configuration=flatten(schema.to_plain(self.config)),
+                tags={"version": __version__, "family": self.config.family, "data": "generated"},
+                description=f"Paretolens study **{self.name}** on the built-in generated clips.",
+            )
+        )
+        return tracker
+
+    def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
+        """Run the trials that are still missing."""
+        described = {"eps_floor": task.floor, **teacher_metrics(baseline.metrics)}
+        tracker.log_study(described, tags={"latency_backend": str(baseline.details["latency"]["backend"])})
+        payload = {
+            "config": schema.to_plain(self.config),
+            "workspace": str(self.workspace.root),
+            "study": self.name,
+            "calibration": self.calibration().to_json(),
+        }
+        work = Work(target="paretolens.search.trial:make_trial", payload=payload, objectives=tuple(OBJECTIVES))
+        result = run(
+            task.space, work, settings=self.config.search, journal=journal,
+            observers=(live, Recorder(tracker, task.space)), first=self.config.first_genomes(),
+        )  # fmt: skip
+        state = TrialState.KILLED if result.interrupted else TrialState.FAILED if result.reason else TrialState.COMPLETE
+        tracker.finish_study(state, reason=result.reason)
+        return result
+
+
+def open_study(config: Config, workspace: Workspace, name: str | None, *, resume: bool, given: bool) -> Study:
+    """Find or name the study that a command line means.
+
+    Args:
+        config: what the flags say.
+        workspace: where studies are.
+        name: the study; None for a new one, or with `resume` for the one touched last.
+        resume: go on with an existing study.
+        given: whether the flags say more than budget and name; only then must they agree with the study's own configuration.
+
+    Raises:
+        ConfigurationError: a new study's name is taken, a study to resume is missing or was started with another configuration.
+    """
+    known = workspace.studies()
+    if not resume:
+        chosen = name or workspace.free_name(config.family)
+        if chosen in known:
+            raise ConfigurationError(
+                f"study {chosen} exists in {workspace.root}; add --resume to go on with it, or choose another --name"
+            )
+        return Study(name=chosen, config=config, workspace=workspace)
+    if name is None and not known:
+        raise ConfigurationError(f"nothing to resume: {workspace.root} holds no study; leave --resume out to start one")
+    chosen = name or known[0]
+    if chosen not in known:
+        raise ConfigurationError(
+            f"study {chosen} does not exist in {workspace.root}{schema.nearest(chosen, known) if known else ''}"
+        )
+    stored = load_stored(workspace.study(chosen) / CONFIG)
+    if not given:
+        changed = {name: getattr(config.search, name) for name in ("trials", "workers")}
+        return Study(name=chosen, config=replace(stored, search=replace(stored.search, **changed)), workspace=workspace)
+    if stored.identity() != config.identity():
+        raise ConfigurationError(
+            f"study {chosen} was started with another configuration ({_first_difference(stored, config)}); "
+            f"resume it without configuration flags, or choose another --name"
+        )
+    return Study(name=chosen, config=config, workspace=workspace)
+
+
+def load_study(workspace: Workspace, name: str | None) -> Study:
+    """An existing study by name; the one touched last without.
+
+    Raises:
+        ConfigurationError: there is none of that name; the nearest is named.
+    """
+    known = workspace.studies()
+    if not known:
+        raise ConfigurationError(
+            f"{workspace.root} holds no study; start one with 'paretolens search', or name its folder with --workspace"
+        )
+    chosen = name or known[0]
+    if chosen not in known:
+        raise ConfigurationError(f"study {chosen} does not exist in {workspace.root}{schema.nearest(chosen, known)}")
+    return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
+
+
+def tracking_uri(config: Config, workspace: Workspace) -> str:
+    """The tracking store: the configuration's, else MLFLOW_TRACKING_URI, else the workspace's."""
+    return config.tracking.uri or environment.default_tracking_uri() or workspace.tracking_uri
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` → `{"a.b": 1}`; lists become text."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return flat
+
+
+def _first_difference(stored: Config, wanted: Config) -> str:
+    before, after = flatten(schema.to_plain(stored)), flatten(schema.to_plain(wanted))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and not key.startswith("tracking."):
+            return f"{key} was {before.get(key)}, now {after.get(key)}"
+    return "its identity differs"

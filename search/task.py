@@ -1,0 +1,152 @@
+"""The task of a study: data, teacher, the teacher's outputs and explanations. Made once by the driver, mapped by every worker.
+
+Everything expensive is content-addressed in the workspace's cache, so that `Task.prepare` is both how the driver makes it and how
+a worker opens it: what is there is mapped into memory in under a second.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paretolens.data.prepare import prepare
+from paretolens.data.samples import SampleSet
+from paretolens.data.store import build_once, digest_of_json
+from paretolens.evaluators.eps import ExplainedSet, TeacherReference, floor
+from paretolens.models.record import load_model, save_model
+from paretolens.models.signature import Signature
+from paretolens.search import schema
+from paretolens.search.config import Config
+from paretolens.search.progress import Steps, Update
+from paretolens.search.workspace import Workspace
+from paretolens.spaces.family import Family
+from paretolens.spaces.knobs import Space
+from paretolens.trainers.cache import TeacherOutputs, cache_teacher
+from paretolens.trainers.teacher import train_teacher
+from paretolens.trainers.views import View
+
+__all__ = ["Task", "example_of"]
+
+TEACHER_VERSION = 1
+"""Raised whenever the same configuration would give another teacher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What every trial of a study shares. Read-only."""
+
+    config: Config
+    """The study's configuration."""
+    workspace: Workspace
+    """Where files are."""
+    family: Family[Any]
+    """Builds students."""
+    space: Space
+    """What varies."""
+    signature: Signature
+    """Inputs and outputs of teacher and students."""
+    samples: Mapping[str, SampleSet]
+    """Splits: train, val, test, unseen."""
+    teacher: nn.Module
+    """Trained, in eval mode."""
+    teacher_folder: Path
+    """Where the teacher is saved."""
+    outputs: TeacherOutputs
+    """What the teacher says about the training split."""
+    reference: TeacherReference
+    """The teacher's explanations of the explained set, which is taken from the validation split."""
+    floor: float
+    """Mean EPS of re-initialised students."""
+
+    @classmethod
+    def prepare(cls, config: Config, workspace: Workspace, steps: Steps) -> "Task":
+        """Make or open everything that trials need.
+
+        Raises:
+            UserError: the cache cannot be written, or what it holds is damaged.
+        """
+        family, settings = config.make_family(), config.make_model_settings()
+        signature = family.signature(settings)
+        with steps.step("data (generated)") as update:
+            samples = prepare(config.data, workspace.cache, lambda done, total: update(done, total, "clips"))
+            update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
+        with steps.step("teacher") as update:
+            folder = _trained_teacher(config, workspace, samples, update)
+            teacher = load_model(folder).eval()
+            update(1, 1, _describe_teacher(teacher))
+        views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
+        with steps.step("teacher's outputs"):
+            outputs = cache_teacher(teacher, samples["train"], workspace.cache / "outputs", views=views)
+        with steps.step("teacher's maps") as update:
+            explained = ExplainedSet.choose(samples["val"], config.eps)
+            reference = TeacherReference.load_or_compute(workspace.cache / "maps", teacher, explained, config.eps)
+            update(1, 1, f"{int(reference.eligible.sum())} of {len(explained)} explained clips are eligible")
+        space = config.make_space()
+        with steps.step("EPS floor") as update:
+            genome = space.default()
+            plain = {"genome": genome, "teacher": folder.name, "seeds": config.floor.seeds, "eps": config.eps.record()}
+            zero = _floor(
+                config,
+                workspace.cache / "floors",
+                lambda seed: family.student(genome, signature, seed=seed),
+                reference,
+                plain | {"explained": [int(row) for row in explained.indices]},
+            )
+            update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
+        return cls(
+            config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
+            teacher=teacher, teacher_folder=folder, outputs=outputs, reference=reference, floor=zero,
+        )  # fmt: skip
+
+
+def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:
+    """Inputs of the first samples, for tracing and counting."""
+    return samples.batch(slice(0, count))
+
+
+def _trained_teacher(config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update) -> Path:
+    plain = {
+        "version": TEACHER_VERSION,
+        "seed": config.seed,
+        "family": config.family,
+        "model": schema.to_plain(config.make_model_settings()),
+        "settings": schema.to_plain(config.teacher),
+        "train": samples["train"].fingerprint,
+        "val": samples["val"].fingerprint,
+    }
+    folder = workspace.cache / "teachers" / digest_of_json(plain)[:24]
+    checkpoints = folder.with_name(f"{folder.name}.training")
+
+    def train(place: Path) -> None:
+        model = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
+
+        def report(figures: Mapping[str, float]) -> None:
+            note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
+            update(int(figures["epoch"]), int(figures["epochs"]), note)
+
+        train_teacher(
+            model, samples["train"], samples["val"], config.teacher, seed=config.seed, report=report, folder=checkpoints
+        )
+        save_model(model, place)
+
+    build_once(folder, train)
+    return folder
+
+
+def _floor(config: Config, cache: Path, build: Callable[[int], nn.Module], reference: TeacherReference, plain: Any) -> float:
+    folder = cache / digest_of_json(plain)[:24]
+
+    def measure(place: Path) -> None:
+        found = floor(build, range(1, config.floor.seeds + 1), reference, config.eps)
+        (place / "floor.json").write_text(json.dumps({"mean": found.mean, "values": found.values}), encoding="utf-8")
+
+    build_once(folder, measure)
+    return float(json.loads((folder / "floor.json").read_text(encoding="utf-8"))["mean"])
+
+
+def _describe_teacher(teacher: nn.Module) -> str:
+    return f"{sum(p.numel() for p in teacher.parameters()) / 1e6:.2f} M parameters"

@@ -1,0 +1,224 @@
+"""One trial: genome → student → distilled → pruned → quantisation-aware → exported → scored. Runs in any process.
+
+What ships is what is scored: accuracy, latency and size are those of the ONNX file. EPS is that of its torch twin (the same
+weights with the quantisers off, since gradients through rounding do not add up), and how far twin and file agree is recorded.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from paretolens.data.samples import SampleSet
+from paretolens.evaluators.cost import count_cost
+from paretolens.evaluators.eps import EpsScore, score_eps
+from paretolens.evaluators.latency import Calibration, LatencyResult, measure_latency
+from paretolens.exporters.files import write_atomic
+from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
+from paretolens.exporters.parity import Parity, check_parity
+from paretolens.models.record import save_model
+from paretolens.search.config import Config
+from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
+from paretolens.search.progress import Silent
+from paretolens.search.score import BATCH, score_artefact
+from paretolens.search.task import Task, example_of
+from paretolens.search.workspace import Workspace
+from paretolens.spaces.knobs import Genome
+from paretolens.trainers.distill import DistillSettings, distill
+from paretolens.trainers.loop import LoopSettings
+from paretolens.trainers.prune import PruneReport, prune
+from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+
+__all__ = ["OBJECTIVES", "Trial", "make_trial", "run_trial"]
+
+OBJECTIVES = {"accuracy": True, "latency_ms": False, "eps": True}
+"""Objective → whether more is better."""
+_CALIBRATION_BATCHES = 4
+
+
+def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
+    """What a worker process calls once: open the task, return the function that runs trials.
+
+    Args:
+        payload: `config` and `calibration` (plain values), `workspace` (path) and `study` (name).
+    """
+    from paretolens.search import schema
+
+    workspace = Workspace.at(Path(payload["workspace"]))
+    task = Task.prepare(schema.build(Config, payload["config"]), workspace, Silent())
+    folder = workspace.study(payload["study"]) / "trials"
+    calibration = Calibration.from_json(payload["calibration"])
+
+    def trial(genome: Genome, report: Report) -> TrialOutcome:
+        return run_trial(genome, task, folder / genome_key(genome), report, calibration=calibration)
+
+    return trial
+
+
+def run_trial(
+    genome: Genome, task: Task, folder: Path, report: Report, *, calibration: Calibration | None = None
+) -> TrialOutcome:
+    """Train, export and score the student of a genome.
+
+    Args:
+        genome: repaired and complete.
+        task: what it is compared with.
+        folder: where its artefacts go; what an earlier attempt left is replaced.
+        report: called after every epoch.
+        calibration: the study's unit of time on a CPU.
+
+    Raises:
+        TrialError: a loss is not finite, a graph cannot be pruned, or twin and file disagree.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return Trial(genome=genome, task=task, folder=folder, report=report, calibration=calibration).run()
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """The stages of one trial, in order; each leaves its figures in `metrics` and its files in `folder`."""
+
+    genome: Genome
+    task: Task
+    folder: Path
+    report: Report
+    calibration: Calibration | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> TrialOutcome:
+        """All stages."""
+        config = self.task.config
+        student = self.task.family.student(self.genome, self.task.signature, seed=config.seed)
+        with self._stage("distill"):
+            self._teach(student, config.student.distill, "distill")
+        if float(self.genome["prune_ratio"]) > 0:
+            with self._stage("prune"):
+                self._prune(student)
+        if self.genome["qat"]:
+            with self._stage("qat"):
+                self._quantise(student)
+        with self._stage("export"):
+            artefact = self._export(student)
+        with self._stage("score"):
+            self._score(student, artefact)
+        return self._outcome()
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.metrics[f"seconds_{name}"] = time.monotonic() - began
+
+    def _teach(self, student: nn.Module, loop: LoopSettings, stage: str) -> None:
+        plain = {name: getattr(loop, name) for name in loop.__dataclass_fields__}
+        settings = DistillSettings(
+            **plain,
+            alpha=float(self.genome["alpha"]),
+            beta=float(self.genome.get("beta", 0.0)),
+            temperature=float(self.genome["temperature"]),
+            mirror=self.task.config.student.mirror,
+        )
+        samples = self.task.samples
+        distill(
+            student, self.task.outputs, samples["train"], samples["val"], settings,
+            seed=self.task.config.seed, report=self.report, stage=stage,
+        )  # fmt: skip
+
+    def _prune(self, student: nn.Module) -> None:
+        settings = replace(self.task.config.student.prune, ratio=float(self.genome["prune_ratio"]))
+        rules = self.task.family.pruning_rules(student)
+        done = prune(student, example_of(self.task.samples["train"]), settings, rules)
+        self._note_pruning(done)
+        self._teach(student, self.task.config.student.repair, "repair")
+
+    def _note_pruning(self, done: PruneReport) -> None:
+        self.metrics |= {
+            "pruned_parameters": float(done.before.parameters - done.after.parameters),
+            "pruned_macs": float(done.before.macs - done.after.macs),
+        }
+        self._write("pruning.json", asdict(done))
+
+    def _quantise(self, student: nn.Module) -> None:
+        train = self.task.samples["train"]
+        batches = (train.batch(slice(start, start + BATCH)) for start in range(0, _CALIBRATION_BATCHES * BATCH, BATCH))
+        done = quantise(student, example_of(train), self.task.config.student.quantise, batches=batches)
+        self._write("quantisation.json", asdict(done))
+        self._teach(student, self.task.config.student.qat, "qat")
+        freeze(student)
+
+    def _export(self, student: nn.Module) -> OnnxArtefact:
+        samples = self.task.samples
+        with quantisers_off(student):
+            cost = count_cost(student, example_of(samples["val"], 1))
+        self.metrics |= {"parameters": float(cost.parameters), "macs": float(cost.macs)}
+        artefact = export_onnx(student, self.task.signature, example_of(samples["val"]), self.folder / "model.onnx")
+        parity = check_parity(student, artefact.path, [samples["val"].batch(slice(0, BATCH))])
+        save_model(student, self.folder / "model")
+        self._note_parity(artefact, parity)
+        return artefact
+
+    def _note_parity(self, artefact: OnnxArtefact, parity: Parity) -> None:
+        self.metrics |= {
+            "size_mb": artefact.size_bytes / 1e6,
+            "parity_max_difference": parity.max_difference,
+            "parity_decision_agreement": parity.decision_agreement,
+        }
+        self.details |= {"onnx": str(artefact.path), "sha256": artefact.sha256, "precision": artefact.precision}
+
+    def _score(self, student: nn.Module, artefact: OnnxArtefact) -> None:
+        logits = score_artefact(artefact.path, self.task.samples)
+        self.metrics |= logits.metrics
+        config = self.task.config.latency
+        latency = measure_latency(artefact.path, config.backend, config, calibration=self.calibration)
+        self._note_latency(latency)
+        with quantisers_off(student):
+            eps = score_eps(student, self.task.reference, floor=self.task.floor)
+            twin = _twin_logits(student, self.task.samples["val"])
+        self._note_eps(eps)
+        self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
+        self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
+        self._draw(student, eps)
+
+    def _note_latency(self, latency: LatencyResult) -> None:
+        self.metrics |= latency.to_metrics()
+        self.details |= {"latency": latency.to_json()}
+
+    def _note_eps(self, eps: EpsScore) -> None:
+        self.metrics |= eps.metrics()
+        self._write("eps.json", eps.record())
+        samples = {"eps": eps.samples.eps.tolist(), "groups": eps.samples.groups.tolist(), "rows": eps.samples.indices.tolist()}
+        self._write("eps_samples.json", samples)
+
+    def _draw(self, student: nn.Module, eps: EpsScore) -> None:
+        from paretolens.evaluators.overlays import write_overlays
+
+        with quantisers_off(student):
+            write_overlays(student, self.task.teacher, self.task.reference, eps, self.folder / "overlays")
+
+    def _outcome(self) -> TrialOutcome:
+        values = {name: self.metrics[name] for name in OBJECTIVES}
+        outcome = TrialOutcome(values=values, metrics=self.metrics, details={**self.details, "folder": str(self.folder)})
+        self._write("result.json", {"genome": dict(self.genome), "metrics": self.metrics, "details": self.details})
+        return outcome
+
+    def _write(self, name: str, value: Any) -> None:
+        text = json.dumps(value, indent=1, default=str, allow_nan=True)
+        write_atomic(self.folder / name, text.encode())
+
+
+def _twin_logits(model: nn.Module, samples: SampleSet) -> np.ndarray:
+    with evaluating(model):
+        parts = [
+            model(*samples.batch(slice(start, start + BATCH))).logit.reshape(-1).numpy()
+            for start in range(0, len(samples), BATCH)
+        ]
+    return np.concatenate(parts)
