@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 from torch import Tensor
 
@@ -38,8 +39,8 @@ class Clip:
 def read_clip(path: Path, settings: ClipSettings, *, start: float = 0.0) -> Clip:
     """Decode the window of a video file that starts at `start` seconds.
 
-    Frames are those nearest to k / fps seconds, cropped to the central square and resized. A clip without sound, or whose sound is
-    too short for one feature frame, gets `audio` 0 and `audio_mask` all True, and `note` says so.
+    Frames are those shown at k / fps seconds, cropped to the central square and resized. A clip without sound, or whose sound
+    is too short for one feature frame, gets `audio` 0 and `audio_mask` all True, and `note` says so.
 
     Raises:
         DataError: The file is missing, cannot be decoded, or has no picture in the window.
@@ -110,6 +111,7 @@ class _FrameChooser:
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
+        self.converter = VideoReformatter()  # keeps its tables from frame to frame
         self.pictures: list[np.ndarray] = []
         self.times: list[float] = []
 
@@ -122,7 +124,7 @@ class _FrameChooser:
             if late > 4.0 * half and self.pictures:  # a gap: repeat what was shown
                 self._add(self.pictures[-1])
                 continue
-            picture = picture if picture is not None else _square(frame, self.settings.size)
+            picture = picture if picture is not None else _square(frame, self.settings.size, self.converter)
             self._add(picture)
 
     def _add(self, picture: np.ndarray) -> None:
@@ -130,9 +132,9 @@ class _FrameChooser:
         self.pictures.append(picture)
 
 
-def _square(frame: av.VideoFrame, size: int) -> np.ndarray:
+def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter) -> np.ndarray:
     """Upright central square of a frame: (size, size, 3) uint8."""
-    picture = frame.to_ndarray(format="rgb24")
+    picture: np.ndarray = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     turns = round((getattr(frame, "rotation", 0) or 0) / 90.0) % 4
     picture = np.rot90(picture, turns) if turns else picture
     height, width = picture.shape[:2]
@@ -142,7 +144,7 @@ def _square(frame: av.VideoFrame, size: int) -> np.ndarray:
     if side == size:
         return picture
     resized = Image.fromarray(np.ascontiguousarray(picture)).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.asarray(resized)
+    return np.array(resized)
 
 
 def _assemble(pictures: list[np.ndarray], times: list[float], wave: np.ndarray, count: int, settings: ClipSettings) -> Clip:
@@ -157,7 +159,7 @@ def _assemble(pictures: list[np.ndarray], times: list[float], wave: np.ndarray, 
         features = mfcc(torch.from_numpy(np.ascontiguousarray(wave[:limit])), settings.audio).numpy()
         heard = min(L, len(features))
         audio[:heard] = features[:heard]
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "video": video,
         "audio": audio,
         "video_mask": np.arange(T) >= count,

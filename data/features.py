@@ -1,6 +1,6 @@
 """Log-mel spectra and MFCC in torch, so that no audio library is needed at run time.
 
-Formulas: Davis and Mermelstein (1980) for the cepstrum, the HTK book (eq. 5.13) for the mel scale, DCT-II with orthonormal scaling.
+Formulas: Davis and Mermelstein (1980) for the cepstrum, the HTK book (eq. 5.13) for the mel scale, orthonormal DCT-II.
 Frame i is centred on sample i * hop (the signal is reflected at both ends), so frame i of a clip lies at i * hop / rate seconds.
 """
 
@@ -73,7 +73,7 @@ def dct_matrix(coefficients: int, mels: int) -> Tensor:
     n = torch.arange(mels, dtype=torch.float64)[None, :]
     matrix = torch.cos(torch.pi / mels * (n + 0.5) * k) * (2.0 / mels) ** 0.5
     matrix[0] /= 2.0**0.5
-    return matrix.float()
+    return matrix.to(torch.float32)
 
 
 def log_mel(waveform: Tensor, settings: AudioSettings) -> Tensor:
@@ -108,4 +108,5 @@ def log_mel(waveform: Tensor, settings: AudioSettings) -> Tensor:
 
 def mfcc(waveform: Tensor, settings: AudioSettings) -> Tensor:
     """Mel-frequency cepstral coefficients: (..., samples) → (..., samples // hop, coefficients) float32."""
-    return log_mel(waveform, settings) @ dct_matrix(settings.coefficients, settings.mels).to(waveform.device).T
+    matrix = dct_matrix(settings.coefficients, settings.mels).to(waveform.device)
+    return torch.matmul(log_mel(waveform, settings), matrix.T)

@@ -1,7 +1,7 @@
 """The built-in generated set, made on first use and kept in a cache.
 
-Layout: `<cache>/generated/<hash>/` with `clips/<split>/000123.mp4`, `clips/metadata.json` (LAV-DF's fields), `clips/about.json`, and
-one folder of arrays per split. The hash covers the settings and the generator's version; an entry is complete or absent.
+Layout: `<cache>/generated/<hash>/` with `clips/<split>/000123.mp4`, `clips/metadata.json` (LAV-DF's fields), `clips/about.json`,
+and one folder of arrays per split. The hash covers the settings and the generator's version; an entry is complete or absent.
 """
 
 import os

@@ -51,7 +51,7 @@ class SampleSet:
     offsets: np.ndarray
     """(N,) int64, offset class 0..10 (5 = in sync, 5 + k = sound k frames late), -100 = unknown."""
     regions: np.ndarray
-    """(N, T, 16, 16) bool, manipulated part of the picture on a coarse grid; all False for real clips and fakes of sound alone."""
+    """(N, T, 16, 16) bool, manipulated part of the picture on a coarse grid; all False for real clips and for sound."""
     periods: np.ndarray
     """(N, 2) float32, start and end of the manipulated period in seconds; (0, 0) for real clips."""
     mean_image: np.ndarray

@@ -1,6 +1,6 @@
 """Folders of arrays that are checked, renamed into place and built once, however many processes ask for them.
 
-Layout of a saved set: `set.json` (signature, preprocessing, ids, kinds, checksums) and one `.npy` per column, none of them pickled.
+Layout of a saved set: `set.json` (signature, preprocessing, ids, kinds, checksums) and one `.npy` per column, none pickled.
 """
 
 import hashlib

@@ -6,6 +6,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 __all__ = ["write_clip"]
 
@@ -32,10 +33,11 @@ def write_clip(
         video.thread_count = 1
         audio: Any = None
         if wave is not None:
-            audio = container.add_stream("aac", rate=rate, layout="mono", options={"flags": "+bitexact"})
+            audio = container.add_stream("aac", rate=rate, layout="mono", options={"flags": "+bitexact", "aac_coder": "fast"})
             audio.bit_rate = bit_rate
+        converter = VideoReformatter()
         for index, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = converter.reformat(av.VideoFrame.from_ndarray(picture, format="rgb24"), format="yuv420p", threads=1)
             frame.pts, frame.time_base = index, 1 / rational
             container.mux(video.encode(frame))
         container.mux(video.encode(None))

@@ -1,15 +1,24 @@
-"""A drawn face: identity, pose and light in, pictures out. Shapes are signed distances in face units, so edges are antialiased.
-
-Face units: the face is 2 high (v from -1 at the crown to 1 at the chin), u points right. All arrays are float32.
-"""
+"""A drawn face: identity, pose and light in, pictures out. Lengths are in the face units of `canvas`."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Face", "Grid", "Pose", "draw_face", "face_grid", "make_face"]
+from paretolens.data.generated.canvas import Canvas, ellipse
 
-Pixels = np.ndarray
+__all__ = ["Face", "Pose", "aim", "column", "draw_face", "make_face"]
+
+EYE_WHITE = np.array([0.93, 0.92, 0.9], np.float32)
+PUPIL = np.array([0.03, 0.03, 0.03], np.float32)
+FRAME = np.array([0.08, 0.08, 0.1], np.float32)
+SHINE = np.array([1.0, 0.97, 0.92], np.float32)
+CAVITY = np.array([0.16, 0.04, 0.05], np.float32)
+TEETH = np.array([0.88, 0.86, 0.8], np.float32)
+FAIR, DARK = np.array([0.93, 0.76, 0.66]), np.array([0.42, 0.27, 0.19])
+HAIRS = np.array(
+    [[0.08, 0.06, 0.05], [0.25, 0.16, 0.1], [0.5, 0.36, 0.2], [0.75, 0.62, 0.4], [0.55, 0.53, 0.52], [0.4, 0.14, 0.08]]
+)
+IRISES = np.array([[0.25, 0.15, 0.08], [0.2, 0.35, 0.5], [0.25, 0.4, 0.25], [0.12, 0.08, 0.06]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,34 +93,17 @@ class Pose:
     """0..1, lips."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Grid:
-    """Face units of every pixel."""
-
-    u: np.ndarray
-    """(n, S, S)."""
-    v: np.ndarray
-    """(n, S, S)."""
-    pixel: np.ndarray
-    """(n, 1, 1), size of a pixel in face units."""
-
-
 def make_face(rng: np.random.Generator) -> Face:
     """A random person."""
     tone = rng.uniform(0.0, 1.0)
-    skin = (1 - tone) * np.array([0.93, 0.76, 0.66]) + tone * np.array([0.42, 0.27, 0.19]) + rng.normal(0.0, 0.02, 3)
-    hairs = np.array(
-        [[0.08, 0.06, 0.05], [0.25, 0.16, 0.1], [0.5, 0.36, 0.2], [0.75, 0.62, 0.4], [0.55, 0.53, 0.52], [0.4, 0.14, 0.08]]
-    )
-    irises = np.array([[0.25, 0.15, 0.08], [0.2, 0.35, 0.5], [0.25, 0.4, 0.25], [0.12, 0.08, 0.06]])
+    skin = (1 - tone) * FAIR + tone * DARK + rng.normal(0.0, 0.02, 3)
+    lips = skin * np.array([0.88, 0.6, 0.62]) + rng.uniform(0.0, 0.12) * np.array([1.0, 0.1, 0.2])
     texture = np.stack([rng.normal(0, 7, 4), rng.normal(0, 7, 4), rng.uniform(0, 6.28, 4), rng.uniform(0.004, 0.02, 4)], axis=1)
     return Face(
         skin=skin.clip(0.1, 1.0).astype(np.float32),
-        hair=(hairs[rng.integers(len(hairs))] * rng.uniform(0.7, 1.2)).clip(0.02, 1.0).astype(np.float32),
-        iris=irises[rng.integers(len(irises))].astype(np.float32),
-        lips=(skin * np.array([0.88, 0.6, 0.62]) + rng.uniform(0.0, 0.12) * np.array([1.0, 0.1, 0.2]))
-        .clip(0, 1)
-        .astype(np.float32),
+        hair=(HAIRS[rng.integers(len(HAIRS))] * rng.uniform(0.7, 1.2)).clip(0.02, 1.0).astype(np.float32),
+        iris=IRISES[rng.integers(len(IRISES))].astype(np.float32),
+        lips=lips.clip(0.0, 1.0).astype(np.float32),
         width=float(rng.uniform(0.68, 0.82)),
         jaw=float(rng.uniform(0.1, 0.4)),
         eye_distance=float(rng.uniform(0.29, 0.36)),
@@ -132,73 +124,61 @@ def make_face(rng: np.random.Generator) -> Face:
     )
 
 
-def face_grid(pose: Pose, size: int) -> Grid:
-    """Face units of the pixels of n pictures of size x size."""
-    axis = ((np.arange(size) + 0.5) / size * 2.0 - 1.0).astype(np.float32)
-    x = axis[None, None, :] - _column(pose.x)
-    y = axis[None, :, None] - _column(pose.y)
-    cosine, sine, scale = _column(np.cos(pose.roll)), _column(np.sin(pose.roll)), _column(pose.scale)
-    return Grid(u=(x * cosine + y * sine) / scale, v=(y * cosine - x * sine) / scale, pixel=2.0 / size / scale)
-
-
-def _column(values: np.ndarray) -> np.ndarray:
+def column(values: np.ndarray) -> np.ndarray:
+    """(n,) → (n, 1, 1) float32, to go with (n, S, S)."""
     return values.astype(np.float32)[:, None, None]
 
 
-def _cover(distance: np.ndarray, soft: np.ndarray | float) -> np.ndarray:
-    """Share of a pixel inside a shape, from the signed distance to its edge (negative inside)."""
-    return np.clip(0.5 - distance / soft, 0.0, 1.0)
+def aim(picture: np.ndarray, pose: Pose) -> Canvas:
+    """A canvas on pictures (n, S, S, 3) whose face units follow the pose."""
+    size = picture.shape[1]
+    axis = ((np.arange(size) + 0.5) / size * 2.0 - 1.0).astype(np.float32)
+    x = axis[None, None, :] - column(pose.x)
+    y = axis[None, :, None] - column(pose.y)
+    cosine, sine, scale = column(np.cos(pose.roll)), column(np.sin(pose.roll)), column(pose.scale)
+    u, v = (x * cosine + y * sine) / scale, (y * cosine - x * sine) / scale
+    return Canvas(picture=picture, u=u, v=v, pixel=2.0 / size / scale)
 
 
-def _ellipse(u: np.ndarray, v: np.ndarray, a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
-    """Approximate signed distance to an ellipse with half axes a and b."""
-    return (np.sqrt((u / a) ** 2 + (v / b) ** 2) - 1.0) * np.minimum(a, b)
-
-
-def _paint(picture: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
-    """Lay a colour over a picture (n, S, S, 3) in place."""
-    picture += alpha[..., None] * (colour - picture)
-
-
-def draw_face(picture: np.ndarray, face: Face, pose: Pose, grid: Grid, light: np.ndarray) -> None:
-    """Draw a face over n pictures in place.
+def draw_face(canvas: Canvas, face: Face, pose: Pose, light: np.ndarray) -> None:
+    """Draw a face in place.
 
     Args:
-        picture: (n, S, S, 3) in 0..1, changed.
+        canvas: Pictures aimed at the face.
         face: The person.
         pose: What the face does in each picture.
-        grid: Its face units.
         light: (3,): direction x, y and depth of the shading.
     """
-    u, v, soft = grid.u, grid.v, grid.pixel
-    chin = 0.1 * _column(pose.openness)  # the jaw drops as the mouth opens
-    low = np.clip(v, 0.0, 1.2)
-    half = face.width * (1.0 - face.jaw * low**2)
+    u, v = canvas.u, canvas.v
+    chin = 0.1 * column(pose.openness)  # the jaw drops as the mouth opens
+    half = face.width * (1.0 - face.jaw * np.clip(v, 0.0, 1.2) ** 2)
     outline = (np.abs(u / half) ** 2.3 + np.abs(v / (1.0 + chin * (v > 0))) ** 2.3) ** (1 / 2.3)
-    inside = _cover((outline - 1.0) * face.width, soft)
-    _draw_back(picture, face, u, v, soft)
-    _paint(picture, inside, _skin(face, u, v, light))
-    inner_u, inner_v = u - 0.22 * _column(pose.yaw), v - 0.12 * _column(pose.pitch)
-    _draw_beard(picture, face, inner_u, inner_v, inside)
-    _draw_eyes(picture, face, pose, inner_u, inner_v, soft)
-    _draw_nose(picture, face, inner_u, inner_v, soft, light)
-    _draw_mouth(picture, face, pose, inner_u, inner_v, soft)
-    _draw_fringe(picture, face, u, v, soft, inside)
+    inside = canvas.cover((outline - 1.0) * face.width)
+    _draw_back(canvas, face)
+    canvas.paint(inside, _skin(face, u, v, light))
+    inner = canvas.moved(0.22 * column(pose.yaw), 0.12 * column(pose.pitch))  # features move more than the outline
+    _draw_beard(inner, face, inside)
+    _draw_eyes(inner.window(0.62, face.eye_height - 0.4, face.eye_height + 0.3), face, pose)
+    _draw_nose(inner.window(0.25, -0.45, 0.6), face, light)
+    _draw_mouth(inner.window(0.5, face.mouth_height - 0.15, face.mouth_height + 0.55), face, pose)
+    fringe = v - face.fringe - 0.06 * np.sin(7.0 * u + 3.0 * face.fringe) - 0.25 * u**2
+    canvas.paint(canvas.cover(fringe) * inside, face.hair * (0.9 + 0.15 * np.sin(31.0 * u)[..., None]))
 
 
-def _draw_back(picture: Pixels, face: Face, u: Pixels, v: Pixels, soft: Pixels) -> None:
+def _draw_back(canvas: Canvas, face: Face) -> None:
     """Hair behind the head, ears and neck."""
-    tall = 1.25 if face.long_hair else 0.85
-    back = _ellipse(u, v + 0.25, face.width + 0.14, 0.95)
+    u, v = canvas.u, canvas.v
+    back = ellipse(u, v + 0.25, face.width + 0.14, 0.95)
     if face.long_hair:
-        back = np.minimum(back, np.maximum(np.abs(u) - face.width - 0.1, np.abs(v - 0.3) - tall))
-    _paint(picture, _cover(back, soft), face.hair * (0.8 + 0.2 * np.sin(23.0 * u)[..., None]))
-    _paint(picture, _cover(np.maximum(np.abs(u) - 0.36, 0.6 - v), soft), face.skin * 0.62)
+        back = np.minimum(back, np.maximum(np.abs(u) - face.width - 0.1, np.abs(v - 0.3) - 1.25))
+    canvas.paint(canvas.cover(back), face.hair * (0.8 + 0.2 * np.sin(23.0 * u)[..., None]))
+    canvas.paint(canvas.cover(np.maximum(np.abs(u) - 0.36, 0.6 - v)), face.skin * 0.62)
+    ears = canvas.window(face.width + 0.15, -0.2, 0.3)
     for side in (-1.0, 1.0):
-        _paint(picture, _cover(_ellipse(u - side * face.width, v - 0.05, 0.1, 0.2), soft), face.skin * 0.82)
+        ears.paint(ears.cover(ellipse(ears.u - side * face.width, ears.v - 0.05, 0.1, 0.2)), face.skin * 0.82)
 
 
-def _skin(face: Face, u: Pixels, v: Pixels, light: np.ndarray) -> Pixels:
+def _skin(face: Face, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Shaded skin colour of every pixel."""
     depth = np.sqrt(np.clip(1.0 - (u / 0.95) ** 2 - (v / 1.2) ** 2, 0.05, 1.0))
     shade = 1.0 - light[2] + light[2] * np.clip(0.55 * depth + 0.6 * (light[0] * u + light[1] * v) + 0.35, 0.0, 1.4)
@@ -206,64 +186,57 @@ def _skin(face: Face, u: Pixels, v: Pixels, light: np.ndarray) -> Pixels:
         shade = shade + weight * np.sin(fu * u + fv * v + phase)
     blush = 0.05 * np.exp(-(((np.abs(u) - 0.42) / 0.16) ** 2) - ((v - 0.25) / 0.16) ** 2)
     socket = 0.1 * np.exp(-(((np.abs(u) - face.eye_distance) / 0.2) ** 2) - ((v - face.eye_height) / 0.14) ** 2)
-    colour = face.skin * (shade - socket)[..., None]
+    colour: np.ndarray = face.skin * (shade - socket)[..., None]
     colour[..., 0] += blush
     return colour
 
 
-def _draw_beard(picture: Pixels, face: Face, u: Pixels, v: Pixels, inside: Pixels) -> None:
+def _draw_beard(canvas: Canvas, face: Face, inside: np.ndarray) -> None:
     if face.beard <= 0.0:
         return
+    u, v = canvas.u, canvas.v
     area = inside * np.clip((v - 0.35) / 0.2, 0.0, 1.0) * np.clip((np.abs(u) * 0.9 + v - 0.45) / 0.25, 0.0, 1.0)
-    _paint(picture, face.beard * area * (0.85 + 0.15 * np.sin(41.0 * u + 13.0 * v)), face.hair * 0.9)
+    canvas.paint(face.beard * area * (0.85 + 0.15 * np.sin(41.0 * u + 13.0 * v)), face.hair * 0.9)
 
 
-def _draw_eyes(picture: Pixels, face: Face, pose: Pose, u: Pixels, v: Pixels, soft: Pixels) -> None:
-    lid = np.maximum(0.55 * face.eye_size * (1.0 - _column(pose.blink)), 0.012)
-    gaze = 0.25 * face.eye_size * _column(pose.yaw)
+def _draw_eyes(canvas: Canvas, face: Face, pose: Pose) -> None:
+    lid = np.maximum(0.55 * face.eye_size * (1.0 - column(pose.blink)), 0.012)
+    gaze = 0.25 * face.eye_size * column(pose.yaw)
     for side in (-1.0, 1.0):
-        du, dv = u - side * face.eye_distance, v - face.eye_height
-        white = _cover(_ellipse(du, dv, face.eye_size, lid), soft)
-        _paint(picture, _cover(_ellipse(du, dv, face.eye_size + 0.02, lid + 0.02), soft) * 0.7, face.skin * 0.35)
-        _paint(picture, white, np.float32([0.93, 0.92, 0.9]))
+        du, dv = canvas.u - side * face.eye_distance, canvas.v - face.eye_height
+        white = canvas.cover(ellipse(du, dv, face.eye_size, lid))
+        canvas.paint(canvas.cover(ellipse(du, dv, face.eye_size + 0.02, lid + 0.02)) * 0.7, face.skin * 0.35)
+        canvas.paint(white, EYE_WHITE)
         radius = np.sqrt((du - gaze) ** 2 + dv**2)
-        _paint(picture, white * _cover(radius - 0.55 * face.eye_size, soft), face.iris)
-        _paint(picture, white * _cover(radius - 0.26 * face.eye_size, soft), np.float32([0.03, 0.03, 0.03]))
+        canvas.paint(white * canvas.cover(radius - 0.55 * face.eye_size), face.iris)
+        canvas.paint(white * canvas.cover(radius - 0.26 * face.eye_size), PUPIL)
         brow = np.maximum(np.abs(dv + 0.19 + face.brow_tilt * (du * side) + 1.2 * du**2) - face.brow, np.abs(du) - 0.19)
-        _paint(picture, _cover(brow, soft) * 0.85, face.hair * 0.8)
+        canvas.paint(canvas.cover(brow) * 0.85, face.hair * 0.8)
         if face.glasses > 0.0:
-            ring = np.abs(_ellipse(du, dv - 0.02, 0.24, 0.2)) - 0.022
-            _paint(picture, _cover(ring, soft) * face.glasses, np.float32([0.08, 0.08, 0.1]))
+            canvas.paint(canvas.cover(np.abs(ellipse(du, dv - 0.02, 0.24, 0.2)) - 0.022) * face.glasses, FRAME)
     if face.glasses > 0.0:
-        bridge = np.maximum(np.abs(v - face.eye_height) - 0.02, np.abs(u) - face.eye_distance + 0.24)
-        _paint(picture, _cover(bridge, soft) * face.glasses, np.float32([0.08, 0.08, 0.1]))
+        bridge = np.maximum(np.abs(canvas.v - face.eye_height) - 0.02, np.abs(canvas.u) - face.eye_distance + 0.24)
+        canvas.paint(canvas.cover(bridge) * face.glasses, FRAME)
 
 
-def _draw_nose(picture: Pixels, face: Face, u: Pixels, v: Pixels, soft: Pixels, light: np.ndarray) -> None:
+def _draw_nose(canvas: Canvas, face: Face, light: np.ndarray) -> None:
+    u, v = canvas.u, canvas.v
     side = -1.0 if light[0] >= 0 else 1.0
-    ridge = np.exp(-(((u - side * 0.07) / 0.05) ** 2) - ((v - 0.08) / 0.2) ** 2)
-    _paint(picture, 0.3 * ridge, face.skin * 0.55)
-    _paint(
-        picture, 0.25 * np.exp(-((u / 0.04) ** 2) - ((v - face.nose_length + 0.08) / 0.14) ** 2), np.float32([1.0, 0.97, 0.92])
-    )
+    canvas.paint(0.3 * np.exp(-(((u - side * 0.07) / 0.05) ** 2) - ((v - 0.08) / 0.2) ** 2), face.skin * 0.55)
+    canvas.paint(0.25 * np.exp(-((u / 0.04) ** 2) - ((v - face.nose_length + 0.08) / 0.14) ** 2), SHINE)
     for way in (-1.0, 1.0):
-        nostril = _ellipse(u - way * face.nose * 0.62, v - face.nose_length, 0.042, 0.026)
-        _paint(picture, 0.75 * _cover(nostril, soft), face.skin * 0.25)
+        nostril = ellipse(u - way * face.nose * 0.62, v - face.nose_length, 0.042, 0.026)
+        canvas.paint(0.75 * canvas.cover(nostril), face.skin * 0.25)
 
 
-def _draw_mouth(picture: Pixels, face: Face, pose: Pose, u: Pixels, v: Pixels, soft: Pixels) -> None:
-    openness, width = _column(pose.openness), _column(pose.width)
+def _draw_mouth(canvas: Canvas, face: Face, pose: Pose) -> None:
+    openness, width, u = column(pose.openness), column(pose.width), canvas.u
     half = face.mouth_width * (0.75 + 0.5 * width) * (1.0 - 0.12 * openness)
     gap = 0.015 + 0.19 * openness
-    dv = v - face.mouth_height - 0.5 * gap + 0.015
-    _paint(picture, _cover(_ellipse(u, dv, half, gap + face.lip), soft), face.lips)
-    inner = _cover(_ellipse(u, dv, half * 0.82, gap), soft)
-    _paint(picture, inner, np.float32([0.16, 0.04, 0.05]))
-    teeth = inner * _cover(np.maximum(dv + 0.45 * gap, np.abs(u) - half * 0.6), soft) * np.clip((gap - 0.05) / 0.05, 0.0, 1.0)
-    _paint(picture, teeth * 0.9, np.float32([0.88, 0.86, 0.8]))
-    _paint(picture, 0.3 * _cover(_ellipse(u, dv - gap - face.lip - 0.05, half * 0.7, 0.03), soft), face.skin * 0.5)
-
-
-def _draw_fringe(picture: Pixels, face: Face, u: Pixels, v: Pixels, soft: Pixels, inside: Pixels) -> None:
-    edge = v - face.fringe - 0.06 * np.sin(7.0 * u + 3.0 * face.fringe) - 0.25 * u**2
-    _paint(picture, _cover(edge, soft) * inside, face.hair * (0.9 + 0.15 * np.sin(31.0 * u)[..., None]))
+    dv = canvas.v - face.mouth_height - 0.5 * gap + 0.015
+    canvas.paint(canvas.cover(ellipse(u, dv, half, gap + face.lip)), face.lips)
+    inner = canvas.cover(ellipse(u, dv, half * 0.82, gap))
+    canvas.paint(inner, CAVITY)
+    upper = canvas.cover(np.maximum(dv + 0.45 * gap, np.abs(u) - half * 0.6))
+    canvas.paint(0.9 * inner * upper * np.clip((gap - 0.05) / 0.05, 0.0, 1.0), TEETH)
+    canvas.paint(0.3 * canvas.cover(ellipse(u, dv - gap - face.lip - 0.05, half * 0.7, 0.03)), face.skin * 0.5)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from paretolens.data.generated.face import Grid
+from paretolens.data.generated.canvas import Canvas
+from paretolens.data.generated.face import aim
 from paretolens.data.generated.plan import ClipPlan
 from paretolens.data.generated.scene import MARGIN, Scene, person, photograph, render
 from paretolens.data.generated.settings import GeneratedSettings
@@ -19,10 +20,10 @@ __all__ = ["blend", "mouth", "upsample"]
 Changed = tuple[np.ndarray, np.ndarray]
 
 
-def _soft_ellipse(grid: Grid, u: float, v: float, a: float, b: float, edge: float) -> np.ndarray:
+def _soft_ellipse(canvas: Canvas, centre: tuple[float, float], half: tuple[float, float], edge: float) -> np.ndarray:
     """1 inside an ellipse in face units, falling to 0 over `edge`."""
-    distance = (np.sqrt(((grid.u - u) / a) ** 2 + ((grid.v - v) / b) ** 2) - 1.0) * min(a, b)
-    return np.clip(0.5 - distance / edge, 0.0, 1.0).astype(np.float32)
+    distance = np.hypot((canvas.u - centre[0]) / half[0], (canvas.v - centre[1]) / half[1]) - 1.0
+    return np.asarray(np.clip(0.5 - distance * min(half) / edge, 0.0, 1.0), np.float32)
 
 
 def _match_colour(new: np.ndarray, old: np.ndarray, mask: np.ndarray, amount: float) -> np.ndarray:
@@ -30,7 +31,7 @@ def _match_colour(new: np.ndarray, old: np.ndarray, mask: np.ndarray, amount: fl
     weight = mask[..., None]
     total = weight.sum(axis=(1, 2), keepdims=True) + 1e-6
     difference = ((old - new) * weight).sum(axis=(1, 2), keepdims=True) / total
-    return np.clip(new + amount * difference, 0.0, 1.0)
+    return np.asarray(np.clip(new + amount * difference, 0.0, 1.0))
 
 
 def _blur(pictures: np.ndarray, sigma: float) -> np.ndarray:
@@ -43,13 +44,13 @@ def blend(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedS
     """Another person's inner face, pasted with a soft edge: colour, noise and sharpness differ by `strength`."""
     rng = np.random.default_rng([settings.seed, plan.seed])
     donor, _ = person(settings.seed, plan.donor)
-    ideal, grid = render(scene, settings.size, face=donor)
+    canvas = render(scene, face=donor)
     camera = replace(
         scene.camera, gain=scene.camera.gain * (1.0 + 0.10 * plan.strength * rng.normal(0.0, 1.0, 3)).astype(np.float32)
     )
     sharpness = scene.camera.blur + 0.9 * plan.strength
-    new = photograph(ideal, camera, blur=sharpness, noise=scene.camera.noise * (1.0 - plan.strength), seed=2)
-    mask = _soft_ellipse(grid, 0.0, 0.12, 0.8 * scene.face.width, 0.66, 0.32 - 0.22 * plan.strength)
+    new = photograph(canvas.picture, camera, blur=sharpness, noise=scene.camera.noise * (1.0 - plan.strength), seed=2)
+    mask = _soft_ellipse(canvas, (0.0, 0.12), (0.8 * scene.face.width, 0.66), 0.32 - 0.22 * plan.strength)
     new = _match_colour(new, filmed, mask, 1.0 - 0.45 * plan.strength)
     return filmed + mask[..., None] * (new - filmed), mask
 
@@ -60,19 +61,18 @@ def mouth(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedS
     other = speak(scene.speaker, settings.frames / settings.fps + 2 * MARGIN / settings.fps, rng)
     openness, width = other.mouth(MARGIN / settings.fps + np.arange(scene.count) / settings.fps)
     pose = replace(scene.pose, openness=openness, width=width)
-    ideal, grid = render(scene, settings.size, pose=pose)
-    new = photograph(
-        ideal, scene.camera, blur=scene.camera.blur + 0.9 * plan.strength, noise=scene.camera.noise * (1 - plan.strength), seed=3
-    )
+    canvas = render(scene, pose=pose)
+    sharpness, grain = scene.camera.blur + 0.9 * plan.strength, scene.camera.noise * (1.0 - plan.strength)
+    new = photograph(canvas.picture, scene.camera, blur=sharpness, noise=grain, seed=3)
     new = np.clip(new + 0.06 * plan.strength * rng.normal(0.0, 1.0, 3).astype(np.float32), 0.0, 1.0)
     u, v = 0.22 * float(scene.pose.yaw.mean()), scene.face.mouth_height + 0.08 + 0.12 * float(scene.pose.pitch.mean())
-    mask = _soft_ellipse(grid, u, v, 0.46, 0.36, 0.3 - 0.2 * plan.strength)
+    mask = _soft_ellipse(canvas, (u, v), (0.46, 0.36), 0.3 - 0.2 * plan.strength)
     return filmed + mask[..., None] * (new - filmed), mask
 
 
 def upsample(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedSettings) -> Changed:
     """A face that a network upsampled: coarser than its surroundings, with a checkerboard of transposed convolutions."""
-    _, grid = render(scene, settings.size)
+    canvas = aim(filmed, scene.pose)
     size = settings.size
     step = max(2, size // 32)
     coarse = filmed.reshape(len(filmed), size // step, step, size // step, step, 3).mean(axis=(2, 4))
@@ -80,5 +80,5 @@ def upsample(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: Generat
     new = filmed + (0.3 + 0.7 * plan.strength) * (_blur(rough, 0.5) - filmed)
     rows, columns = np.indices((size, size)) // max(1, step // 2)
     new = new + 0.05 * plan.strength * (((rows + columns) % 2) * 2.0 - 1.0)[None, :, :, None]
-    mask = _soft_ellipse(grid, 0.0, 0.1, 0.9 * scene.face.width, 0.8, 0.15)
+    mask = _soft_ellipse(canvas, (0.0, 0.1), (0.9 * scene.face.width, 0.8), 0.15)
     return np.clip(filmed + mask[..., None] * (new - filmed), 0.0, 1.0).astype(np.float32), mask

@@ -1,12 +1,13 @@
-"""A scene: one person who says something in one place, before a camera. A fake shows the scene of its source again, bit by bit."""
+"""A scene: one person who says something in one place, before a camera. A fake shows the scene of its source again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from paretolens.data.generated.face import Face, Grid, Pose, draw_face, face_grid, make_face
+from paretolens.data.generated.canvas import Canvas
+from paretolens.data.generated.face import Face, Pose, aim, draw_face, make_face
 from paretolens.data.generated.settings import GeneratedSettings
 from paretolens.data.generated.voice import RATE, Speaker, Utterance, make_speaker, speak
 
@@ -99,8 +100,8 @@ def make_scene(settings: GeneratedSettings, identity: int, source: int, count: i
         speaker=speaker,
         utterance=utterance,
         pose=_pose(count, openness, width, rng),
-        light=np.float32([np.cos(angle), 0.6 * np.sin(angle), rng.uniform(0.2, 0.65)]),
-        patch=np.float32([*rng.uniform(-0.8, 0.8, 2), rng.uniform(0.2, 0.7), rng.uniform(-0.3, 0.3) * (rng.random() < 0.5)]),
+        light=np.array([np.cos(angle), 0.6 * np.sin(angle), rng.uniform(0.2, 0.65)], np.float32),
+        patch=_patch(rng),
         background=_background(settings.size, rng),
         cloth=rng.uniform(0.05, 0.9, 3).astype(np.float32),
         camera=camera,
@@ -108,12 +109,19 @@ def make_scene(settings: GeneratedSettings, identity: int, source: int, count: i
     )
 
 
+def _patch(rng: np.random.Generator) -> np.ndarray:
+    """A shadow or a spot of light in half of the scenes: x, y, size, depth."""
+    place, reach = rng.uniform(-0.8, 0.8, 2), rng.uniform(0.2, 0.7)
+    return np.array([*place, reach, rng.uniform(-0.3, 0.3) * (rng.random() < 0.5)], np.float32)
+
+
 def _pose(count: int, openness: np.ndarray, width: np.ndarray, rng: np.random.Generator) -> Pose:
     """Slow drift and a little trembling around a random attitude."""
 
     def walk(centre: float, spread: float, drift: float) -> np.ndarray:
         steps = gaussian_filter1d(rng.normal(0.0, 1.0, count + 8), 2.0)[4 : 4 + count]
-        return rng.normal(centre, spread) + 2.0 * drift * (steps - steps.mean())
+        track: np.ndarray = rng.normal(centre, spread) + 2.0 * drift * (steps - steps.mean())
+        return track
 
     blink = np.zeros(count)
     if rng.random() < 0.5:
@@ -133,43 +141,38 @@ def _pose(count: int, openness: np.ndarray, width: np.ndarray, rng: np.random.Ge
 
 def _background(size: int, rng: np.random.Generator) -> np.ndarray:
     """A blurred wall, shelf or window: coarse noise and a few rectangles."""
-    coarse = rng.uniform(0.1, 0.9, (1, 1, 3)) + rng.normal(0.0, 0.12, (6, 6, 3))
+    grey = rng.uniform(0.1, 0.9)
+    coarse = grey + rng.normal(0.0, 0.12, (1, 1, 3)) + rng.normal(0.0, 0.08, (6, 6, 3))
     axis = np.linspace(0.0, 5.0, size)
-    low = np.clip(axis.astype(int), 0, 4)
-    part = (axis - low)[:, None, None]
-    rows = coarse[low] * (1 - part) + coarse[low + 1] * part
-    part = (axis - low)[None, :, None]
-    picture = rows[:, low] * (1 - part) + rows[:, low + 1] * part
+    weights = np.clip(1.0 - np.abs(axis[:, None] - np.arange(6)), 0.0, 1.0)  # (S, 6): bilinear
+    picture = np.einsum("yi,xj,ijc->yxc", weights, weights, coarse, optimize=True)
     for _ in range(rng.integers(0, 5)):
         x, y = rng.integers(0, size, 2)
         width, height = rng.integers(size // 12, size // 2, 2)
-        picture[y : y + height, x : x + width] = rng.uniform(0.05, 0.95, 3)
+        picture[y : y + height, x : x + width] = rng.uniform(0.1, 0.9) + rng.normal(0.0, 0.1, 3)
     blurred: np.ndarray = gaussian_filter(picture, (size / 64.0 * rng.uniform(0.3, 2.0),) * 2 + (0.0,))
     return blurred.clip(0.0, 1.0).astype(np.float32)
 
 
-def render(scene: Scene, size: int, pose: Pose | None = None, face: Face | None = None) -> tuple[np.ndarray, Grid]:
-    """Ideal pictures of a scene: (n, S, S, 3) in 0..1, and the face units of their pixels.
+def render(scene: Scene, pose: Pose | None = None, face: Face | None = None) -> Canvas:
+    """Ideal pictures of a scene, in 0..1, and the face units of their pixels.
 
     Args:
         scene: What is filmed.
-        size: Height and width.
         pose: Another movement than the scene's.
         face: Another face than the scene's.
     """
     pose = pose or scene.pose
-    grid = face_grid(pose, size)
-    picture = np.repeat(scene.background[None], scene.count, axis=0)
-    shoulder = np.clip(0.5 - ((np.abs(grid.u) / 1.5) ** 2.5 + 1.15 - grid.v) / grid.pixel, 0.0, 1.0)
-    cloth = scene.cloth * (0.9 + 0.1 * np.sin(9.0 * (grid.u + grid.v)))[..., None]
-    shown = replace(face or scene.face)
-    draw_face(picture, shown, pose, grid, scene.light)
-    picture += shoulder[..., None] * (cloth - picture)
+    size = len(scene.background)
+    canvas = aim(np.repeat(scene.background[None], scene.count, axis=0), pose)
+    draw_face(canvas, face or scene.face, pose, scene.light)
+    cloth = scene.cloth * (0.9 + 0.1 * np.sin(9.0 * (canvas.u + canvas.v)))[..., None]
+    canvas.paint(canvas.cover((np.abs(canvas.u) / 1.5) ** 2.5 + 1.15 - canvas.v), cloth)
     x, y, reach, depth = scene.patch
     axis = np.linspace(-1.0, 1.0, size, dtype=np.float32)
     spot = np.exp(-((axis[None, :] - x) ** 2 + (axis[:, None] - y) ** 2) / reach**2)
-    picture *= (1.0 + depth * spot)[None, :, :, None]
-    return picture.astype(np.float32), grid
+    np.multiply(canvas.picture, (1.0 + depth * spot)[None, :, :, None], out=canvas.picture)
+    return canvas
 
 
 def photograph(

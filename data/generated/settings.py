@@ -9,7 +9,7 @@ from paretolens.errors import ConfigurationError
 
 __all__ = ["KINDS", "SPLITS", "UNSEEN_KIND", "VERSION", "GeneratedSettings"]
 
-VERSION = 1
+VERSION = 2
 """Version of the generator: raised whenever the same settings would give other clips."""
 KINDS = ("blend", "mouth", "voice", "shift")
 """Manipulations of the splits train, val and test."""
@@ -67,17 +67,18 @@ class GeneratedSettings:
     """Camera noise of the worst camera, standard deviation of pixels in 0..1."""
 
     def __post_init__(self) -> None:
+        total = sum(self.shares().values())
         problems = [
             f"{rule}, got {value}"
             for broken, rule, value in (
                 (self.size % 2, "size must be even (H.264 halves the colour planes)", self.size),
-                (self.min_frames > self.frames, "min_frames must not exceed frames", f"{self.min_frames} > {self.frames}"),
+                (self.min_frames > self.frames, "min_frames must not exceed frames", self.min_frames),
                 (
-                    abs(sum(self.shares().values()) - 1.0) > 1e-6,
+                    abs(total - 1.0) > 1e-6,
                     "blend + mouth + voice + shift must be 1",
-                    sum(self.shares().values()),
+                    total,
                 ),
-                (self.strength_low > self.strength_high, "strength_low must not exceed strength_high", self.strength_low),
+                (self.strength_low > self.strength_high, "strength_low must be at most strength_high", self.strength_low),
                 (self.crf_low > self.crf_high, "crf_low must not exceed crf_high", self.crf_low),
                 (self.noise_low > self.noise_high, "noise_low must not exceed noise_high", self.noise_low),
             )

@@ -1,7 +1,7 @@
 """Synthesised speech: a source-filter voice that says random syllables, and the mouth movement that belongs to it.
 
-Source: pulses at the speaker's pitch with vibrato and accents, and noise for consonants and breath. Filter: formants of one vowel per
-syllable (Peterson and Barney 1952, rounded), scaled to the speaker's vocal tract, applied in the short-time Fourier domain.
+Source: pulses at the speaker's pitch with vibrato and accents, and noise for consonants and breath. Filter: formants of one vowel
+per syllable (Peterson and Barney 1952, rounded), scaled to the speaker's vocal tract, applied in the short-time Fourier domain.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-__all__ = ["CONTROL_RATE", "RATE", "Speaker", "Utterance", "filter_frames", "make_speaker", "speak"]
+__all__ = ["CONTROL_RATE", "RATE", "Speaker", "Utterance", "cut_frames", "filter_frames", "make_speaker", "speak"]
 
 RATE = 16_000
 HOP = 200
-N_FFT = 512
+N_FFT = 2 * HOP
 CONTROL_RATE = RATE // HOP
 
 # first three formants in Hz, openness of the jaw 0..1, width of the lips 0..1
@@ -139,19 +139,24 @@ def _formants(formants: np.ndarray, hertz: np.ndarray) -> np.ndarray:
 
 
 def filter_frames(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Filter a wave by a magnitude response that changes every HOP samples: overlap-add of Hann-windowed frames.
+    """Filter a wave by a magnitude response that changes every HOP samples: overlap-add of windowed frames.
 
     Args:
         wave: (frames * HOP,) samples.
         response: (frames, N_FFT // 2 + 1) magnitudes.
     """
     frames = len(response)
+    window = np.sqrt(np.hanning(N_FFT + 1)[:-1])  # twice: its square adds up to 1 at half overlap
+    parts = np.fft.irfft(np.fft.rfft(cut_frames(wave, frames) * window) * response, n=N_FFT) * window
+    halves = parts.reshape(frames, 2, HOP)
+    out = np.zeros((frames + 1, HOP))
+    out[:-1] += halves[:, 0]
+    out[1:] += halves[:, 1]
+    filtered: np.ndarray = out.reshape(-1)[N_FFT // 2 : N_FFT // 2 + len(wave)]
+    return filtered
+
+
+def cut_frames(wave: np.ndarray, frames: int) -> np.ndarray:
+    """Frames of N_FFT samples around every HOP-th sample: (frames, N_FFT)."""
     padded = np.pad(wave, (N_FFT // 2, N_FFT))
-    index = np.arange(frames)[:, None] * HOP + np.arange(N_FFT)[None]
-    window = np.hanning(N_FFT + 1)[:-1]
-    parts = np.fft.irfft(np.fft.rfft(padded[index] * window) * response, n=N_FFT) * window
-    out, weight = np.zeros(len(padded)), np.zeros(len(padded))
-    for start, part in zip(range(0, frames * HOP, HOP), parts, strict=True):
-        out[start : start + N_FFT] += part
-        weight[start : start + N_FFT] += window**2
-    return (out / np.maximum(weight, 1e-3))[N_FFT // 2 : N_FFT // 2 + len(wave)]
+    return np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[: frames * HOP : HOP]
