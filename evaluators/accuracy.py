@@ -1,8 +1,8 @@
 """How well logits separate fake from real: pure functions on arrays.
 
 Positive = fake, decided at logit 0. What a set cannot tell is NaN and said in `notes`, never replaced by a number.
-Definitions: EER as (FPR + FNR) / 2 at argmin |FNR − FPR|; expected calibration error after Guo et al. 2017 (equation 3; 15 bins of
-the confidence max(p, 1 − p)); Brier 1950 for two classes with one probability; average precision as the sum of steps
+Definitions: EER as (FPR + FNR) / 2 at argmin |FNR − FPR|; expected calibration error after Guo et al. 2017 (equation 3; 15 bins
+of the confidence max(p, 1 − p)); Brier 1950 for two classes with one probability; average precision as the sum of steps
 Σ (R_n − R_{n−1})·P_n.
 """
 

@@ -1,7 +1,8 @@
 """Peak memory of inference, measured in a fresh process so that nothing else is counted.
 
 The process imports numpy and ONNX Runtime, notes its resident memory, loads the model, runs it, and reads the peak of its
-resident memory. On Linux the peak is VmHWM, reset through /proc/self/clear_refs before the model is loaded; elsewhere it is `ru_maxrss`.
+resident memory. On Linux the peak is VmHWM, reset through /proc/self/clear_refs before the model is loaded; elsewhere it is
+`ru_maxrss`.
 `python -m paretolens.evaluators.memory MODEL BATCH THREADS RUNS` is that process.
 """
 

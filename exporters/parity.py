@@ -106,5 +106,6 @@ def _gate(parity: Parity, path: Path) -> None:
     if parity.max_difference > parity.tolerance:
         raise BackendError(
             f"the logits of {path.name} must lie within {parity.tolerance:g} of the torch model's, sample {parity.worst_sample} "
-            f"differs by {parity.max_difference:.3g} (mean {parity.mean_difference:.3g} over {parity.samples} samples): export it again"
+            f"differs by {parity.max_difference:.3g} (mean {parity.mean_difference:.3g} over {parity.samples} samples): "
+            "export it again"
         )

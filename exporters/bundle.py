@@ -1,0 +1,260 @@
+"""A folder that can be handed over: the model, how to feed it, what it scored, and a script that runs it without torch.
+
+    model.onnx        the exported student
+    manifest.json     inputs, preprocessing with every constant, labels, objectives and intervals, parity, versions, checksums
+    predict.py        runs a clip; needs onnxruntime, numpy and av
+    requirements.txt  their versions
+    README.md, MODEL_CARD.md, and what else was given (pictures)
+    SHA256SUMS        checksums of all other files, as `sha256sum --check` reads them
+
+`verify_bundle` refuses a changed byte, a missing or unknown file, and a path that leaves the folder.
+"""
+
+import importlib.metadata
+import json
+import math
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from paretolens import __version__
+from paretolens.data.preprocessing import Preprocessing
+from paretolens.errors import ConfigurationError, IntegrityError, StoreError
+from paretolens.exporters.files import sha256_of
+from paretolens.exporters.onnx import OnnxArtefact
+from paretolens.exporters.parity import Parity
+from paretolens.models.signature import InputKind, Signature
+
+__all__ = ["FORMAT", "BundleContent", "Objective", "verify_bundle", "write_bundle"]
+
+FORMAT = 1
+MODEL, MANIFEST, SUMS = "model.onnx", "manifest.json", "SHA256SUMS"
+WRITTEN = (MODEL, MANIFEST, SUMS, "predict.py", "requirements.txt", "README.md", "MODEL_CARD.md")
+RUNTIME = ("onnxruntime", "numpy", "av")
+VERSIONS = (*RUNTIME, "onnx", "torch")
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One score of the exported artefact."""
+
+    value: float
+    """Its value."""
+    low: float | None = None
+    """Lower end of its interval, if it has one."""
+    high: float | None = None
+    """Upper end of its interval, if it has one."""
+    unit: str = ""
+    """Unit, for instance `ms`; empty for shares."""
+    direction: str = "higher"
+    """`higher` or `lower`: which is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleContent:
+    """What a bundle is made of."""
+
+    name: str
+    """Short name, for instance `study-knee`."""
+    summary: str
+    """One or two sentences: what the model does and where it comes from."""
+    artefact: OnnxArtefact
+    """The exported model."""
+    signature: Signature
+    """Its inputs and outputs."""
+    preprocessing: Preprocessing
+    """How a clip becomes its inputs."""
+    objectives: Mapping[str, Objective]
+    """Scores by name."""
+    parity: Parity
+    """Agreement with the torch model."""
+    labels: tuple[str, str] = ("real", "fake")
+    """Names of the two classes: logit below, and above 0."""
+    limits: tuple[str, ...] = ()
+    """Limits of use, one sentence each, for the model card."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values on where it comes from: study, trial, genome, data, device."""
+    extra: Mapping[str, Path] = field(default_factory=dict)
+    """More files by their name in the bundle, for instance pictures of explanations."""
+
+
+def write_bundle(folder: Path, content: BundleContent, *, replace: bool = False) -> Path:
+    """Write a bundle; the folder appears whole or not at all.
+
+    Args:
+        folder: Where it goes.
+        content: What it is made of.
+        replace: Whether an older bundle at `folder` may be replaced; anything else there never is.
+
+    Returns:
+        The folder.
+
+    Raises:
+        StoreError: the folder exists, or cannot be written.
+        IntegrityError: the model's file is not the one that was exported, or an extra file leaves the folder.
+        ConfigurationError: a score is not finite, or an extra file has the name of one that the bundle writes itself.
+    """
+    if folder.exists() and not (replace and (folder / MANIFEST).is_file() and (folder / SUMS).is_file()):
+        raise StoreError(f"a bundle is written to a new folder, {folder} exists: choose another name or remove it")
+    if not content.artefact.path.is_file() or sha256_of(content.artefact.path) != content.artefact.sha256:
+        raise IntegrityError(f"model {content.artefact.path}: missing, or changed since it was exported; export it again")
+    _check(content)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            _fill(temporary, content)
+            temporary.chmod(0o755)
+            _swap(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError(f"bundle {folder}: cannot be written ({reason}); free space or choose another folder") from error
+    return folder
+
+
+def verify_bundle(folder: Path) -> dict[str, Any]:
+    """Check every file of a bundle; returns the manifest.
+
+    Raises:
+        IntegrityError: a file is missing, unknown or changed, a path leaves the folder, or the manifest is not one. The file is
+            named.
+    """
+    if not folder.is_dir():
+        raise IntegrityError(f"bundle {folder}: no such folder; check the path")
+    sums = _read_sums(folder)
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    for name in sorted(present - set(sums) - {SUMS}):
+        raise IntegrityError(f"bundle {folder}: {name} is not listed in {SUMS}; remove it or write the bundle again")
+    for name, digest in sums.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise IntegrityError(f"bundle {folder}: {name} leads out of the folder; write the bundle again")
+        if not path.is_file():
+            raise IntegrityError(f"bundle {folder}: {name} is missing; write the bundle again")
+        if sha256_of(path) != digest:
+            raise IntegrityError(
+                f"bundle {folder}: {name} does not match its checksum, so it was changed; write the bundle again"
+            )
+    return _read_manifest(folder, sums)
+
+
+def _fill(folder: Path, content: BundleContent) -> None:
+    from paretolens.exporters.card import model_card, readme
+
+    shutil.copyfile(content.artefact.path, folder / MODEL)
+    shutil.copyfile(Path(__file__).with_name("predict_template.py"), folder / "predict.py")
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    _write(folder / "requirements.txt", "".join(f"{name}=={versions[name]}\n" for name in RUNTIME))
+    _write(folder / "README.md", readme(content))
+    _write(folder / "MODEL_CARD.md", model_card(content))
+    for name, source in content.extra.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    manifest = _manifest(content, versions)
+    manifest["files"] = {name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for name, path in files.items()}
+    _write(folder / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    files[MANIFEST] = folder / MANIFEST
+    _write(folder / SUMS, "".join(f"{sha256_of(path)}  {name}\n" for name, path in sorted(files.items())))
+
+
+def _manifest(content: BundleContent, versions: Mapping[str, str]) -> dict[str, Any]:
+    artefact = content.artefact
+    return {
+        "format": FORMAT,
+        "name": content.name,
+        "summary": content.summary,
+        "labels": list(content.labels),
+        "decision": {"output": content.signature.outputs[0], "threshold": 0.0, "positive": content.labels[1]},
+        "model": {
+            "file": MODEL,
+            "opset": artefact.opset,
+            "precision": artefact.precision,
+            "operators": dict(artefact.operators),
+            "inputs": [
+                asdict(spec) | {"shape": list(spec.shape), "dtype": "bool" if spec.kind is InputKind.MASK else "float32"}
+                for spec in content.signature.inputs
+            ],
+            "outputs": list(content.signature.outputs),
+        },
+        "preprocessing": content.preprocessing.to_json(),
+        "objectives": {name: asdict(objective) for name, objective in content.objectives.items()},
+        "parity": asdict(content.parity),
+        "details": dict(content.details),
+        "versions": {"paretolens": __version__, "python": platform.python_version(), **versions},
+    }
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"bundle {folder}: {SUMS} cannot be read ({error}); write the bundle again") from error
+    sums: dict[str, str] = {}
+    for line in lines:
+        match = _SUM_LINE.fullmatch(line)
+        if match is None:
+            raise IntegrityError(
+                f"bundle {folder}: {SUMS} has the line {line[:40]!r}, which is no checksum; write the bundle again"
+            )
+        _check_name(match[2])
+        sums[match[2]] = match[1]
+    for name in (MODEL, MANIFEST, "predict.py"):
+        if name not in sums:
+            raise IntegrityError(f"bundle {folder}: {SUMS} does not list {name}; write the bundle again")
+    return sums
+
+
+def _read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+        Preprocessing.from_json(manifest["preprocessing"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"bundle {folder}: {MANIFEST} is not a manifest ({error}); write the bundle again") from error
+    if manifest.get("format") != FORMAT:
+        found = manifest.get("format")
+        raise IntegrityError(f"bundle {folder}: {MANIFEST} has format {found}, not {FORMAT}; use the version that wrote it")
+    if listed != {name: digest for name, digest in sums.items() if name != MANIFEST}:
+        raise IntegrityError(f"bundle {folder}: {MANIFEST} and {SUMS} do not list the same files; write the bundle again")
+    return manifest
+
+
+def _check(content: BundleContent) -> None:
+    for name, objective in content.objectives.items():
+        if not math.isfinite(objective.value):
+            raise ConfigurationError(f"a score of a bundle must be finite, {name} is {objective.value}: leave it out")
+    for name in content.extra:
+        _check_name(name)
+        if name in WRITTEN:
+            raise ConfigurationError(f"a bundle writes {name} itself: give the extra file another name")
+
+
+def _check_name(name: str) -> None:
+    """A relative path with forward slashes that stays in the folder."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or path.as_posix() != name:
+        raise IntegrityError(f"a file of a bundle must be named by a path within it, got {name!r}; rename it")
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Put the finished folder in place, an older bundle out of it."""
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.rename(old / folder.name)
+    temporary.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,94 @@
+"""README.md and MODEL_CARD.md of a bundle."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paretolens.exporters.bundle import BundleContent, Objective
+
+__all__ = ["model_card", "readme"]
+
+
+def readme(content: "BundleContent") -> str:
+    """How to run the bundle."""
+    return f"""# {content.name}
+
+{content.summary}
+
+```
+python -m venv .venv && .venv/bin/pip install -r requirements.txt
+.venv/bin/python predict.py clip.mp4
+.venv/bin/python predict.py --json clip.mp4
+```
+
+`predict.py` needs onnxruntime, numpy and av, nothing else. It prints `{content.labels[0]}` or `{content.labels[1]}`, the
+probability of `{content.labels[1]}`, and the milliseconds the model took. `manifest.json` holds inputs, preprocessing, scores
+and checksums. `MODEL_CARD.md` says what the model is for and what it is not for.
+
+Check the files with `sha256sum --check SHA256SUMS`, or with `paretolens verify` and the name of this folder.
+"""
+
+
+def model_card(content: "BundleContent") -> str:
+    """What the model is, what it scored, and its limits."""
+    parts = [
+        f"# {content.name}",
+        content.summary,
+        "## Scores of this file",
+        _scores(content.objectives),
+        _parity(content),
+        "## Input",
+        _input(content),
+        "## Limits of use",
+        "\n".join(f"- {limit}" for limit in (*content.limits, *_GENERAL_LIMITS)),
+    ]
+    if content.details:
+        parts += ["## Where it comes from", _details(content.details)]
+    pictures = [name for name in content.extra if name.lower().endswith((".png", ".jpg", ".svg"))]
+    if pictures:
+        parts += ["## Explanations", "\n\n".join(f"![{name}]({name})" for name in pictures)]
+    return "\n\n".join(parts) + "\n"
+
+
+_GENERAL_LIMITS = (
+    "A verdict is a score, not a proof: never the only ground for a decision about a person.",
+    "Kinds of manipulation, cameras and codecs that the training data lacks may be judged wrongly and with confidence.",
+)
+
+
+def _scores(objectives: "Mapping[str, Objective]") -> str:
+    rows = ["| score | value | interval | better |", "|---|---|---|---|"]
+    for name, objective in objectives.items():
+        unit = f" {objective.unit}" if objective.unit else ""
+        known = objective.low is not None and objective.high is not None
+        interval = f"{objective.low:.4g} to {objective.high:.4g}" if known else "not given"
+        rows.append(f"| {name} | {objective.value:.4g}{unit} | {interval} | {objective.direction} |")
+    return "\n".join(rows)
+
+
+def _parity(content: "BundleContent") -> str:
+    parity = content.parity
+    return (
+        f"The file was compared with the torch model on {parity.samples} samples: logits differ by at most "
+        f"{parity.max_difference:.2g}, and {100.0 * parity.decision_agreement:.4g} % of the verdicts agree under the runtime's "
+        f"optimisations. Precision {content.artefact.precision}, {content.artefact.size_bytes / 1e6:.3g} MB, opset "
+        f"{content.artefact.opset}."
+    )
+
+
+def _input(content: "BundleContent") -> str:
+    clip = content.preprocessing.clip
+    rows = [f"- `{spec.name}`: {' × '.join(map(str, spec.shape))} ({spec.kind})" for spec in content.signature.inputs]
+    window = (
+        f"One sample covers {clip.seconds:g} s: {clip.frames} frames at {clip.fps:g} a second, {clip.size} × {clip.size} pixels, "
+        f"and {clip.audio_frames} frames of {clip.audio.coefficients} MFCC at {clip.audio.rate} Hz. What is missing is masked."
+    )
+    return "\n".join([window, "", *rows])
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    rows = []
+    for name, value in details.items():
+        shown = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, Mapping) else value
+        rows.append(f"- {name}: {shown}")
+    return "\n".join(rows)

@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""Tell whether a video clip is real or fake, with the model in this folder.
+
+    python predict.py clip.mp4            one line per clip
+    python predict.py --json clip.mp4     one JSON object per clip
+
+Needs only onnxruntime, numpy and av (requirements.txt). The clip is read exactly as the training clips were; every constant for
+that is in manifest.json. The model's checksum is verified before it is loaded. Exit code 2 if a clip or the bundle cannot be
+read.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class PredictError(Exception):
+    """A clip or the bundle cannot be used; the message is one line."""
+
+
+class Predictor:
+    """The model of one bundle, ready to judge clips; belongs to one thread.
+
+    Args:
+        folder: The bundle.
+        threads: Threads of the runtime.
+
+    Raises:
+        PredictError: a file of the bundle is missing or was changed.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        import onnxruntime
+
+        self.manifest = read_manifest(folder)
+        content = read_model(folder, self.manifest)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 products on machines without VNNI
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def predict(self, path: Path, *, start: float = 0.0) -> dict[str, Any]:
+        """Judge the window of a clip that begins at `start` seconds.
+
+        Returns:
+            file, verdict, probability (of the fake class), logit, model_ms, total_ms, seconds (length judged), note.
+
+        Raises:
+            PredictError: the clip is missing or cannot be decoded.
+        """
+        began = time.perf_counter()
+        arrays, seconds, note = read_clip(path, self.manifest["preprocessing"]["clip"], start=start)
+        inputs = scale(arrays, self.manifest["model"]["inputs"], self.manifest["preprocessing"]["normaliser"])
+        loaded = time.perf_counter()
+        logit = float(self.session.run([self.manifest["decision"]["output"]], inputs)[0].reshape(-1)[0])
+        done = time.perf_counter()
+        real, fake = self.manifest["labels"]
+        return {
+            "file": str(path),
+            "verdict": fake if logit > self.manifest["decision"]["threshold"] else real,
+            "probability": float(1.0 / (1.0 + np.exp(-np.float64(logit)))),
+            "logit": logit,
+            "model_ms": round((done - loaded) * 1e3, 3),
+            "total_ms": round((done - began) * 1e3, 3),
+            "seconds": seconds,
+            "note": note,
+        }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of a bundle."""
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PredictError(f"{path.name} of the bundle {folder} cannot be read ({error}): get the bundle again") from error
+    if manifest.get("format") != 1:
+        raise PredictError(f"{path.name} has format {manifest.get('format')}, this script reads format 1: get the bundle again")
+    return manifest
+
+
+def read_model(folder: Path, manifest: Mapping[str, Any]) -> bytes:
+    """The model's bytes, checked against the manifest."""
+    name = manifest["model"]["file"]
+    try:
+        content: bytes = (folder / name).read_bytes()
+    except OSError as error:
+        raise PredictError(f"{name} of the bundle {folder} cannot be read ({error.strerror}): get the bundle again") from error
+    if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
+        raise PredictError(f"{name} does not match its checksum in manifest.json, so it was changed: get the bundle again")
+    return content
+
+
+def scale(arrays: Mapping[str, np.ndarray], specs: list[dict[str, Any]], normaliser: Mapping[str, Any]) -> Arrays:
+    """Arrays of one clip as the model's inputs, a batch of 1; positions that a mask hides are 0."""
+    inputs: Arrays = {}
+    for spec in specs:
+        raw = arrays[spec["name"]]
+        if spec["kind"] == "mask":
+            inputs[spec["name"]] = raw[None]
+            continue
+        kind = "audio" if spec["kind"] == "audio" else "image"
+        mean, std = (np.asarray(normaliser[f"{kind}_{name}"], np.float32) for name in ("mean", "std"))
+        if kind == "image":
+            mean, std = mean.reshape(3, 1, 1) * np.float32(255.0), std.reshape(3, 1, 1) * np.float32(255.0)
+        value = (raw.astype(np.float32) - mean) / std
+        if spec["mask"] is not None:
+            value[arrays[spec["mask"]]] = 0.0
+        inputs[spec["name"]] = value[None]
+    return inputs
+
+
+def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0) -> tuple[Arrays, float, str]:
+    """Decode the window of a file: its arrays, the length of the picture in seconds, and what is missing.
+
+    Frames are those nearest to k / fps seconds, cropped to the central square and resized. Without sound the audio is masked.
+    """
+    import av
+
+    if not path.is_file():
+        raise PredictError(f"a clip must be a file, {path} does not exist: check the path")
+    try:
+        with av.open(str(path)) as container:
+            pictures, wave = decode(container, path, clip, start)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PredictError(f"a clip must be a video that FFmpeg decodes, {path} is not ({reason}): encode it again") from error
+    if not pictures:
+        raise PredictError(
+            f"a clip must have at least one frame after {start:g} s, {path} has none: choose another clip or start"
+        )
+    audio, count = clip["audio"], len(pictures)
+    seconds = count / clip["fps"]
+    T, L = clip["frames"], max(1, round(clip["frames"] / clip["fps"] * audio["rate"] / audio["hop"]))
+    video = np.zeros((T, 3, clip["size"], clip["size"]), np.uint8)
+    video[:count] = np.stack(pictures).transpose(0, 3, 1, 2)
+    features = mfcc(wave[: round(seconds * audio["rate"])], audio)[:L]
+    sound = np.zeros((L, audio["coefficients"]), np.float32)
+    sound[: len(features)] = features
+    masks = {"video_mask": np.arange(T) >= count, "audio_mask": np.arange(L) >= len(features)}
+    return {"video": video, "audio": sound, **masks}, seconds, "" if len(features) else "no sound: the audio is masked"
+
+
+def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """The chosen pictures (size, size, 3) uint8 and the window's mono sound (samples,) float32."""
+    import av
+
+    if not container.streams.video:
+        raise PredictError(f"a clip must have a picture track, {path} has none: give a video file")
+    streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
+    streams[0].thread_type = "NONE"
+    rate, length = clip["audio"]["rate"], clip["frames"] / clip["fps"]
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    wave, heard = np.zeros(round(length * rate), np.float32), 0
+    pictures: list[np.ndarray] = []
+    picture_done, sound_done = False, len(streams) == 1
+    if start > 0.0:
+        container.seek(round(start * av.time_base))
+    for frame in container.decode(*streams):
+        when = float(frame.time or 0.0) - start
+        if isinstance(frame, av.VideoFrame):
+            picture_done = when >= length
+            choose(pictures, frame, when, clip)
+        else:
+            sound_done = when >= length
+            heard = max([heard, *place(wave, resampler.resample(frame), start, rate)])
+        if picture_done and sound_done:
+            break
+    if len(streams) > 1 and not sound_done:
+        heard = max([heard, *place(wave, resampler.resample(None), start, rate)])
+    return pictures, wave[:heard]
+
+
+def place(wave: np.ndarray, parts: list[Any], start: float, rate: int) -> Iterator[int]:
+    """Copy what lies in the window of each part into `wave`, yield where it ends."""
+    for part in parts:
+        samples, at = part.to_ndarray()[0], round((float(part.time or 0.0) - start) * rate)
+        first, last = max(0, at), min(len(wave), at + len(samples))
+        if last > first:
+            wave[first:last] = samples[first - at : last - at]
+            yield last
+
+
+def choose(pictures: list[np.ndarray], frame: Any, when: float, clip: Mapping[str, Any]) -> None:
+    """Append the frame for every wanted time k / fps that it has reached; a gap repeats what was shown before it."""
+    half = 0.5 / clip["fps"]
+    picture: np.ndarray | None = None
+    while len(pictures) < clip["frames"] and when >= len(pictures) / clip["fps"] - min(half, 1e-3):
+        if when - len(pictures) / clip["fps"] > 4.0 * half and pictures:
+            pictures.append(pictures[-1])
+            continue
+        picture = picture if picture is not None else square(frame, clip["size"])
+        pictures.append(picture)
+
+
+def square(frame: Any, size: int) -> np.ndarray:
+    """Upright central square of a frame: (size, size, 3) uint8."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round((getattr(frame, "rotation", 0) or 0) / 90.0) % 4
+    picture = np.rot90(picture, turns) if turns else picture
+    side = min(picture.shape[:2])
+    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+    return resize(picture[top : top + side, left : left + side], size)
+
+
+def resize(picture: np.ndarray, size: int) -> np.ndarray:
+    """Bicubic resizing of a square (side, side, 3) uint8 picture, bit for bit that of Pillow with `reducing_gap=3`."""
+    side = len(picture)
+    if side == size:
+        return np.ascontiguousarray(picture)
+    factor = int(side / size / 3.0) or 1
+    small = reduce(picture, factor) if factor > 1 else picture
+    weights = bicubic(len(small), float(np.float32(side / factor)), size)
+    wide = fixed(np.einsum("oi,hic->hoc", weights, small.astype(np.float64), optimize=True))
+    return fixed(np.einsum("oi,iwc->owc", weights, wide.astype(np.float64), optimize=True))
+
+
+def reduce(picture: np.ndarray, factor: int) -> np.ndarray:
+    """Means of blocks of factor × factor pixels in Pillow's integer arithmetic; blocks at the far edges may be smaller."""
+    edges = np.arange(0, len(picture), factor)
+    sums = np.add.reduceat(np.add.reduceat(picture.astype(np.uint64), edges, axis=0), edges, axis=1)
+    lengths = np.minimum(factor, len(picture) - edges)
+    area = np.multiply.outer(lengths, lengths)[:, :, None].astype(np.uint64)
+    multiplier = (np.float32(2.0**32) / (area * 256).astype(np.float32)).astype(np.uint64)
+    return (((sums + area // 2) * multiplier) >> np.uint64(24)).astype(np.uint8)
+
+
+def bicubic(inner: int, length: float, size: int) -> np.ndarray:
+    """(size, inner) weights of the cubic filter (a = -1/2), integers of 22 binary places; `length` of `inner` pixels is sampled."""
+    step = length / size
+    width = max(step, 1.0)
+    matrix = np.zeros((size, inner))
+    for row in range(size):
+        centre = (row + 0.5) * step
+        first, last = max(0, int(centre - 2.0 * width + 0.5)), min(inner, int(centre + 2.0 * width + 0.5))
+        x = np.abs((np.arange(first, last) - centre + 0.5) / width)
+        near, far = (1.5 * x - 2.5) * x * x + 1.0, (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
+        weights = np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+        matrix[row, first:last] = weights / weights.sum()
+    return np.trunc(matrix * 2.0**22 + np.copysign(0.5, matrix))
+
+
+def fixed(sums: np.ndarray) -> np.ndarray:
+    """Sums of pixels × integer weights back to 0..255."""
+    return np.clip(np.floor((sums + 2.0**21) / 2.0**22), 0, 255).astype(np.uint8)
+
+
+def mfcc(wave: np.ndarray, audio: Mapping[str, Any]) -> np.ndarray:
+    """Mel-frequency cepstral coefficients: (samples,) → (samples // hop, coefficients) float32; frame i is centred on i * hop."""
+    n_fft, hop, mels = audio["n_fft"], audio["hop"], audio["mels"]
+    count, half = len(wave) // hop, n_fft // 2
+    if count == 0:
+        return np.zeros((0, audio["coefficients"]), np.float32)
+    flat = np.pad(wave.astype(np.float64), (0, max(0, half + 1 - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(flat, half, mode="reflect"), n_fft)[::hop][:count]
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n_fft) / n_fft)
+    power = np.abs(np.fft.rfft(frames * window, axis=-1)) ** 2
+    logs = np.log(np.maximum(power @ mel_filters(audio["rate"], n_fft, mels).T, audio["floor"]))
+    k, n = np.arange(audio["coefficients"])[:, None], np.arange(mels)[None, :]
+    cosines = np.sqrt(2.0 / mels) * np.cos(np.pi / mels * (n + 0.5) * k)
+    cosines[0] /= np.sqrt(2.0)
+    features: np.ndarray = (logs @ cosines.T).astype(np.float32)
+    return features
+
+
+def mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
+    """Triangular filters, equally wide on the mel scale, peak 1: (mels, n_fft // 2 + 1)."""
+    top = 2595.0 * np.log10(1.0 + rate / 2.0 / 700.0)
+    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, mels + 2) / 2595.0) - 1.0)
+    bins = np.linspace(0.0, rate / 2.0, n_fft // 2 + 1)
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(np.minimum(rising, falling), 0.0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Judge the clips named on the command line."""
+    parser = argparse.ArgumentParser(description="Tell whether video clips are real or fake.")
+    parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per clip")
+    parser.add_argument("--start", type=float, default=0.0, help="second of the clip at which to look (default 0)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
+    given = parser.parse_args(arguments)
+    try:
+        predictor = Predictor(Path(__file__).resolve().parent, threads=given.threads)
+        for path in given.clips:
+            result = predictor.predict(path, start=given.start)
+            note = f"  ({result['note']})" if result["note"] else ""
+            line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms  {path}{note}"
+            print(json.dumps(result) if given.json else line)
+    except PredictError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"error: {error}: install what requirements.txt names (pip install -r requirements.txt)", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
