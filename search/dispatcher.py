@@ -116,6 +116,10 @@ class Dispatcher:
         """Whether the budget is used."""
         return self._counted >= self._limits.trials
 
+    def going_on(self) -> bool:
+        """Whether there is more to do."""
+        return not self.finished and not self._stopped
+
     def stop(self, reason: str) -> None:
         """Hand out nothing more. May be called from a signal handler."""
         self._stopped = self._stopped or reason
@@ -152,22 +156,28 @@ class Dispatcher:
 
     def failed(self, number: int, reason: str) -> TrialRecord:
         """A trial failed in a way that would repeat."""
-        return self._fail(number, Fate.FAILED, reason, again=False)
+        return self._failed(number, self._journal.end(number, Fate.FAILED, reason=reason))
 
     def crashed(self, number: int, reason: str) -> TrialRecord:
         """The process of a trial died; its genome is tried again if attempts are left."""
         key = self._running[number].proposal.key
         self._tally.crashes[key] = self._tally.crashes.get(key, 0) + 1
-        return self._fail(number, Fate.FAILED, reason, again=self._tally.crashes[key] < self._limits.attempts)
+        again = self._tally.crashes[key] < self._limits.attempts
+        return self._failed(number, self._journal.end(number, Fate.FAILED, reason=reason, again=again))
 
     def interrupt(self, reason: str) -> None:
-        """End all that runs; their genomes are evaluated on resume."""
+        """End all that runs because the search is stopped; their genomes are evaluated on resume."""
         for number in list(self._running):
-            self._fail(number, Fate.INTERRUPTED, reason, again=True)
+            self._failed(number, self._journal.end(number, Fate.INTERRUPTED, reason=reason, again=True))
+
+    def lose(self) -> None:
+        """End all that runs because the workers were lost; their genomes are tried again, but not for ever."""
+        for number in list(self._running):
+            self._failed(number, self._journal.lose(number))
 
     def _complete(self, number: int, fate: Fate, outcome: TrialOutcome) -> TrialRecord:
-        assignment = self._running.pop(number)
         entry = self._journal.end(number, fate, outcome, reason=_why(fate, outcome))
+        assignment = self._running.pop(number)
         trial = self._journal.trials()[number]
         self._proposer.tell(assignment.proposal, trial.values or [], violations=trial.constraints)
         self._counted += fate in BUDGETED
@@ -177,15 +187,14 @@ class Dispatcher:
         self._observer.trial_ended(entry)
         return entry
 
-    def _fail(self, number: int, fate: Fate, reason: str, *, again: bool) -> TrialRecord:
+    def _failed(self, number: int, entry: TrialRecord) -> TrialRecord:
         assignment = self._running.pop(number)
-        entry = self._journal.end(number, fate, reason=reason, again=again)
-        self._proposer.fail(assignment.proposal, again=again)
-        if again:
+        self._proposer.fail(assignment.proposal, again=entry.again)
+        if entry.again:
             self._queue.append(assignment.proposal.genome)
-        if fate is Fate.FAILED:
-            self._tally.failed += not again
-            self._tally.last_reason = reason
+        if entry.fate is Fate.FAILED:
+            self._tally.failed += not entry.again
+            self._tally.last_reason = entry.reason
         self._observer.trial_ended(entry)
         return entry
 

@@ -169,24 +169,24 @@ def _search(
     threads: int,
 ) -> None:
     setbacks = 0
-    while not dispatcher.finished and not dispatcher.stopped:
+    while dispatcher.going_on():
         before = dispatcher.completed
+        fault = "it ended early"
         try:
             _fit(dispatcher, observer, runtime, stop, work=work, settings=settings, threads=threads)
         except UserError:
-            dispatcher.interrupt("the search ended")
             raise
-        except Exception as error:
+        except Exception as error:  # Ray's own kinds vary: out of memory, a lost node, an end of file on a full disk
             _logger.debug("Tune broke down", exc_info=True)
-            limits.ensure_free_space(runtime.folder, _MINIMUM_FREE_BYTES)
-            setbacks = 1 if dispatcher.completed > before else setbacks + 1
-            if setbacks >= _MAX_SETBACKS:
-                dispatcher.interrupt("Ray broke down")
-                raise BackendError(
-                    f"Ray broke down {setbacks} times in a row ({' '.join(str(error).split())[:300]}); the study can be resumed"
-                ) from error
-        finally:
-            dispatcher.interrupt(dispatcher.stopped or "the worker pool was lost")
+            fault = " ".join(str(error).split())[:300]
+        if dispatcher.stopped:
+            dispatcher.interrupt(dispatcher.stopped)
+            continue
+        dispatcher.lose()
+        limits.ensure_free_space(runtime.folder, _MINIMUM_FREE_BYTES)
+        setbacks = 0 if dispatcher.completed > before else setbacks + 1
+        if setbacks >= _MAX_SETBACKS:
+            raise BackendError(f"Ray broke down {setbacks} times without a trial in between ({fault}); the study can be resumed")
 
 
 def _fit(
@@ -229,6 +229,8 @@ def _fit(
         ),
     )
     tuner.fit()
+    if searcher.fault is not None:
+        raise searcher.fault
 
 
 class _Stop:

@@ -5,33 +5,30 @@ process that dies between any two writes leaves at most trials that are still RU
 INTERRUPTED and their genomes are owed another attempt. Any Optuna tool can read the file.
 """
 
-import json
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from paretolens.errors import ConfigurationError, IntegrityError, StoreError
+from paretolens.errors import ConfigurationError, StoreError
+from paretolens.search.journal_file import open_storage, repair_tail, store_errors
 from paretolens.search.lock import DriverLock
-from paretolens.search.outcome import BUDGETED, Fate, Objective, TrialOutcome, TrialRecord
+from paretolens.search.outcome import Fate, Objective, TrialOutcome, TrialRecord
 from paretolens.search.sampling import direction
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["Journal", "read_records", "repair_tail"]
+__all__ = ["LOST", "Journal", "count_lost", "read_records"]
 
 JOURNAL = "journal.log"
 _LOCK = "driver.lock"
-_MAX_INTERRUPTIONS = 3
+_MAX_LOSSES = 3
+LOST = "the driver or its workers died while it ran"
+"""Reason of a trial that may itself have been what brought the search down."""
 _EMPTY = TrialOutcome(values={})
 
 
@@ -53,7 +50,7 @@ class Journal:
         self.folder = folder
         self.objectives = tuple(objectives)
         self._clock: dict[int, float] = {}
-        with _store_errors(folder):
+        with store_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = DriverLock(folder / _LOCK)
         self._lock.acquire()
@@ -90,7 +87,7 @@ class Journal:
             user_attrs={"genome": dict(genome), "key": key},
             system_attrs=dict(system),
         )
-        with _store_errors(self.folder):
+        with store_errors(self.folder):
             identity = self._storage.create_new_trial(self._study, template_trial=trial)
             number = self._storage.get_trial(identity).number
         self._clock[number] = time.monotonic()
@@ -118,13 +115,19 @@ class Journal:
             "seconds": round(seconds, 4),
             "filled": filled,
         }
-        with _store_errors(self.folder):
+        with store_errors(self.folder):
             self._storage.set_trial_user_attr(identity, "ending", note)
             for name, violation in constraints(fate, outcome).items():
                 self._storage.set_trial_system_attr(identity, f"constraints:{name}", violation)
             state = TrialState.FAIL if values is None else TrialState.COMPLETE
             self._storage.set_trial_state_values(identity, state, values)
             return record(self._storage.get_trial(identity))
+
+    def lose(self, number: int) -> TrialRecord:
+        """End a trial whose workers were lost; its genome is tried again unless that has happened too often."""
+        key = self.trials()[number].user_attrs["key"]
+        again = count_lost(self.records())[key] + 1 < _MAX_LOSSES
+        return self.end(number, Fate.INTERRUPTED, reason=LOST, again=again)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as Optuna keeps them, oldest first; do not modify."""
@@ -136,7 +139,7 @@ class Journal:
 
     def set_note(self, key: str, value: Any) -> None:
         """Keep a JSON value with the study (rungs of a scheduler, paths)."""
-        with _store_errors(self.folder):
+        with store_errors(self.folder):
             self._storage.set_study_user_attr(self._study, f"note:{key}", value)
 
     def note(self, key: str) -> Any:
@@ -149,8 +152,8 @@ class Journal:
         (self.folder / f"{JOURNAL}.lock").unlink(missing_ok=True)  # left by a writer that was killed; we hold the driver's lock
         name = self.folder.name
         directions = [direction(objective) for objective in self.objectives]
-        with _store_errors(self.folder):
-            self._storage = _storage(path)
+        with store_errors(self.folder):
+            self._storage = open_storage(path)
             known = {study.study_name: study for study in self._storage.get_all_studies()}
             if name not in known:
                 self._study = self._storage.create_new_study(directions, name)
@@ -169,14 +172,9 @@ class Journal:
             )
 
     def _end_orphans(self) -> None:
-        records = self.records()
-        interruptions: dict[str, int] = {}
-        for entry in records:
-            interruptions[entry.key] = interruptions.get(entry.key, 0) + (entry.fate is Fate.INTERRUPTED)
-        for entry in records:
+        for entry in self.records():
             if entry.fate is None:
-                again = interruptions[entry.key] + 1 < _MAX_INTERRUPTIONS
-                self.end(entry.number, Fate.INTERRUPTED, reason="the driver died while it ran", again=again)
+                self.lose(entry.number)
 
     def _identity(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
@@ -232,68 +230,11 @@ def read_records(folder: Path) -> list[TrialRecord]:
     path = folder / JOURNAL
     if not path.is_file():
         raise StoreError(f"study {folder.name}: {path} does not exist; run a search first, or check the study's name")
-    storage = _storage(path)
+    storage = open_storage(path)
     studies = [study for study in storage.get_all_studies() if study.study_name == folder.name]
     return [record(trial) for study in studies for trial in storage.get_all_trials(study._study_id, deepcopy=False)]
 
 
-def budgeted(records: Sequence[TrialRecord]) -> int:
-    """How many trials of a record count towards the budget."""
-    return sum(entry.fate in BUDGETED for entry in records)
-
-
-def repair_tail(path: Path) -> Path | None:
-    """Cut a journal back to its last whole line and return where a copy of the damaged file was kept; None if it was whole.
-
-    Raises:
-        IntegrityError: a damaged line is followed by sound ones, so that cutting would lose trials.
-        StoreError: the file cannot be read or written.
-    """
-    if not path.exists():
-        return None
-    with _store_errors(path.parent):
-        lines = path.read_bytes().splitlines(keepends=True)
-        sound = [_is_sound(line) for line in lines]
-        if all(sound):
-            return None
-        first = sound.index(False)
-        if any(sound[first:]):
-            raise IntegrityError(
-                f"{path}: line {first + 1} of {len(lines)} is damaged and sound lines follow; restore the file from a copy"
-            )
-        copy = _free_copy_name(path)
-        shutil.copy2(path, copy)
-        with path.open("r+b") as file:
-            file.truncate(sum(len(line) for line in lines[:first]))
-            os.fsync(file.fileno())
-        return copy
-
-
-def _is_sound(line: bytes) -> bool:
-    if not line.endswith(b"\n"):
-        return False
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _free_copy_name(path: Path) -> Path:
-    number = 1
-    while (copy := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    return copy
-
-
-def _storage(path: Path) -> JournalStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-
-
-@contextmanager
-def _store_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreError(f"study folder {folder}: cannot be used ({reason}); free some space or check its permissions") from error
+def count_lost(records: Sequence[TrialRecord]) -> Counter[str]:
+    """How often the genomes of each key were running when driver or workers died."""
+    return Counter(entry.key for entry in records if entry.reason == LOST)

@@ -1,6 +1,7 @@
 """Starts, joins and ends Ray: quiet, small, on the loopback interface, with the driver's environment left as it was."""
 
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -90,8 +91,8 @@ def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, thre
             ray.init(address=address, runtime_env=environment, **quiet)
         else:
             ray.init(
-                num_cpus=max(1, round(cpus)),
-                num_gpus=round(gpus),
+                num_cpus=math.ceil(cpus),
+                num_gpus=math.ceil(gpus),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
                 _node_ip_address="127.0.0.1",

@@ -10,6 +10,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from paretolens.errors import UserError
 from paretolens.search.dispatcher import Dispatcher, Next
 from paretolens.search.observer import Epoch, Observer
 from paretolens.search.outcome import TrialOutcome
@@ -30,9 +31,23 @@ class ParetoSearcher(Searcher):
         self._seed = seed
         self.numbers: dict[str, int] = {}
         """Tune's trial id → number in the journal, for trials that run."""
+        self.fault: UserError | None = None
+        """What kept the journal from being written; the search stops and the caller raises it."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, None to wait, or FINISHED."""
+        try:
+            return self._suggest(trial_id)
+        except UserError as error:
+            self.stop_for(error)
+            return str(Searcher.FINISHED)
+
+    def stop_for(self, fault: UserError) -> None:
+        """Keep a fault of the journal from being taken for one of a trial: remember it and stop."""
+        self.fault = self.fault or fault
+        self._dispatcher.stop(str(fault))
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         step = self._dispatcher.next()
         if step is Next.DONE:
             return str(Searcher.FINISHED)
@@ -46,10 +61,15 @@ class ParetoSearcher(Searcher):
         """Take the verdict. Errors are taken by `Events`, which sees why."""
         if error or trial_id not in self.numbers:
             return
-        number = self.numbers.pop(trial_id)
-        text = (result or {}).get(VERDICT)
+        try:
+            self._take(self.numbers.pop(trial_id), result or {})
+        except UserError as fault:
+            self.stop_for(fault)
+
+    def _take(self, number: int, result: Mapping[str, Any]) -> None:
+        text = result.get(VERDICT)
         if text is None:
-            self._dispatcher.early_stopped(number, TrialOutcome(values=_reported(result or {})))
+            self._dispatcher.early_stopped(number, TrialOutcome(values=_reported(result)))
             return
         verdict = Verdict.decode(text)
         if verdict.outcome is None:
@@ -113,6 +133,12 @@ class Events(Callback):
         number = self._searcher.numbers.pop(trial.trial_id, None)
         if number is None:
             return
+        try:
+            self._take(number, trial)
+        except UserError as error:
+            self._searcher.stop_for(error)
+
+    def _take(self, number: int, trial: Trial) -> None:
         elapsed = time.monotonic() - self._dispatcher.running[number].began
         if self._timeout is not None and elapsed >= self._timeout:
             self._dispatcher.failed(number, f"it took longer than the limit of {self._timeout:g} s per trial")
