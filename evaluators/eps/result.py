@@ -52,6 +52,8 @@ class SampleScores:
     """(n,) source clips."""
     indices: NDArray[np.int64]
     """(n,) rows of the split."""
+    grids: Mapping[str, NDArray[np.float32]]
+    """(n, N) the student's evidence maps by input name, flattened; 0 where a sample was not explained."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

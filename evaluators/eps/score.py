@@ -83,6 +83,7 @@ class Sheet:
         self.reference, self.settings = reference, settings
         self.rho = {group: np.full((count, len(names)), np.nan) for group in ("grid", "pixel")}
         self.iou = {group: np.full((count, len(names)), np.nan) for group in ("grid", "pixel")}
+        self.grids = {name: np.zeros(tuple(maps.values.shape), dtype=np.float32) for name, maps in reference.grids.items()}
         self.logit = np.full(count, np.nan)
         self.eligible = np.zeros(count, dtype=bool)
         self.converged = np.ones(count, dtype=bool)
@@ -96,6 +97,8 @@ class Sheet:
         self.eligible[rows] = True
         self.logit[rows] = block.attribution.logit.numpy()
         self.converged[rows] = block.attribution.converged.numpy()
+        for name, maps in block.grids.items():
+            self.grids[name][rows] = maps.values.cpu().numpy()
         counting = self.reference.counting[index]
         for group, mine, theirs in (
             ("grid", block.grids, self.reference.grids),
@@ -170,6 +173,7 @@ class Sheet:
                 logit=self.logit,
                 groups=groups,
                 indices=reference.explained.indices,
+                grids=self.grids,
             ),
             settings=settings,
             explainer=reference.explainer,
