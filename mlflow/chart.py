@@ -1,0 +1,227 @@
+"""What every picture of a front shares: colours, axes, labels and what is said of one trial."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from paretolens.mlflow.front import Front
+from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, interval_names
+from paretolens.mlflow.pareto import Floats, non_dominated
+
+__all__ = ["Colour", "Panel", "Rule", "describe", "format_value", "headline", "panels", "speed_up"]
+
+
+class Colour:
+    """Okabe–Ito, told apart with any colour vision; each also has a shape of its own."""
+
+    FRONT = "#0072B2"
+    KNEE = "#D55E00"
+    TEACHER = "#000000"
+    DOMINATED = "#8A8A8A"
+    FLOOR = "#CC79A7"
+    REFERENCE = "#009E73"
+    INK = "#222222"
+    GRID = "#E3E3E3"
+
+
+_NAMES = {
+    "accuracy": "Accuracy",
+    "eps": "EPS",
+    "neps": "nEPS",
+    "auc": "AUC",
+    "eer": "EER",
+    "f1": "F1",
+    "latency": "Latency",
+    "parameters": "Parameters",
+    "macs": "MACs",
+    "size": "Size",
+}
+_UNITS = {"ms": "ms", "mb": "MB", "bytes": "bytes", "s": "s", "mib": "MiB", "kb": "kB"}
+_SHARES = ("accuracy", "precision", "recall", "f1", "agreement", "eer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A horizontal line with a meaning."""
+
+    value: float
+    label: str
+    colour: str
+    dash: Literal["dash", "dot"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One scatter: an objective against the cost."""
+
+    x: str
+    y: str
+    x_label: str
+    y_label: str
+    log_x: bool
+    joined: pd.DataFrame
+    """Members that no trial beats in these two objectives alone, by x: the stairs that are drawn."""
+    aside: pd.DataFrame
+    """The other members, on the front for the sake of another objective."""
+    dominated: pd.DataFrame
+    """The trials off the front."""
+    rules: tuple[Rule, ...]
+
+    @property
+    def percent(self) -> bool:
+        """Whether y is a share, shown in per cent."""
+        return is_share(self.y)
+
+    def teacher(self, front: Front) -> tuple[float, float] | None:
+        """Where the teacher lies; None if a figure is missing. Its EPS is 1 by definition, although nobody measures it."""
+        known = {"eps": 1.0, **(front.study.teacher if front.study else {})}
+        x, y = known.get(self.x, math.nan), known.get(self.y, math.nan)
+        return (x, y) if math.isfinite(x) and math.isfinite(y) else None
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share of 1 that people read in per cent."""
+    return name.split("_", maxsplit=1)[0] in _SHARES
+
+
+def panels(front: Front) -> list[Panel]:
+    """One panel per objective against the cost: latency, or the first objective that is minimised, or the last one."""
+    objectives = dict(front.objectives)
+    costs = [name for name, direction in objectives.items() if direction == "min"]
+    x = "latency_ms" if "latency_ms" in objectives else (costs[0] if costs else list(objectives)[-1])
+    others = [name for name in objectives if name != x] or [x]
+    return [_panel(front, x, y) for y in others]
+
+
+def _panel(front: Front, x: str, y: str) -> Panel:
+    members = front.members
+    shown = pd.concat([members[[x]], front.trials[[x]]])[x]
+    teacher = front.study.teacher.get(x) if front.study else None
+    span = [*shown.tolist(), *([teacher] if teacher else [])]
+    log_x = bool(span) and min(span) > 0 and front.objectives.get(x) == "min"
+    two = {name: front.objectives[name] for name in (x, y)}
+    signs = np.array([-1.0 if direction == "max" else 1.0 for direction in two.values()])
+    points = members[list(two)].to_numpy(dtype=np.float64) * signs
+    best = non_dominated(points, keep_duplicates=True)
+    return Panel(
+        x=x,
+        y=y,
+        x_label=axis_label(x, log=log_x),
+        y_label=axis_label(y),
+        log_x=log_x,
+        joined=members[best].sort_values(x),
+        aside=members[~best],
+        dominated=front.trials[~front.trials["pareto"].astype(bool)],
+        rules=_rules(front, y),
+    )
+
+
+def _rules(front: Front, y: str) -> tuple[Rule, ...]:
+    if y != "eps" or front.study is None:
+        return ()
+    lines: tuple[tuple[str, str, str, Literal["dash", "dot"]], ...] = (
+        (EPS_FLOOR, "untrained students (floor)", Colour.FLOOR, "dash"),
+        (EPS_REFERENCE, "retrained teacher", Colour.REFERENCE, "dot"),
+    )
+    values = {name: front.study.metrics.get(name, math.nan) for name, *_ in lines}
+    return tuple(
+        Rule(value=values[name], label=label, colour=colour, dash=dash)
+        for name, label, colour, dash in lines
+        if math.isfinite(values[name])
+    )
+
+
+def axis_label(name: str, *, log: bool = False) -> str:
+    """`latency_ms` → `Latency (ms)`."""
+    words = name.split("_")
+    unit = _UNITS.get(words[-1]) if len(words) > 1 else None
+    unit = "%" if is_share(name) else unit
+    stem = words[:-1] if unit and unit != "%" else words
+    text = " ".join([_NAMES.get(stem[0], stem[0].capitalize()), *stem[1:]])
+    notes = ", ".join(filter(None, (unit, "log scale" if log else "")))
+    return f"{text} ({notes})" if notes else text
+
+
+def format_value(name: str, value: float) -> str:
+    """A metric as a person reads it: shares in per cent, counts with a prefix, the rest with three digits that count."""
+    if not math.isfinite(value):
+        return "–"
+    if is_share(name):
+        return f"{100 * value:.1f} %"
+    unit = _UNITS.get(name.rsplit("_", maxsplit=1)[-1], "") if "_" in name else ""
+    if name in ("parameters", "macs") or name.startswith(("param", "mac")):
+        return _count(value)
+    digits = 3 if name.startswith(("eps", "neps", "auc")) else max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:.{min(digits, 4)}f} {unit}".rstrip()
+
+
+def _count(value: float) -> str:
+    for size, prefix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{prefix}"
+    return f"{value:.0f}"
+
+
+def interval(frame: pd.DataFrame, name: str) -> tuple[Floats, Floats] | None:
+    """Lengths of the error bars below and above each value; None where the metric has no interval."""
+    low, high = interval_names(name)
+    if low not in frame or high not in frame:
+        return None
+    value = frame[name].to_numpy(dtype=np.float64)
+    below = np.nan_to_num(np.maximum(value - frame[low].to_numpy(dtype=np.float64), 0.0))
+    above = np.nan_to_num(np.maximum(frame[high].to_numpy(dtype=np.float64) - value, 0.0))
+    return below, above
+
+
+def speed_up(front: Front, row: Mapping[Any, Any]) -> float:
+    """How many times faster than the teacher; NaN if either latency is unknown."""
+    teacher = front.study.teacher.get("latency_ms", math.nan) if front.study else math.nan
+    own = float(row.get("latency_ms", math.nan))
+    return teacher / own if own > 0 else math.nan
+
+
+def knobs(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The genome of a trial, knobs that it has."""
+    prefix = "params."
+    return {
+        str(key).removeprefix(prefix): value for key, value in row.items() if str(key).startswith(prefix) and not pd.isna(value)
+    }
+
+
+def describe(front: Front, row: Mapping[Any, Any], *, newline: str = "\n") -> str:
+    """A trial in a few lines: objectives with intervals, speed-up, genome."""
+    lines = [f"trial {row['trial']}"]
+    for name in front.objectives:
+        low, high = (row.get(end, math.nan) for end in interval_names(name))
+        spread = f"  [{format_value(name, low)} – {format_value(name, high)}]" if pd.notna(low) and pd.notna(high) else ""
+        lines.append(f"{axis_label(name).partition(' (')[0]}: {format_value(name, float(row[name]))}{spread}")
+    factor = speed_up(front, row)
+    if math.isfinite(factor):
+        lines.append(f"{factor:.1f}× the teacher's speed")
+    if row.get("tied_with"):
+        lines.append(f"within the intervals of: {row['tied_with']}")
+    return newline.join([*lines, "", *(f"{key} = {format_knob(value)}" for key, value in knobs(row).items())])
+
+
+def format_knob(value: Any) -> str:
+    """A knob's value, numbers with four digits that count."""
+    if isinstance(value, float) and not isinstance(value, bool):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def headline(front: Front) -> tuple[str, str]:
+    """Title and subtitle of a picture."""
+    name = front.study.name if front.study else "trials"
+    count = f"{len(front.members)} of {len(front.trials)} trials are on the front"
+    knee = front.knee
+    if knee is None:
+        return name, "no complete trial yet"
+    values = ", ".join(f"{axis_label(key).partition(' (')[0]} {format_value(key, float(knee[key]))}" for key in front.objectives)
+    factor = speed_up(front, knee.to_dict())
+    faster = f", {factor:.1f}× the teacher's speed" if math.isfinite(factor) else ""
+    return name, f"{count}. Knee: trial {knee['trial']} ({values}{faster})"

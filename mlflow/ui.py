@@ -1,0 +1,124 @@
+"""Opening the MLflow UI on a store."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from paretolens.errors import BackendError, ConfigurationError, StoreError
+from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_path
+
+__all__ = ["free_port", "serve", "server_command", "server_environment"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    tracking_uri: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    ready: Callable[[str], None] | None = None,
+    start_timeout_s: float = 90.0,
+) -> str:
+    """Serve the UI until it is interrupted; returns the address it had.
+
+    A tracking server has its UI already: its address is returned at once.
+
+    Args:
+        tracking_uri: The store.
+        host: Address to listen on. MLflow asks nobody who they are: anything but loopback lets the network write to the store.
+        port: Port to listen on.
+        ready: Called with the address once the UI answers.
+        start_timeout_s: Longest time to wait for the first answer.
+
+    Raises:
+        StoreError: the store can't be read.
+        ConfigurationError: the port is taken or out of range.
+        BackendError: the server ended or didn't answer.
+    """
+    uri = resolve_uri(tracking_uri)
+    if is_server(uri):
+        if ready:
+            ready(uri)
+        return uri
+    open_client(uri)
+    _check_port(host, port)
+    address = f"http://{host}:{port}"
+    # Somewhere else than the project: the UI must not care what lies in the current folder.
+    with tempfile.TemporaryDirectory(prefix="paretolens-ui-") as folder:
+        process = subprocess.Popen(server_command(uri, host=host, port=port), cwd=folder, env=server_environment())
+        try:
+            _wait_until_up(process, address, start_timeout_s)
+            if ready:
+                ready(address)
+            code = process.wait()
+        except KeyboardInterrupt:
+            return address
+        finally:
+            _end(process)
+    raise BackendError(f"the MLflow UI on {address} ended by itself with code {code}; its last lines above say why")
+
+
+def server_command(uri: str, *, host: str, port: int) -> list[str]:
+    """The command line of a server on a database: one worker, files from where the runs put them."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    path = sqlite_path(uri)
+    if path is not None:
+        command += ["--artifacts-destination", (path.parent / "artifacts").as_uri()]
+    return [*command, "--workers", "1"]
+
+
+def server_environment() -> dict[str, str]:
+    """Ours, without the job workers that would take ten processes and 1.9 GB."""
+    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(host: str, port: int) -> None:
+    if not 1 <= port <= 65535:
+        raise ConfigurationError(f"port: between 1 and 65535, got {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ConfigurationError(f"port {port} on {host}: {reason}; choose another with --port, as {port + 1}") from error
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", address: str, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise BackendError(f"the MLflow UI ended with code {process.returncode} before it answered; its lines above say why")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise StoreError(f"the MLflow UI on {address}: no answer within {timeout_s:.0f} s; the store may be very large or locked")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask the server to end, and make sure that it did."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
