@@ -48,14 +48,13 @@ def read_clip(path: Path, settings: ClipSettings, *, start: float = 0.0) -> Clip
     if not path.is_file():
         raise DataError(f"a clip must be a file, {path} does not exist: check the path")
     try:
-        pictures, times, wave = _decode(path, settings, start)
+        pictures, wave = _decode(path, settings, start)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"a clip must be a video that FFmpeg decodes, {path} is not ({reason}): encode it again") from error
     if not pictures:
         raise DataError(f"a clip must have at least one frame after {start:g} s, {path} has none: choose another clip or start")
-    count = max(1, min(settings.frames, round((times[-1] + 1.0 / settings.fps) * settings.fps)))
-    return _assemble(pictures, times, wave, count, settings)
+    return _assemble(pictures, wave, settings)
 
 
 def read_inputs(path: Path, signature: Signature, preprocessing: Preprocessing, *, start: float = 0.0) -> tuple[Tensor, ...]:
@@ -64,72 +63,96 @@ def read_inputs(path: Path, signature: Signature, preprocessing: Preprocessing, 
     return preprocessing.inputs(signature, {name: array[None] for name, array in clip.arrays.items()})
 
 
-def _decode(path: Path, settings: ClipSettings, start: float) -> tuple[list[np.ndarray], list[float], np.ndarray]:
-    """Pictures nearest to the wanted times, their times from `start` in seconds, and the window's sound (samples,)."""
-    chooser = _FrameChooser(settings)
-    rate = settings.audio.rate
-    sound = np.zeros(round(settings.seconds * rate), np.float32)
-    heard = 0
+def _decode(path: Path, settings: ClipSettings, start: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """The pictures of the window, one per 1 / fps, and its sound (samples,)."""
+    eye, ear = _Eye(settings), _Ear(settings)
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise DataError(f"a clip must have a picture track, {path} has none: give a video file")
-        streams: list[Any] = [container.streams.video[0]]
+        streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
         streams[0].thread_type = "NONE"
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        if container.streams.audio:
-            streams.append(container.streams.audio[0])
+        eye.interval = float(1 / (streams[0].average_rate or settings.fps))
         if start > 0.0:
             container.seek(round(start * av.time_base))
-        picture_done, sound_done = False, len(streams) == 1
         for frame in container.decode(*streams):
             time = float(frame.time or 0.0) - start
             if isinstance(frame, av.VideoFrame):
-                picture_done = time >= settings.seconds
-                chooser.offer(frame, time)
+                eye.see(frame, time)
             else:
-                sound_done = time >= settings.seconds
-                for part in resampler.resample(frame):
-                    heard = max(heard, _place(sound, part.to_ndarray()[0], round((float(part.time or 0.0) - start) * rate)))
-            if picture_done and sound_done:
+                ear.hear(frame, start)
+            if eye.done and (ear.done or len(streams) == 1):
                 break
-        for part in resampler.resample(None) if len(streams) > 1 and not sound_done else ():
-            heard = max(heard, _place(sound, part.to_ndarray()[0], round((float(part.time or 0.0) - start) * rate)))
-    return chooser.pictures, chooser.times, sound[:heard]
+        eye.close()
+        ear.close(start)
+    return eye.pictures, ear.sound[: ear.heard]
 
 
-def _place(sound: np.ndarray, part: np.ndarray, at: int) -> int:
-    """Copy the part of `part` that lies in the window, return where it ends."""
-    first, last = max(0, at), min(len(sound), at + len(part))
-    if last <= first:
-        return 0
-    sound[first:last] = part[first - at : last - at]
-    return last
+class _Ear:
+    """Collects the window's sound as mono samples at the wanted rate."""
+
+    def __init__(self, settings: ClipSettings) -> None:
+        self.rate = settings.audio.rate
+        self.sound = np.zeros(round(settings.seconds * self.rate), np.float32)
+        self.heard = 0
+        self.done = False
+        self.resampler: av.AudioResampler | None = None
+
+    def hear(self, frame: av.AudioFrame, start: float) -> None:
+        """Take the part of the frame that lies in the window."""
+        if self.done:
+            return
+        if self.resampler is None:
+            self.resampler = av.AudioResampler(format="flt", layout="mono", rate=self.rate)
+        self._place(self.resampler.resample(frame), start)
+
+    def close(self, start: float) -> None:
+        """Take what the resampler still holds."""
+        if self.resampler is not None and not self.done:
+            self._place(self.resampler.resample(None), start)
+
+    def _place(self, parts: list[av.AudioFrame], start: float) -> None:
+        for part in parts:
+            samples = part.to_ndarray()[0]
+            at = round((float(part.time or 0.0) - start) * self.rate)
+            first, last = max(0, at), min(len(self.sound), at + len(samples))
+            if last > first:
+                self.sound[first:last] = samples[first - at : last - at]
+                self.heard = max(self.heard, last)
+            self.done = at + len(samples) >= len(self.sound)
 
 
-class _FrameChooser:
-    """Keeps, of a stream of frames in order, the one nearest to each multiple of 1 / fps."""
+class _Eye:
+    """Keeps, of a stream of frames in order, what is shown at each multiple of 1 / fps."""
+
+    TOLERANCE = 1e-3
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
         self.converter = VideoReformatter()  # keeps its tables from frame to frame
         self.pictures: list[np.ndarray] = []
-        self.times: list[float] = []
+        self.interval = 1.0 / settings.fps
+        self.last: tuple[av.VideoFrame, float] | None = None
 
-    def offer(self, frame: av.VideoFrame, time: float) -> None:
-        """Take the frame if it is the first within half an interval of the next wanted time, or past it."""
-        half = 0.5 / self.settings.fps
+    @property
+    def done(self) -> bool:
+        """Whether every picture of the window is there."""
+        return len(self.pictures) >= self.settings.frames
+
+    def see(self, frame: av.VideoFrame, time: float) -> None:
+        """The frame before was shown until `time`; the first frame stands for what comes before it, too."""
+        self._fill(time)
+        self.last = (frame, time)
+
+    def close(self) -> None:
+        """The last frame is shown for one interval of the stream."""
+        if self.last is not None:
+            self._fill(self.last[1] + self.interval)
+
+    def _fill(self, until: float) -> None:
         picture: np.ndarray | None = None
-        while len(self.pictures) < self.settings.frames and time >= len(self.pictures) / self.settings.fps - min(half, 1e-3):
-            late = time - len(self.pictures) / self.settings.fps
-            if late > 4.0 * half and self.pictures:  # a gap: repeat what was shown
-                self._add(self.pictures[-1])
-                continue
-            picture = picture if picture is not None else _square(frame, self.settings.size, self.converter)
-            self._add(picture)
-
-    def _add(self, picture: np.ndarray) -> None:
-        self.times.append(len(self.pictures) / self.settings.fps)
-        self.pictures.append(picture)
+        while self.last is not None and not self.done and len(self.pictures) / self.settings.fps < until - self.TOLERANCE:
+            picture = _square(self.last[0], self.settings.size, self.converter) if picture is None else picture
+            self.pictures.append(picture)
 
 
 def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter) -> np.ndarray:
@@ -147,10 +170,11 @@ def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter) -> np.
     return np.array(resized)
 
 
-def _assemble(pictures: list[np.ndarray], times: list[float], wave: np.ndarray, count: int, settings: ClipSettings) -> Clip:
+def _assemble(pictures: list[np.ndarray], wave: np.ndarray, settings: ClipSettings) -> Clip:
+    count = len(pictures)
     T, L, size = settings.frames, settings.audio_frames, settings.size
     video = np.zeros((T, 3, size, size), np.uint8)
-    video[:count] = np.stack(pictures[:count]).transpose(0, 3, 1, 2)
+    video[:count] = np.stack(pictures).transpose(0, 3, 1, 2)
     seconds = count / settings.fps
     limit = round(seconds * settings.audio.rate)
     audio = np.zeros((L, settings.audio.coefficients), np.float32)

@@ -4,6 +4,7 @@ Formulas: Davis and Mermelstein (1980) for the cepstrum, the HTK book (eq. 5.13)
 Frame i is centred on sample i * hop (the signal is reflected at both ends), so frame i of a clip lies at i * hop / rate seconds.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -31,7 +32,7 @@ class AudioSettings:
     """Number of triangular mel filters."""
     coefficients: Annotated[int, Ge(1)] = 13
     """Number of cepstral coefficients kept, the zeroth (loudness) among them."""
-    floor: Annotated[float, Gt(0.0)] = 1e-6
+    floor: Annotated[float, Gt(0.0)] = 1e-5
     """Power below which a mel band counts as silent; keeps the logarithm finite."""
 
     def __post_init__(self) -> None:
@@ -71,9 +72,9 @@ def dct_matrix(coefficients: int, mels: int) -> Tensor:
     """The first rows of the orthonormal DCT-II: (coefficients, mels), float32."""
     k = torch.arange(coefficients, dtype=torch.float64)[:, None]
     n = torch.arange(mels, dtype=torch.float64)[None, :]
-    matrix = torch.cos(torch.pi / mels * (n + 0.5) * k) * (2.0 / mels) ** 0.5
-    matrix[0] /= 2.0**0.5
-    return matrix.to(torch.float32)
+    matrix = torch.cos(torch.pi / mels * (n + 0.5) * k) * math.sqrt(2.0 / mels)
+    matrix[0] /= math.sqrt(2.0)
+    return matrix.float()
 
 
 def log_mel(waveform: Tensor, settings: AudioSettings) -> Tensor:

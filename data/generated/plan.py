@@ -68,7 +68,7 @@ def plan_split(settings: GeneratedSettings, split: str) -> tuple[ClipPlan, ...]:
     kinds = _kinds(settings, split, fakes, rng)
     plans: list[ClipPlan] = []
     for number in range(total):
-        i = number % reals if number >= reals else number
+        i = number % reals  # a fake is made of the real clip with its number
         kind = kinds[number - reals] if number >= reals else "real"
         others = code * IDENTITIES_PER_SPLIT + (owner[i] % IDENTITIES_PER_SPLIT + 1 + rng.integers(people - 1)) % people
         plans.append(
@@ -85,7 +85,7 @@ def plan_split(settings: GeneratedSettings, split: str) -> tuple[ClipPlan, ...]:
                 shift=_shift(rng) if kind == "shift" else 0,
                 period=_period(kind, int(counts[i]), rng),
                 crf=int(rng.integers(settings.crf_low, settings.crf_high + 1)),
-                bit_rate=int(rng.choice([24_000, 32_000, 48_000])),
+                bit_rate=int(rng.choice([32_000, 48_000, 64_000])),
                 seed=int(rng.integers(2**31)),
             )
         )

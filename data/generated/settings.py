@@ -9,7 +9,7 @@ from paretolens.errors import ConfigurationError
 
 __all__ = ["KINDS", "SPLITS", "UNSEEN_KIND", "VERSION", "GeneratedSettings"]
 
-VERSION = 2
+VERSION = 3
 """Version of the generator: raised whenever the same settings would give other clips."""
 KINDS = ("blend", "mouth", "voice", "shift")
 """Manipulations of the splits train, val and test."""
