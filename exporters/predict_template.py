@@ -236,7 +236,7 @@ def reduce(picture: np.ndarray, factor: int) -> np.ndarray:
 
 
 def bicubic(inner: int, length: float, size: int) -> np.ndarray:
-    """(size, inner) weights of the cubic filter (a = -1/2), integers of 22 binary places; `length` of `inner` pixels is sampled."""
+    """(size, inner) weights of the cubic filter (a = -1/2), integers of 22 binary places; `length` of `inner` pixels count."""
     step = length / size
     width = max(step, 1.0)
     matrix = np.zeros((size, inner))
