@@ -75,8 +75,23 @@ class PinPoint(nn.Module):
             that are not padding; rows of padded audio, and all rows of a clip without video, are 0.
             (B, 0, 0) where `return_maps` is False.
         """
+        return self._fuse(*self.video(video, video_mask), self.audio(audio, audio_mask), audio_mask)
+
+    def forward_deep(
+        self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
+    ) -> tuple[Detection, tuple[Tensor, Tensor]]:
+        """`forward`, and what the verdict's layer says of each modality alone: logits (B, 1) of the pooled frames and sounds.
+
+        Both streams live in the space that the verdict reads, so that no parameter is added. Training on these logits too (deep
+        supervision, Lee et al. 2015) lets the encoders learn before the attention has found out where to look.
+        """
         frames, frame_ignore = self.video(video, video_mask)
-        x = self.positions(self.audio(audio, audio_mask))
+        sounds = self.audio(audio, audio_mask)
+        alone = (self.verdict(masked_mean(frames, frame_ignore)), self.verdict(masked_mean(sounds, audio_mask)))
+        return self._fuse(frames, frame_ignore, sounds, audio_mask), alone
+
+    def _fuse(self, frames: Tensor, frame_ignore: Tensor, sounds: Tensor, audio_mask: Tensor) -> Detection:
+        x = self.positions(sounds)
         weights = x
         for block in self.blocks:
             x, weights = block(x, frames, audio_mask, frame_ignore)

@@ -15,7 +15,7 @@ from paretolens.errors import ConfigurationError
 from paretolens.models.signature import InputKind, Signature
 from paretolens.trainers.cache import TeacherOutputs
 from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
-from paretolens.trainers.losses import alignment_loss, distillation_loss, hard_loss, soft_loss
+from paretolens.trainers.losses import alignment_loss, deep_logits, distillation_loss, hard_loss, soft_loss
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import View, view
 
@@ -35,6 +35,8 @@ class DistillSettings(LoopSettings):
     """β, weight of the agreement between the attention maps."""
     temperature: Annotated[float, Gt(0)] = 2.0
     """T, softens the teacher's verdicts."""
+    deep: Annotated[float, Ge(0)] = 0.5
+    """Weight of the same verdict losses on the logits of each modality alone, where the model offers them."""
     mirror: bool = False
     """Show half of the clips mirrored; the teacher's outputs must be cached in that view too."""
 
@@ -108,17 +110,22 @@ class _Distillation:
         device = next(model.parameters()).device
         inputs = tuple(x.to(device) for x in view(self.train.batch(batch.rows), self.train.signature, mirrored))
         teacher = self.outputs.batch(batch.rows, mirrored)
-        out = model(*inputs)
+        out, early = deep_logits(model, inputs)
+        targets = self.train.targets(batch.rows).to(device)
+        verdict = teacher.logit.to(device)
         alignment = out.logit.new_zeros(())
         if settings.beta > 0:
             alignment = alignment_loss(out.attention, teacher.attention.to(device), *map_masks(inputs, self.train.signature))
-        return distillation_loss(
-            hard=hard_loss(out.logit, self.train.targets(batch.rows).to(device)),
-            soft=soft_loss(out.logit, teacher.logit.to(device), settings.temperature),
+        loss = distillation_loss(
+            hard=hard_loss(out.logit, targets),
+            soft=soft_loss(out.logit, verdict, settings.temperature),
             alignment=alignment,
             alpha=settings.alpha,
             beta=settings.beta,
         ).total
+        for logit in early if settings.deep > 0 else ():
+            loss = loss + settings.deep * hard_loss(logit, targets)
+        return loss
 
 
 def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from paretolens.data.samples import IN_SYNC, UNKNOWN_OFFSET
 from paretolens.trainers.distill import map_masks
 from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
-from paretolens.trainers.losses import hard_loss, offset_loss, sync_loss
+from paretolens.trainers.losses import deep_logits, hard_loss, offset_loss, sync_loss
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import hide_frames, hide_modality, view
 
@@ -37,6 +37,8 @@ class TeacherSettings(LoopSettings):
     """Weight, within the synchrony, of attention outside of the band."""
     smoothness: Annotated[float, Ge(0)] = 0.2
     """Weight, within the synchrony, of differences between neighbouring rows."""
+    deep: Annotated[float, Ge(0)] = 1.0
+    """Weight of the verdict loss on the logits of each modality alone, where the model offers them."""
     modality_dropout: Annotated[float, Ge(0), Lt(1)] = 0.15
     """Share of clips that lose their sound or their picture."""
     masked_epochs: Annotated[int, Ge(0)] = 0
@@ -106,10 +108,12 @@ class _TeacherObjective:
         inputs = tuple(x.to(device) for x in self._augment(inputs, batch))
         targets = self.train.targets(batch.rows).to(device)
         offsets = torch.from_numpy(self.train.offsets[batch.rows.numpy()]).to(device)
-        out = model(*inputs)
+        out, early = deep_logits(model, inputs)
         loss = hard_loss(out.logit, targets) + self._offset_weight(batch.epoch) * offset_loss(
             out.offset, offsets, unknown=UNKNOWN_OFFSET
         )
+        for logit in early if settings.deep > 0 else ():
+            loss = loss + settings.deep * hard_loss(logit, targets)
         if settings.sync_weight == 0:
             return loss
         sync = sync_loss(
