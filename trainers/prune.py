@@ -5,6 +5,7 @@ channels go is decided here, because its own selection rounds narrow layers down
 its width comes from the family's `PruningRules`.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -156,9 +157,9 @@ class _Surgery:
         if loss is not None and settings.importance is Importance.TAYLOR:
             model.zero_grad()
             loss(model).backward()
-        self.graph = torch_pruning.DependencyGraph().build_dependency(
-            model, example_inputs=example, ignored_params=_free_parameters(model)
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Unwrapped parameters")  # of the residual stream, which is not pruned
+            self.graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
 
     def run(self) -> None:
         heads = self.settings.ratio if self.settings.head_ratio is None else self.settings.head_ratio
@@ -245,12 +246,6 @@ def _convolution_groups(module: nn.Module) -> int:
     if isinstance(module, nn.Conv1d | nn.Conv2d) and 1 < module.groups < module.out_channels:
         return module.groups
     return 1
-
-
-def _free_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters outside of the layers that are pruned (positions, recurrent weights): their width is the residual stream's."""
-    wrapped = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.LayerNorm, nn.modules.batchnorm._BatchNorm)
-    return [p for m in model.modules() if not isinstance(m, wrapped) for p in m.parameters(recurse=False)]
 
 
 def _required(score: Tensor | None) -> Tensor:
