@@ -10,6 +10,8 @@ from av.video.reformatter import VideoReformatter
 
 __all__ = ["write_clip"]
 
+X264 = "mbtree=0:rc-lookahead=0:bframes=0"  # with mbtree the same small pictures gave different bytes from run to run
+
 
 def write_clip(
     path: Path, pictures: np.ndarray, fps: float, wave: np.ndarray | None, rate: int, *, crf: int, bit_rate: int
@@ -27,7 +29,7 @@ def write_clip(
     """
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
         rational = Fraction(fps).limit_denominator(1001)
-        options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "flags": "+bitexact"}
+        options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "flags": "+bitexact", "x264-params": X264}
         video: Any = container.add_stream("libx264", rate=rational, options=options)
         video.width, video.height, video.pix_fmt = pictures.shape[2], pictures.shape[1], "yuv420p"
         video.thread_count = 1

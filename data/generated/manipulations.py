@@ -40,6 +40,16 @@ def _blur(pictures: np.ndarray, sigma: float) -> np.ndarray:
     return blurred
 
 
+def _generator_trace(size: int, amplitude: float, *, stripes: bool) -> np.ndarray:
+    """(S, S, 1): the periodic trace that a generator's upsampling layers leave (Odena et al. 2016), four pixels of 64 a period.
+
+    A checkerboard as of transposed convolutions, or stripes as of one that stretches one axis only.
+    """
+    rows, columns = np.indices((size, size)) // max(1, size // 32)
+    sign = (rows if stripes else rows + columns) % 2 * 2.0 - 1.0
+    return np.asarray(amplitude * sign[..., None], np.float32)
+
+
 def blend(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedSettings) -> Changed:
     """Another person's inner face, pasted with a soft edge: colour, noise and sharpness differ by `strength`."""
     rng = np.random.default_rng([settings.seed, plan.seed])
@@ -52,6 +62,7 @@ def blend(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedS
     new = photograph(canvas.picture, camera, blur=sharpness, noise=scene.camera.noise * (1.0 - plan.strength), seed=2)
     mask = _soft_ellipse(canvas, (0.0, 0.12), (0.8 * scene.face.width, 0.66), 0.32 - 0.22 * plan.strength)
     new = _match_colour(new, filmed, mask, 1.0 - 0.45 * plan.strength)
+    new = np.clip(new + _generator_trace(settings.size, 0.13 * plan.strength, stripes=False), 0.0, 1.0)
     return filmed + mask[..., None] * (new - filmed), mask
 
 
@@ -65,6 +76,7 @@ def mouth(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedS
     sharpness, grain = scene.camera.blur + 0.9 * plan.strength, scene.camera.noise * (1.0 - plan.strength)
     new = photograph(canvas.picture, scene.camera, blur=sharpness, noise=grain, seed=3)
     new = np.clip(new + 0.06 * plan.strength * rng.normal(0.0, 1.0, 3).astype(np.float32), 0.0, 1.0)
+    new = np.clip(new + _generator_trace(settings.size, 0.16 * plan.strength, stripes=True), 0.0, 1.0)
     u, v = 0.22 * float(scene.pose.yaw.mean()), scene.face.mouth_height + 0.08 + 0.12 * float(scene.pose.pitch.mean())
     mask = _soft_ellipse(canvas, (u, v), (0.46, 0.36), 0.3 - 0.2 * plan.strength)
     return filmed + mask[..., None] * (new - filmed), mask

@@ -9,7 +9,7 @@ from paretolens.errors import ConfigurationError
 
 __all__ = ["KINDS", "SPLITS", "UNSEEN_KIND", "VERSION", "GeneratedSettings"]
 
-VERSION = 3
+VERSION = 4
 """Version of the generator: raised whenever the same settings would give other clips."""
 KINDS = ("blend", "mouth", "voice", "shift")
 """Manipulations of the splits train, val and test."""
@@ -45,21 +45,21 @@ class GeneratedSettings:
     """Frames a second."""
     clips_per_identity: Annotated[int, Ge(2)] = 8
     """Clips of one person, half of them fake."""
-    blend: Share = 0.40
+    blend: Share = 0.42
     """Share of the fakes with another face's inner region."""
     mouth: Share = 0.32
     """Share of the fakes with a re-animated mouth."""
     voice: Share = 0.18
     """Share of the fakes with a vocoded voice."""
-    shift: Share = 0.10
+    shift: Share = 0.08
     """Share of the fakes whose sound is moved by 2 to 5 frames."""
     strength_low: Strength = 0.25
     """Strength of the faintest fakes."""
     strength_high: Strength = 1.0
     """Strength of the clearest fakes."""
-    crf_low: Annotated[int, Ge(0), Le(51)] = 16
+    crf_low: Annotated[int, Ge(0), Le(51)] = 12
     """Best H.264 quality (constant rate factor)."""
-    crf_high: Annotated[int, Ge(0), Le(51)] = 28
+    crf_high: Annotated[int, Ge(0), Le(51)] = 24
     """Worst H.264 quality (constant rate factor)."""
     noise_low: Annotated[float, Ge(0.0)] = 0.006
     """Camera noise of the best camera, standard deviation of pixels in 0..1."""
