@@ -14,7 +14,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def scale(arrays: Mapping[str, np.ndarray], specs: list[dict[str, Any]], normali
 def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0) -> tuple[Arrays, float, str]:
     """Decode the window of a file: its arrays, the length of the picture in seconds, and what is missing.
 
-    Frames are those nearest to k / fps seconds, cropped to the central square and resized. Without sound the audio is masked.
+    Frames are those shown at k / fps seconds, cropped to the central square and resized. Without sound the audio is masked.
     """
     import av
 
@@ -152,55 +152,84 @@ def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0) -> tup
 
 
 def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """The chosen pictures (size, size, 3) uint8 and the window's mono sound (samples,) float32."""
+    """The pictures (size, size, 3) uint8 of the window, one per 1 / fps, and its mono sound (samples,) float32."""
     import av
 
     if not container.streams.video:
         raise PredictError(f"a clip must have a picture track, {path} has none: give a video file")
     streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
     streams[0].thread_type = "NONE"
-    rate, length = clip["audio"]["rate"], clip["frames"] / clip["fps"]
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-    wave, heard = np.zeros(round(length * rate), np.float32), 0
-    pictures: list[np.ndarray] = []
-    picture_done, sound_done = False, len(streams) == 1
+    eye, ear = Eye(clip), Ear(clip, start, silent=len(streams) == 1)
+    interval = float(1 / (streams[0].average_rate or clip["fps"]))
     if start > 0.0:
         container.seek(round(start * av.time_base))
     for frame in container.decode(*streams):
-        when = float(frame.time or 0.0) - start
         if isinstance(frame, av.VideoFrame):
-            picture_done = when >= length
-            choose(pictures, frame, when, clip)
+            eye.see(frame, float(frame.time or 0.0) - start)
         else:
-            sound_done = when >= length
-            heard = max([heard, *place(wave, resampler.resample(frame), start, rate)])
-        if picture_done and sound_done:
+            ear.hear(frame)
+        if eye.done and ear.done:
             break
-    if len(streams) > 1 and not sound_done:
-        heard = max([heard, *place(wave, resampler.resample(None), start, rate)])
-    return pictures, wave[:heard]
+    eye.close(interval)
+    ear.hear(None)
+    return eye.pictures, ear.wave[: ear.heard]
 
 
-def place(wave: np.ndarray, parts: list[Any], start: float, rate: int) -> Iterator[int]:
-    """Copy what lies in the window of each part into `wave`, yield where it ends."""
-    for part in parts:
-        samples, at = part.to_ndarray()[0], round((float(part.time or 0.0) - start) * rate)
-        first, last = max(0, at), min(len(wave), at + len(samples))
-        if last > first:
-            wave[first:last] = samples[first - at : last - at]
-            yield last
+class Eye:
+    """Keeps, of a stream of frames in order, what is shown at each multiple of 1 / fps."""
+
+    def __init__(self, clip: Mapping[str, Any]) -> None:
+        self.clip = clip
+        self.pictures: list[np.ndarray] = []
+        self.last: tuple[Any, float] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every picture of the window is there."""
+        return len(self.pictures) >= int(self.clip["frames"])
+
+    def see(self, frame: Any, when: float) -> None:
+        """The frame before was shown until `when`; the first one stands for what comes before it, too."""
+        self._fill(when)
+        self.last = (frame, when)
+
+    def close(self, interval: float) -> None:
+        """The last frame is shown for one interval of the stream."""
+        if self.last is not None:
+            self._fill(self.last[1] + interval)
+
+    def _fill(self, until: float) -> None:
+        picture: np.ndarray | None = None
+        while self.last is not None and not self.done and len(self.pictures) / self.clip["fps"] < until - 1e-3:
+            picture = square(self.last[0], self.clip["size"]) if picture is None else picture
+            self.pictures.append(picture)
 
 
-def choose(pictures: list[np.ndarray], frame: Any, when: float, clip: Mapping[str, Any]) -> None:
-    """Append the frame for every wanted time k / fps that it has reached; a gap repeats what was shown before it."""
-    half = 0.5 / clip["fps"]
-    picture: np.ndarray | None = None
-    while len(pictures) < clip["frames"] and when >= len(pictures) / clip["fps"] - min(half, 1e-3):
-        if when - len(pictures) / clip["fps"] > 4.0 * half and pictures:
-            pictures.append(pictures[-1])
-            continue
-        picture = picture if picture is not None else square(frame, clip["size"])
-        pictures.append(picture)
+class Ear:
+    """Collects the window's sound as mono samples at the wanted rate."""
+
+    def __init__(self, clip: Mapping[str, Any], start: float, *, silent: bool) -> None:
+        self.rate, self.start = clip["audio"]["rate"], start
+        self.wave = np.zeros(round(clip["frames"] / clip["fps"] * self.rate), np.float32)
+        self.heard = 0
+        self.done = silent
+        self.resampler: Any = None
+
+    def hear(self, frame: Any) -> None:
+        """Take the part of a frame that lies in the window; None takes what the resampler still holds."""
+        import av
+
+        if self.done or (frame is None and self.resampler is None):
+            return
+        if self.resampler is None:
+            self.resampler = av.AudioResampler(format="flt", layout="mono", rate=self.rate)
+        for part in self.resampler.resample(frame):
+            samples, at = part.to_ndarray()[0], round((float(part.time or 0.0) - self.start) * self.rate)
+            first, last = max(0, at), min(len(self.wave), at + len(samples))
+            if last > first:
+                self.wave[first:last] = samples[first - at : last - at]
+                self.heard = max(self.heard, last)
+            self.done = at + len(samples) >= len(self.wave)
 
 
 def square(frame: Any, size: int) -> np.ndarray:

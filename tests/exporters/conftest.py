@@ -4,11 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from paretolens.data.generated.encode import write_clip
 from paretolens.data.preprocessing import ClipSettings, Normaliser, Preprocessing, audio_visual_signature
+from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
 from paretolens.exporters.onnx import OnnxArtefact, export_onnx
+from paretolens.exporters.parity import Parity, check_parity
 from paretolens.models.registry import build
 from paretolens.models.signature import Detection, InputKind, Signature
 
@@ -125,19 +128,57 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Real .mp4 files: the usual one, short, without sound, large and wide at another rate, and with another frame rate."""
     folder = tmp_path_factory.mktemp("clips")
 
-    def write(name: str, count: int, height: int, width: int, fps: float, rate: int | None, seconds: float) -> Path:
+    def write(name: str, count: int, size: tuple[int, int], fps: float, *, rate: int | None = None, seconds: float = 0.0) -> Path:
         wave = None
         if rate is not None:
             t = np.arange(round(seconds * rate)) / rate
             wave = (0.4 * np.sin(2 * np.pi * (180 + 90 * t) * t) * (1 + np.sin(2 * np.pi * 5 * t)) / 2).astype(np.float32)
         path = folder / f"{name}.mp4"
-        write_clip(path, _pictures(count, height, width, len(name)), fps, wave, rate or 16000, crf=23, bit_rate=64000)
+        write_clip(path, _pictures(count, *size, len(name)), fps, wave, rate or 16000, crf=23, bit_rate=64000)
         return path
 
     return {
-        "usual": write("usual", 16, 32, 32, 16.0, 16000, 1.0),
-        "short": write("short", 5, 48, 48, 16.0, 16000, 0.31),
-        "silent": write("silent", 16, 64, 64, 16.0, None, 0.0),
-        "large": write("large", 15, 302, 410, 25.0, 44100, 0.6),
-        "slow": write("slow", 3, 64, 48, 5.0, 24000, 0.6),
+        "usual": write("usual", 16, (32, 32), 16.0, rate=16000, seconds=1.0),
+        "short": write("short", 5, (48, 48), 16.0, rate=16000, seconds=0.31),
+        "silent": write("silent", 16, (64, 64), 16.0),
+        "large": write("large", 15, (302, 410), 25.0, rate=44100, seconds=0.6),
+        "slow": write("slow", 3, (64, 48), 5.0, rate=24000, seconds=0.6),
     }
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "overlay.png"
+    Image.fromarray(np.full((8, 8, 3), 120, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def parity(student: nn.Module, exported: OnnxArtefact, batch_of: Callable[..., tuple[Tensor, ...]]) -> Parity:
+    return check_parity(student, exported.path, [batch_of(3)])
+
+
+@pytest.fixture(scope="session")
+def content(
+    exported: OnnxArtefact, signature: Signature, preprocessing: Preprocessing, parity: Parity, picture: Path
+) -> BundleContent:
+    return BundleContent(
+        name="tiny-knee",
+        summary="A tiny student of the audio-visual detector, trained on generated clips.",
+        artefact=exported,
+        signature=signature,
+        preprocessing=preprocessing,
+        objectives={
+            "accuracy": Objective(value=0.913, low=0.88, high=0.94),
+            "latency_ms": Objective(value=1.25, unit="ms", direction="lower"),
+        },
+        parity=parity,
+        limits=("Trained on generated faces and voices, not on recordings.",),
+        details={"study": "demo", "genome": {"width": 32, "heads": 2}},
+        extra={"pictures/overlay.png": picture},
+    )
+
+
+@pytest.fixture
+def bundle(content: BundleContent, tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bundle", content)

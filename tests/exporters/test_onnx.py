@@ -82,7 +82,7 @@ def test_example_must_fit(student: nn.Module, signature: Signature, batch_of: Ba
         export_onnx(student, signature, (video[:, :2], *rest), tmp_path / "m.onnx")
     with pytest.raises(ConfigurationError, match=r"one tensor for each of .* got 3"):
         export_onnx(student, signature, rest, tmp_path / "m.onnx")
-    with pytest.raises(ConfigurationError, match="opset must lie in 13–20 .* got 21"):
+    with pytest.raises(ConfigurationError, match=r"opset must lie in 13–20 .* got 21"):
         export_onnx(student, signature, (video, *rest), tmp_path / "m.onnx", opset=21)
     assert list(tmp_path.iterdir()) == []
 
@@ -94,7 +94,7 @@ class Untraceable(nn.Module):
 
 
 def test_operation_that_cannot_be_exported_is_named(signature: Signature, batch_of: Batches, tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match="Untraceable cannot be exported to ONNX: .*linalg_eig"):
+    with pytest.raises(BackendError, match=r"Untraceable cannot be exported to ONNX: .*linalg_eig"):
         export_onnx(Untraceable(), signature, batch_of(1), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
