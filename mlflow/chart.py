@@ -146,17 +146,17 @@ def axis_label(name: str, *, log: bool = False) -> str:
     return f"{text} ({notes})" if notes else text
 
 
-def format_value(name: str, value: float) -> str:
+def format_value(name: str, value: float, *, unit: bool = True) -> str:
     """A metric as a person reads it: shares in per cent, counts with a prefix, the rest with three digits that count."""
     if not math.isfinite(value):
         return "–"
     if is_share(name):
-        return f"{100 * value:.1f} %"
-    unit = _UNITS.get(name.rsplit("_", maxsplit=1)[-1], "") if "_" in name else ""
+        return f"{100 * value:.1f} %" if unit else f"{100 * value:.1f}"
+    suffix = _UNITS.get(name.rsplit("_", maxsplit=1)[-1], "") if unit and "_" in name else ""
     if name in ("parameters", "macs") or name.startswith(("param", "mac")):
         return _count(value)
     digits = 3 if name.startswith(("eps", "neps", "auc")) else max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:.{min(digits, 4)}f} {unit}".rstrip()
+    return f"{value:.{min(digits, 4)}f} {suffix}".rstrip()
 
 
 def _count(value: float) -> str:

@@ -5,6 +5,7 @@ import threading
 import time
 
 from paretolens.mlflow.spool import Spool
+from paretolens.mlflow.store import one_line
 from paretolens.mlflow.writer import RunWriter, is_permanent
 
 __all__ = ["Courier"]
@@ -53,6 +54,7 @@ class Courier(threading.Thread):
     def stop(self, timeout_s: float) -> None:
         """End the thread; what wasn't sent stays in the spool."""
         self._stop_asked.set()
+        self._spool.wake()
         self.join(timeout_s)
 
     def wait_sent(self, timeout_s: float, *, patience_s: float | None = None) -> bool:
@@ -72,13 +74,13 @@ class Courier(threading.Thread):
 
     def _reject(self, kind: str, error: Exception) -> None:
         self.rejected += 1
-        reason = " ".join(str(error).split())[:500]
+        reason = one_line(error, longest=500)
         _log.warning("the tracking store refused a record (%s): %s", kind, reason)
         self._spool.take(rejected=reason)
 
     def _note(self, error: Exception) -> None:
         if self.trouble is None:
             place = f"kept in {self._spool.path}" if self._spool.path else "kept in memory"
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, longest=200)
             _log.warning("the tracking store is away (%s); records are %s and sent when it is back", reason, place)
         self.trouble = error

@@ -31,8 +31,10 @@ class Label:
 
 
 def place_labels(axes: Any, labels: Sequence[Label], points: Floats) -> None:
-    """Write each label, the important ones first, at the offset that covers the fewest points (n, 2) and earlier labels."""
-    axes.figure.canvas.draw()
+    """Write each label, the important ones first, at the offset that covers the fewest points (n, 2) and earlier labels.
+
+    The figure's layout must be done.
+    """
     crowd = axes.transData.transform(points) if len(points) else points
     taken: list[Box] = []
     for label in labels:

@@ -51,6 +51,9 @@ def front_figure(front: Front) -> Any:
     for axes, panel in zip(all_axes, found, strict=True):
         _draw_panel(axes, panel, front)
     _legend(figure, all_axes)
+    figure.draw_without_rendering()  # only now is it known where each point lies
+    for axes, panel in zip(all_axes, found, strict=True):
+        _label_members(axes, panel, front)
     return figure
 
 
@@ -71,7 +74,6 @@ def _draw_panel(axes: Any, panel: Panel, front: Front) -> None:
     axes.scatter(panel.joined[x], panel.joined[y], s=58, **filled)
     _draw_marks(axes, panel, front)
     _draw_rules(axes, panel)
-    _label_members(axes, panel, front)
 
 
 def _draw_marks(axes: Any, panel: Panel, front: Front) -> None:

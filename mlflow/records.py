@@ -11,13 +11,12 @@ import pandas as pd
 
 from paretolens.errors import StoreError
 from paretolens.mlflow.names import EPOCH_PREFIX, PARENT_TAG, TEACHER_PREFIX, RunKind, Tag
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, open_client, resolve_uri
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client, resolve_uri, search_runs
 
 __all__ = ["StudyRecord", "list_studies", "read_study"]
 
 _log = logging.getLogger(__name__)
 
-_PAGE = 5000
 # MLflow keeps infinities as the largest double; anything near it was none of our measurements.
 _INFINITE = 1e300
 _TRIAL_TAGS = (Tag.TRIAL, Tag.STATE, Tag.GENOME, Tag.REASON, Tag.PARETO, Tag.KNEE, Tag.RANK)
@@ -107,21 +106,15 @@ def _experiment(client: Any, name: str, uri: str) -> str:
     try:
         found = client.get_experiment_by_name(name)
     except Exception as error:
-        raise StoreError(f"tracking store {uri}: can't be read ({' '.join(str(error).split())[:300]})") from error
+        raise StoreError(f"tracking store {uri}: can't be read ({one_line(error)})") from error
     return str(found.experiment_id) if found is not None and found.lifecycle_stage == "active" else ""
 
 
 def _search(client: Any, experiment: str, condition: str) -> list[Any]:
-    runs, token = [], None
     try:
-        while True:
-            page = client.search_runs([experiment], condition, max_results=_PAGE, page_token=token)
-            runs += list(page)
-            token = page.token
-            if not token:
-                return runs
+        return search_runs(client, experiment, condition)
     except Exception as error:
-        raise StoreError(f"tracking store: can't be read ({' '.join(str(error).split())[:300]})") from error
+        raise StoreError(f"tracking store: can't be read ({one_line(error)})") from error
 
 
 def _table(runs: list[Any]) -> pd.DataFrame:

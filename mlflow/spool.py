@@ -83,6 +83,11 @@ class Spool:
         with self._lock:
             return self._lock.wait_for(lambda: not self._queue, timeout_s)
 
+    def wake(self) -> None:
+        """Let whoever waits for an event look again."""
+        with self._lock:
+            self._lock.notify_all()
+
     def compact(self) -> None:
         """Drop from the file what was taken; without anything left, drop the file."""
         with self._lock:
@@ -103,9 +108,14 @@ class Spool:
     def _load(self, path: Path) -> None:
         with contextlib.suppress(OSError, ValueError):
             self._done = int(self._sibling(".done").read_text())
-        with contextlib.suppress(FileNotFoundError):
+        try:
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._load_line(line, path)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            _log.warning("%s can't be read (%s): records of an earlier run that wait in it are not sent", path, error.strerror)
+            return
         self._number = max([self._done, *(event.number for event in self._queue)])
         self.compact()
 

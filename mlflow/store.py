@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sqlite3
 import time
 import urllib.error
 import urllib.request
@@ -10,11 +11,22 @@ from typing import Any
 
 from paretolens.errors import StoreError
 
-__all__ = ["DEFAULT_EXPERIMENT", "check_store", "ensure_experiment", "is_server", "open_client", "resolve_uri", "sqlite_path"]
+__all__ = [
+    "DEFAULT_EXPERIMENT",
+    "check_store",
+    "ensure_experiment",
+    "is_server",
+    "one_line",
+    "open_client",
+    "resolve_uri",
+    "search_runs",
+    "sqlite_path",
+]
 
 DEFAULT_EXPERIMENT = "paretolens"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
+_PAGE = 5000
 # A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -131,6 +143,22 @@ def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | 
     return str(client.create_experiment(name, artifact_location=artifact_root))
 
 
+def search_runs(client: Any, experiment: str, condition: str) -> list[Any]:
+    """Every run of an experiment that meets a condition, however many pages it takes; the newest first."""
+    runs, token = [], None
+    while True:
+        page = client.search_runs([experiment], condition, max_results=_PAGE, page_token=token)
+        runs += list(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def one_line(error: BaseException, *, longest: int = 300) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
 def _check_sqlite(path: Path, *, create: bool) -> None:
     if path.is_dir():
         raise StoreError(f"tracking store {path}: is a folder; name a file, as in sqlite:///{path}/mlflow.db")
@@ -143,9 +171,32 @@ def _check_sqlite(path: Path, *, create: bool) -> None:
             raise StoreError(
                 f"tracking store {path}: its folder can't be made ({error.strerror}); choose another place"
             ) from error
-    probe = path if path.exists() else path.parent
-    if create and not os.access(probe, os.W_OK):
-        raise StoreError(f"tracking store {path}: can't be written; change its permissions or name another with --tracking-uri")
+    try:
+        _probe_sqlite(path, write=create)
+    except sqlite3.DatabaseError as error:
+        hint = {"file is not a database": "name another with --tracking-uri", "database is locked": "end what holds it"}
+        advice = hint.get(str(error), "change its permissions or name another with --tracking-uri")
+        raise StoreError(f"tracking store {path}: {error}; {advice}") from error
+
+
+def _probe_sqlite(path: Path, *, write: bool) -> None:
+    """Open the database as MLflow will, in milliseconds and without a trace.
+
+    Raises:
+        sqlite3.DatabaseError: it can't be read, or not written if that was asked.
+    """
+    existed = path.exists()
+    connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
+    try:
+        connection.execute("PRAGMA schema_version")
+        if write:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE paretolens_probe (x)")
+            connection.execute("ROLLBACK")
+    finally:
+        connection.close()
+        if not existed:
+            path.unlink(missing_ok=True)
 
 
 def _check_server(uri: str) -> None:
@@ -167,9 +218,7 @@ def _without_password(uri: str) -> str:
 
 
 def _hint(error: Exception, uri: str) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if "schema" in text and ("out-of-date" in text or "version" in text):
         return f"it was written by another MLflow version; run `mlflow db upgrade {_without_password(uri)}` or name another store"
-    if "file is not a database" in text:
-        return "the file is no sqlite database; name another with --tracking-uri"
-    return text[:300]
+    return text

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from paretolens.mlflow.chart import axis_label, format_knob, format_value, knobs, speed_up
+from paretolens.mlflow.chart import axis_label, format_knob, format_value, is_share, knobs, speed_up
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.names import interval_names
 
@@ -17,6 +19,13 @@ __all__ = ["front_rows", "rich_table", "to_csv", "to_json"]
 
 _COSTS = ("latency_ms", "size_mb", "size_bytes", "parameters", "macs")
 _BESIDE = ("neps", "agreement")
+_WEIGHTS = {"latency_ms": 1, "size_mb": 1, "size_bytes": 1, "parameters": 4, "neps": 5, "agreement": 7, "macs": 8}
+_RATIOS = {
+    "latency_ms": ("speed_up", "faster"),
+    "size_mb": ("size_ratio", "smaller"),
+    "size_bytes": ("size_ratio", "smaller"),
+    "parameters": ("parameter_ratio", "fewer"),
+}
 
 
 def front_rows(front: Front) -> list[dict[str, Any]]:
@@ -60,8 +69,8 @@ def to_json(front: Front) -> str:
 
 
 def to_csv(front: Front) -> str:
-    """The rows with one column per knob."""
-    rows = [{**{k: v for k, v in row.items() if k != "knobs"}, **row["knobs"]} for row in front_rows(front)]
+    """The rows with one column `params.<knob>` per knob."""
+    rows = [_flat(row) for row in front_rows(front)]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")
@@ -70,29 +79,32 @@ def to_csv(front: Front) -> str:
     return file.getvalue()
 
 
-def rich_table(front: Front, *, shown_knobs: Sequence[str] | None = None) -> Any:
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in row.items() if key != "knobs"}
+    return {**own, **{f"params.{key}": value for key, value in row["knobs"].items()}}
+
+
+def rich_table(front: Front, *, shown_knobs: Sequence[str] | None = None, width: int | None = None) -> Any:
     """A `rich.table.Table`: objectives with intervals, speed-up and ratios against the teacher, the knobs that vary; ◆ = knee.
 
     Args:
         front: The front.
         shown_knobs: Knobs to show; by default those that differ between members, at most six.
+        width: Columns of the terminal; what matters least is left out until the table fits. None shows everything.
     """
     from rich.table import Table
 
     rows = front_rows(front)
+    columns = [*_columns(front, rows), *_knob_columns(rows, shown_knobs)]
+    columns = columns if width is None else _fitting(columns, rows, width)
     table = Table(title=_title(front), title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
-    columns = _columns(front, rows)
     table.add_column("trial", no_wrap=True)
-    for heading, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    names = list(shown_knobs) if shown_knobs is not None else _varying(rows)
-    for name in names:
-        table.add_column(name, justify="right", style="dim")
+    for column in columns:
+        table.add_column(column.heading, justify="right", no_wrap=True, style="dim" if column.dim else None)
     for row in rows:
         mark = "◆ " if row["knee"] else "≈ " if row["tied_with"] else "  "
-        cells = [mark + str(row["trial"]), *(cell(row) for _, cell in columns)]
-        cells += [format_knob(row["knobs"].get(name, "–")) for name in names]
-        table.add_row(*cells, style="bold" if row["knee"] else None)
+        cells = [column.cell(row) for column in columns]
+        table.add_row(mark + str(row["trial"]), *cells, style="bold" if row["knee"] else None)
     if any(row["tied_with"] for row in rows):
         table.caption = "◆ knee   ≈ within the intervals of another member, which is better in the rest"
     return table
@@ -103,34 +115,68 @@ def _title(front: Front) -> str:
     return f"{name}{len(front.members)} of {len(front.trials)} complete trials are on the front"
 
 
-def _columns(front: Front, rows: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    columns: list[tuple[str, Any]] = []
-    for name in dict.fromkeys((*front.objectives, *_COSTS, *_BESIDE)):
-        if name == "size_bytes" and any("size_mb" in row for row in rows):
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    heading: str
+    cell: Callable[[dict[str, Any]], str]
+    weight: int
+    """What is left out first has the largest."""
+    dim: bool = False
+
+    def width(self, rows: list[dict[str, Any]]) -> int:
+        return max([len(self.heading), *(len(self.cell(row)) for row in rows)]) + 3
+
+
+def _columns(front: Front, rows: list[dict[str, Any]]) -> list[_Column]:
+    columns: list[_Column] = []
+    names = dict.fromkeys((*front.objectives, *_COSTS, *_BESIDE))
+    for name in names:
+        if all(row.get(name) is None for row in rows) or (name == "size_bytes" and any("size_mb" in row for row in rows)):
             continue
-        if not any(row.get(name) is not None for row in rows):
-            continue
-        columns.append((axis_label(name).replace(" (%)", ""), lambda row, name=name: _with_interval(row, name)))
-        ratio = {"latency_ms": "speed_up", "size_mb": "size_ratio", "size_bytes": "size_ratio", "parameters": "parameter_ratio"}
-        key = ratio.get(name, "")
+        weight = 0 if name in front.objectives else _WEIGHTS.get(name, 2)
+        heading = axis_label(name).replace(" (%)", "")
+        columns.append(_Column(heading=heading, cell=partial(_with_interval, name=name), weight=weight))
+        key, ratio = _RATIOS.get(name, ("", ""))
         if any(row.get(key) is not None for row in rows):
-            heading = {"speed_up": "faster", "size_ratio": "smaller", "parameter_ratio": "fewer"}[key]
-            columns.append((heading, lambda row, key=key: _times(row.get(key))))
+            columns.append(_Column(heading=ratio, cell=partial(_times, name=key), weight=weight + 1 if weight else 0))
     return columns
 
 
-def _with_interval(row: dict[str, Any], name: str) -> str:
+def _knob_columns(rows: list[dict[str, Any]], shown: Sequence[str] | None) -> list[_Column]:
+    names = list(shown) if shown is not None else _varying(rows)
+    return [
+        _Column(heading=name, cell=partial(_knob, name=name), weight=3 + position, dim=True)
+        for position, name in enumerate(names)
+    ]
+
+
+def _fitting(columns: list[_Column], rows: list[dict[str, Any]], width: int) -> list[_Column]:
+    kept = list(columns)
+    room = width - 12
+    while sum(column.width(rows) for column in kept) > room and any(column.weight for column in kept):
+        heaviest = max(column.weight for column in kept)
+        last = max(place for place, column in enumerate(kept) if column.weight == heaviest)
+        del kept[last]
+    return kept
+
+
+def _knob(row: dict[str, Any], *, name: str) -> str:
+    return format_knob(row["knobs"].get(name, "–"))
+
+
+def _with_interval(row: dict[str, Any], *, name: str) -> str:
     value = row.get(name)
     if value is None:
         return "–"
     low, high = (row.get(end) for end in interval_names(name))
-    text = format_value(name, value)
+    text = format_value(name, value, unit=is_share(name))
     if low is None or high is None:
         return text
-    return f"{text.removesuffix(' %')} ± {format_value(name, (high - low) / 2)}"
+    return f"{text.removesuffix(' %')} ± {format_value(name, (high - low) / 2, unit=is_share(name))}"
 
 
-def _times(value: float | None) -> str:
+def _times(row: dict[str, Any], *, name: str) -> str:
+    value = row.get(name)
     return "–" if value is None else f"{value:.1f}×" if value < 100 else f"{value:.0f}×"
 
 

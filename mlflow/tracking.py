@@ -17,7 +17,8 @@ from paretolens.mlflow.courier import Courier
 from paretolens.mlflow.events import Event, EventKind, Scalar, to_text
 from paretolens.mlflow.names import EPOCH_INDEX, EPOCH_PREFIX, RunKind, Tag, TrialState, finite, teacher_metrics
 from paretolens.mlflow.spool import Spool
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store, one_line
+from paretolens.mlflow.system import SystemSampler
 from paretolens.mlflow.writer import RunWriter
 
 __all__ = ["MlflowTracker", "StudyInfo", "Tracker", "TrialState", "teacher_metrics"]
@@ -97,6 +98,7 @@ class MlflowTracker:
         experiment: str = DEFAULT_EXPERIMENT,
         artifact_root: str | None = None,
         close_timeout_s: float = 60.0,
+        system_metrics_s: float | None = None,
     ) -> None:
         """Nothing is opened before `start_study`.
 
@@ -106,10 +108,14 @@ class MlflowTracker:
             experiment: MLflow experiment of the runs.
             artifact_root: URI for files where the store is a database; beside a sqlite file by default.
             close_timeout_s: Longest wait in `close` while the store answers; a tenth of it while it doesn't.
+            system_metrics_s: Seconds between samples of the driver's machine (CPU, memory, disk), kept in the parent run;
+                None takes none.
         """
         self._uri, self._spool_path = tracking_uri, spool
         self._experiment, self._artifact_root = experiment, artifact_root
         self._close_timeout_s = close_timeout_s
+        self._system_metrics_s = system_metrics_s
+        self._sampler: SystemSampler | None = None
         self._spool: Spool | None = None
         self._courier: Courier | None = None
         self._writer: RunWriter | None = None
@@ -133,7 +139,7 @@ class MlflowTracker:
     @property
     def trouble(self) -> str:
         """Why the store can't be reached right now; empty while it can."""
-        return " ".join(str(self._courier.trouble).split())[:200] if self._courier and self._courier.trouble else ""
+        return one_line(self._courier.trouble) if self._courier and self._courier.trouble else ""
 
     def start_study(self, study: StudyInfo) -> None:
         """Open the study, new or resumed; see `Tracker`.
@@ -147,13 +153,16 @@ class MlflowTracker:
         try:
             self._writer.apply(opening)
         except Exception as error:
-            raise StoreError(f"tracking store {self._uri}: {' '.join(str(error).split())[:300]}") from error
+            raise StoreError(f"tracking store {self._uri}: {one_line(error)}") from error
         self._spool = Spool(self._spool_path)
         if self._spool:
             _log.info("%d records of an earlier run are sent to the tracking store first", len(self._spool))
         self._courier = Courier(self._spool, self._writer)
         self._courier.start()
         self._put(Event(kind=EventKind.ORPHANS, time_ms=_now(), tags={Tag.REASON: "the driver ended before the trial did"}))
+        if self._system_metrics_s is not None:
+            self._sampler = SystemSampler(self.log_study, every_s=self._system_metrics_s)
+            self._sampler.start()
 
     def log_study(self, metrics: Mapping[str, float], *, tags: Tags | None = None, step: int = 0) -> None:
         """Metrics and tags of the study itself; see `Tracker`."""
@@ -193,6 +202,8 @@ class MlflowTracker:
         """End tracking in bounded time; see `Tracker`."""
         if self._courier is None or self._spool is None:
             return
+        if self._sampler is not None:
+            self._sampler.stop()
         if not self.flush(self._close_timeout_s):
             place = f"{self._spool.path}; --resume sends them" if self._spool.path else "memory and lost now"
             _log.warning("%d tracking records couldn't be sent and are kept in %s", len(self._spool), place)

@@ -6,14 +6,13 @@ from typing import Any
 
 from paretolens.mlflow.events import Event, EventKind
 from paretolens.mlflow.names import EPOCH_INDEX, PARENT_TAG, RunKind, Tag, TrialState
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, ensure_experiment, open_client
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, ensure_experiment, open_client, search_runs
 
 __all__ = ["RunWriter", "is_permanent"]
 
 _log = logging.getLogger(__name__)
 
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
-_PAGE = 1000
 _BATCH = 100  # MLflow takes at most 100 parameters or tags at once
 _TAG_LENGTH = 5000
 _PARAM_LENGTH = 6000
@@ -108,13 +107,7 @@ class RunWriter:
             self._last_step[trial] = int(run.data.metrics.get(EPOCH_INDEX, -1))
 
     def _search(self, condition: str) -> list[Any]:
-        runs, token = [], None
-        while True:
-            page = self._client.search_runs([self._experiment], condition, max_results=_PAGE, page_token=token)
-            runs += list(page)
-            token = page.token
-            if not token:
-                return runs
+        return search_runs(self._client, self._experiment, condition)
 
     def _start_child(self, event: Event) -> None:
         run, known = self._children.get(event.trial), {}

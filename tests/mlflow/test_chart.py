@@ -1,0 +1,76 @@
+import math
+
+import pytest
+
+from paretolens.mlflow.chart import axis_label, describe, format_value, headline, interval, panels, speed_up
+from paretolens.mlflow.front import Front, rank_trials
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("accuracy", 0.9517, "95.2 %"),
+        ("latency_ms", 1.234, "1.23 ms"),
+        ("latency_ms", 123.4, "123 ms"),
+        ("latency_ms", 0.01234, "0.0123 ms"),
+        ("eps", 0.7123, "0.712"),
+        ("size_mb", 0.0, "0 MB"),
+        ("parameters", 14_998_732, "15 M"),
+        ("parameters", 1297, "1.3 k"),
+        ("macs", 12, "12"),
+        ("eps", math.nan, "–"),
+    ],
+)
+def test_values_as_a_person_reads_them(name: str, value: float, text: str) -> None:
+    assert format_value(name, value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("accuracy", "Accuracy (%)"), ("latency_ms", "Latency (ms)"), ("eps", "EPS"), ("my_score", "My score")]
+)
+def test_axis_labels(name: str, text: str) -> None:
+    assert axis_label(name) == text
+
+
+def test_panels_show_every_objective_against_latency(drawn: Front) -> None:
+    first, second = panels(drawn)
+    assert [(panel.x, panel.y, panel.log_x) for panel in (first, second)] == [
+        ("latency_ms", "accuracy", True),
+        ("latency_ms", "eps", True),
+    ]
+    assert first.rules == ()
+    assert [rule.value for rule in second.rules] == [0.11, 0.83]
+    assert first.teacher(drawn) == (14.7, 0.962)
+    assert second.teacher(drawn) == (14.7, 1.0)
+    for panel in (first, second):
+        assert len(panel.joined) + len(panel.aside) + len(panel.dominated) == len(drawn.trials)
+        assert panel.joined[panel.x].is_monotonic_increasing
+        assert panel.joined[panel.y].is_monotonic_increasing  # stairs: slower only for better
+
+
+def test_panels_of_other_objectives(drawn: Front) -> None:
+    table = drawn.trials.drop(columns=["rank", "crowding", "pareto", "knee", "tied_with"])
+    assert [(p.x, p.y) for p in panels(rank_trials(table, {"eps": "max", "size_mb": "min"}))] == [("size_mb", "eps")]
+    assert [(p.x, p.y, p.log_x) for p in panels(rank_trials(table, {"eps": "max", "accuracy": "max"}))] == [
+        ("accuracy", "eps", False)
+    ]
+    assert [(p.x, p.y) for p in panels(rank_trials(table, {"latency_ms": "min"}))] == [("latency_ms", "latency_ms")]
+    assert len(panels(rank_trials(table.iloc[:0]))) == 2
+
+
+def test_a_trial_is_described_with_its_genome(drawn: Front) -> None:
+    assert drawn.knee is not None
+    text = describe(drawn, drawn.knee.to_dict())
+    assert f"trial {drawn.knee['trial']}" in text
+    assert f"width = {drawn.knee['params.width']}" in text
+    assert f"{14.7 / drawn.knee['latency_ms']:.1f}× the teacher's speed" in text
+    assert format_value("accuracy", drawn.knee["accuracy_low"]) in text
+    assert speed_up(drawn, {"latency_ms": 1.47}) == pytest.approx(10)
+    assert f"knee: trial {drawn.knee['trial']}" in headline(drawn)[1].lower()
+
+
+def test_error_bars(drawn: Front) -> None:
+    below, above = interval(drawn.members, "accuracy") or ((), ())
+    assert below == pytest.approx([0.018] * len(drawn.members))
+    assert above == pytest.approx([0.016] * len(drawn.members))
+    assert interval(drawn.members, "latency_ms") is None

@@ -1,0 +1,59 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from paretolens.errors import StoreError
+from paretolens.mlflow.chart import Colour
+from paretolens.mlflow.front import Front, rank_trials
+from paretolens.mlflow.plots import draw_png, front_figure
+
+
+def test_what_is_drawn(drawn: Front) -> None:
+    left, right = front_figure(drawn).axes
+    assert left.get_xscale() == right.get_xscale() == "log"
+    assert (left.get_xlabel(), left.get_ylabel()) == ("Latency (ms, log scale)", "Accuracy (%)")
+    knee = drawn.knee
+    assert knee is not None
+    labels = {text.get_text() for text in right.texts}
+    assert {"untrained students (floor)", "retrained teacher"} <= labels
+    assert any(text.startswith(f"{knee['trial']}: ") for text in labels)
+    points = {item.get_label(): len(item.get_offsets()) for item in left.collections if not item.get_label().startswith("_")}
+    assert points["on the front"] + points["on the front by another objective"] == len(drawn.members)
+    assert points["dominated"] == len(drawn.trials) - len(drawn.members)
+    assert points["knee"] == points["teacher"] == 1
+
+
+def test_labels_do_not_cross(trials: Callable[..., pd.DataFrame]) -> None:
+    figure = front_figure(rank_trials(trials(12, 3)))
+    figure.canvas.draw()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        crossed = [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+        assert len(boxes) >= 5
+        assert crossed == []
+
+
+def test_the_file_shows_every_mark(drawn: Front, tmp_path: Path) -> None:
+    path = draw_png(drawn, tmp_path / "new" / "front.png")
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert pixels.shape[1] > 1500
+    for colour in (Colour.FRONT, Colour.KNEE, Colour.TEACHER, Colour.FLOOR, Colour.REFERENCE):
+        near = np.abs(pixels - np.array(to_rgb(colour)) * 255).max(axis=2) < 12
+        assert near.sum() > 50, colour
+    assert [item.name for item in path.parent.iterdir()] == ["front.png"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_hardly_anything_to_draw(trials: Callable[..., pd.DataFrame], tmp_path: Path, count: int) -> None:
+    path = draw_png(rank_trials(trials(5).iloc[:count]), tmp_path / "front.png")
+    assert path.stat().st_size > 1000
+
+
+def test_a_place_that_can_not_be_written(drawn: Front) -> None:
+    with pytest.raises(StoreError, match="can't be written"):
+        draw_png(drawn, Path("/proc/front.png"))

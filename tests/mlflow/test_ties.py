@@ -1,0 +1,43 @@
+import pandas as pd
+
+from paretolens.mlflow.objectives import Direction
+from paretolens.mlflow.ties import ties
+
+OBJECTIVES: dict[str, Direction] = {"accuracy": "max", "latency_ms": "min"}
+
+
+def _members(accuracy: list[float], half: float, latency: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "accuracy": accuracy,
+            "accuracy_low": [value - half for value in accuracy],
+            "accuracy_high": [value + half for value in accuracy],
+            "latency_ms": latency,
+        }
+    )
+
+
+def test_slower_for_an_accuracy_within_the_interval_is_tied() -> None:
+    assert ties(_members([0.95, 0.945, 0.90], 0.01, [5.0, 2.0, 1.0]), OBJECTIVES) == [[1], [], []]
+
+
+def test_no_ties_beyond_the_intervals() -> None:
+    assert ties(_members([0.95, 0.93, 0.90], 0.01, [5.0, 2.0, 1.0]), OBJECTIVES) == [[], [], []]
+
+
+def test_each_value_must_lie_within_the_other_s_interval() -> None:
+    members = _members([0.95, 0.94], 0.02, [5.0, 2.0])
+    members.loc[1, "accuracy_high"] = 0.945
+    assert ties(members, OBJECTIVES) == [[], []]
+
+
+def test_without_an_interval_values_are_exact() -> None:
+    members = _members([0.95, 0.949], 0.02, [5.0, 2.0])
+    assert ties(members[["accuracy", "latency_ms"]], OBJECTIVES) == [[], []]
+    members["accuracy_low"] = float("nan")
+    members["accuracy_high"] = float("nan")
+    assert ties(members, OBJECTIVES) == [[], []]
+
+
+def test_equal_but_for_noise_in_everything_beats_neither() -> None:
+    assert ties(_members([0.95, 0.949], 0.01, [2.0, 2.0]), OBJECTIVES) == [[], []]
