@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from paretolens.data.generated.settings import GeneratedSettings
+from paretolens.data.generated.sheet import draw_sheet
+from paretolens.data.samples import SampleSet
+
+
+def test_the_sheet_shows_regions_in_red(sets: dict[str, SampleSet], settings: GeneratedSettings, tmp_path: Path) -> None:
+    draw_sheet(sets, settings, tmp_path / "sheet.png", per_kind=1)
+    picture = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+    red = (picture[..., 0] > 230) & (picture[..., 1] < 60) & (picture[..., 2] < 60)
+    assert red.sum() > 50
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
