@@ -40,6 +40,33 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 """ImageNet's, by which pictures were normalised."""
 
 
+WIDTH_INCHES, TITLE_INCHES, STRIP_INCHES, SOUND_INCHES = 9.2, 0.34, 4.35, 2.3
+TITLE: dict[str, Any] = {"fontsize": 10.5, "ha": "left", "va": "center", "weight": "bold"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A stretch of the figure over its whole width; places are in inches, so that nothing has to be laid out twice."""
+
+    figure: "Figure"
+    """The figure."""
+    bottom: float
+    """Where the stretch begins, from the bottom."""
+    height: float
+    """How high it is."""
+
+    def axes(self, left: float, bottom: float, width: float, height: float) -> "Axes":
+        """New axes, measured from the stretch's own corner."""
+        across, up = self.figure.get_size_inches()
+        place: Axes = self.figure.add_axes((left / across, (self.bottom + bottom) / up, width / across, height / up))
+        return place
+
+    def above(self) -> float:
+        """Middle of the caption line as a fraction of the figure."""
+        line: float = (self.bottom + self.height - 0.13) / self.figure.get_figheight()
+        return line
+
+
 @dataclass(frozen=True, kw_only=True)
 class Panel:
     """One modality of one sample, ready to be drawn."""
@@ -114,15 +141,15 @@ def draw_overlay(reference: TeacherReference, score: EpsScore, row: int, name: s
     from matplotlib.figure import Figure
 
     panels = [make_panel(reference, score, row, column) for column in range(len(reference.modalities))]
-    heights = [3.7 if panel.kind is not InputKind.AUDIO else 1.9 for panel in panels]
-    figure = Figure(figsize=(9.2, sum(heights) + 0.75), dpi=100, layout="constrained")
+    heights = [SOUND_INCHES if panel.kind is InputKind.AUDIO else STRIP_INCHES for panel in panels]
+    figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + TITLE_INCHES), dpi=100)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(hspace=0.06, wspace=0.02)  # type: ignore[union-attr, call-arg]  # untyped options
-    parts = np.atleast_1d(np.asarray(figure.subfigures(len(panels), 1, height_ratios=heights)))
-    figure.suptitle(title_of(reference, score, row, name), fontsize=10.5, x=0.012, ha="left", weight="bold")
-    for part, panel in zip(parts, panels, strict=True):
+    figure.text(0.012, 1 - 0.5 * TITLE_INCHES / figure.get_figheight(), title_of(reference, score, row, name), **TITLE)
+    top = figure.get_figheight() - TITLE_INCHES
+    for panel, height in zip(panels, heights, strict=True):
+        top -= height
         draw = draw_sound if panel.kind is InputKind.AUDIO else draw_strip
-        draw(part, panel, score.settings.audio_pool)
+        draw(Part(figure=figure, bottom=top, height=height), panel, score.settings.audio_pool)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 4})
     return buffer.getvalue()
@@ -182,9 +209,10 @@ def scaled(flat: torch.Tensor, shape: tuple[int, ...], kind: InputKind) -> Float
     return np.clip(array / top, 0.0, 1.0) if top > 0 else np.zeros_like(array)
 
 
-def draw_strip(part: Any, panel: Panel, _pool: int) -> None:
+def draw_strip(part: Part, panel: Panel, _pool: int) -> None:
     """Rows input, teacher, student and masks of some frames, as one picture."""
     frames = strip_frames(panel.ignored)
+    blank = [np.full((TILE, TILE, 3), 0.93)] * (min(COLUMNS, len(panel.ignored)) - len(frames))
     pictures = [picture(panel.image[frame]) for frame in frames]
     grey = [np.repeat(p.mean(axis=2, keepdims=True), 3, axis=2) for p in pictures]
     rows = [
@@ -193,18 +221,20 @@ def draw_strip(part: Any, panel: Panel, _pool: int) -> None:
         [heat(g, panel.student[frame]) for g, frame in zip(grey, frames, strict=True)],
         [masks(g, panel.teacher_mask[f], panel.student_mask[f]) for g, f in zip(grey, frames, strict=True)],
     ]
-    axes, bar = part.subplots(1, 2, width_ratios=(60, 1))
-    axes.imshow(mosaic(rows), interpolation="none")
+    strip = mosaic([[*row, *blank] for row in rows])
+    height = part.height - 0.55
+    axes = part.axes(0.85, 0.27, min(WIDTH_INCHES - 1.65, height * strip.shape[1] / strip.shape[0]), height)
+    axes.imshow(strip, interpolation="none", aspect="auto")
     step = TILE + GAP
     axes.set_yticks([step * i + TILE / 2 for i in range(4)], ["input", "teacher", "student", "top-share\nmasks"], fontsize=9)
-    axes.set_xticks([step * i + TILE / 2 for i in range(len(frames))], [f"frame {frame}" for frame in frames], fontsize=8)
+    names = [f"frame {frame}" for frame in frames] + ["padding"] * len(blank)
+    axes.set_xticks([step * i + TILE / 2 for i in range(len(names))], names, fontsize=8)
     bare(axes)
-    axes.set_title(panel.caption, fontsize=9.5, loc="left")
     if panel.region is not None:
         for row in (0, 3):
             outline(axes, [panel.region[frame] for frame in frames], row * step)
-    colour_bar(part, bar)
-    legend(axes, truth=panel.region is not None)
+    colour_bar(part.axes(WIDTH_INCHES - 0.68, 0.27, 0.11, height))
+    caption(part, panel)
 
 
 def strip_frames(ignored: NDArray[np.bool_]) -> list[int]:
@@ -276,39 +306,42 @@ def outline(axes: "Axes", regions: Sequence[NDArray[np.bool_]], top: int) -> Non
     axes.add_collection(LineCollection(lines, colors=TRUTH, linewidths=1.3, capstyle="projecting"), autolim=False)
 
 
-def draw_sound(part: Any, panel: Panel, pool: int) -> None:
+def draw_sound(part: Part, panel: Panel, pool: int) -> None:
     """Input, teacher, student and masks as time × coefficient maps beside each other."""
     from matplotlib.colors import ListedColormap
 
     length, coefficients = panel.image.shape
     kept = int((~panel.ignored).sum())
     cells = panel.ignored[::pool]
-    axes = part.subplots(1, 5, width_ratios=(14, 14, 14, 14, 1))
+    height = part.height - 0.98
+    axes = [part.axes(0.5 + 1.99 * column, 0.45, 1.87, height) for column in range(4)]
     shown = np.where(panel.ignored[:, None], np.nan, panel.image)
     limit = float(np.nanpercentile(np.abs(shown), 99)) or 1.0
     categories = panel.teacher_mask + 2 * panel.student_mask.astype(int)
     blank = np.array([1.0, np.nan])[cells.astype(int)][:, None]
     wheel = ListedColormap(["0.25", TEACHER, STUDENT, BOTH])
-    options = {"origin": "lower", "aspect": "auto", "interpolation": "none"}
+    options: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "none"}
     across = (0, len(cells) * pool, -0.5, coefficients - 0.5)
-    maps = (
+    maps: tuple[tuple[NDArray[Any], dict[str, Any], str], ...] = (
         (shown, {"cmap": "PuOr_r", "vmin": -limit, "vmax": limit, "extent": (0, length, -0.5, coefficients - 0.5)}, "input"),
         (panel.teacher * blank, {"cmap": "inferno", "vmin": 0, "vmax": 1, "extent": across}, "teacher"),
         (panel.student * blank, {"cmap": "inferno", "vmin": 0, "vmax": 1, "extent": across}, "student"),
         (categories * blank, {"cmap": wheel, "vmin": 0, "vmax": 3, "extent": across}, "top-share masks"),
     )
-    for place, (values, style, label) in zip(axes[:4], maps, strict=True):
+    for place, (values, style, label) in zip(axes, maps, strict=True):
         place.set_facecolor("0.88")
         place.imshow(values.T, **options, **style)
-        place.set_xlim(0, kept if kept < length else length)
+        place.set_xlim(0, kept)
+        place.set_xticks(np.arange(0, kept - 1, 20 if kept <= 100 else 100))  # the last frame's number would touch its neighbour
         place.set_title(label, fontsize=9)
         place.tick_params(labelsize=7.5, length=2)
         place.set_xlabel("audio frame", fontsize=8)
-    for place in axes[1:4]:
+    axes[0].set_yticks(np.arange(0, coefficients, 5))
+    for place in axes[1:]:
         place.set_yticks([])
     axes[0].set_ylabel("coefficient", fontsize=8)
-    part.suptitle(panel.caption, fontsize=9.5, x=0.012, ha="left")
-    colour_bar(part, axes[4])
+    colour_bar(part.axes(WIDTH_INCHES - 0.68, 0.45, 0.11, height))
+    caption(part, panel)
 
 
 def bare(axes: "Axes") -> None:
@@ -318,26 +351,30 @@ def bare(axes: "Axes") -> None:
         spine.set_visible(False)
 
 
-def colour_bar(part: "Figure", axes: "Axes") -> None:
+def colour_bar(axes: "Axes") -> None:
     """The scale that teacher and student share."""
     from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
 
-    bar = part.colorbar(ScalarMappable(cmap=colormaps["inferno"]), cax=axes, ticks=[0, 1])
-    bar.set_ticklabels(["0", "99th\npct."])
-    bar.ax.tick_params(labelsize=7.5, length=2)
-    bar.set_label("evidence, each model's own", fontsize=7.5, labelpad=-14)
+    axes.imshow(np.linspace(0, 1, 128)[:, None], cmap=colormaps["inferno"], aspect="auto", origin="lower", extent=(0, 1, 0, 1))
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"], fontsize=7.5)
+    axes.tick_params(length=2)
+    axes.set_ylabel("evidence / 99th pct.", fontsize=7.5)
 
 
-def legend(axes: "Axes", *, truth: bool) -> None:
-    """What the colours of the masks mean."""
+def caption(part: Part, panel: Panel) -> None:
+    """A line above a modality: its name and scores on the left, the colours of the masks on the right."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
+    from matplotlib.patheffects import withStroke
 
+    part.figure.text(0.012, part.above(), panel.caption, fontsize=9.5, ha="left", va="center")
     names = {"teacher only": TEACHER, "student only": STUDENT, "both": BOTH}
     handles: list[Any] = [Patch(facecolor=colour, edgecolor="0.3", label=name) for name, colour in names.items()]
-    if truth:
-        handles.append(Line2D([], [], color=TRUTH, linewidth=2.5, label="truly manipulated"))
-    axes.legend(
-        handles=handles, ncol=4, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, borderaxespad=0.1
-    )
+    if panel.region is not None:
+        outline_colour = [withStroke(linewidth=3.2, foreground="black")]
+        handles.append(Line2D([], [], color=TRUTH, linewidth=1.6, path_effects=outline_colour, label="truly manipulated"))
+    where: dict[str, Any] = {"loc": "center right", "bbox_to_anchor": (0.995, part.above()), "borderaxespad": 0.0}
+    part.figure.legend(handles=handles, ncol=4, fontsize=8, frameon=False, columnspacing=1.2, **where)

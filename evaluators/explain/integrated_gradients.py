@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import BackendError, ConfigurationError, TrialError
 from paretolens.evaluators.explain.attribution import Attribution
+from paretolens.evaluators.explain.fold import norms_folded
 from paretolens.evaluators.explain.forward import held_still, logits, logits_in_chunks
 from paretolens.evaluators.explain.nodes import adaptive_nodes, gauss_legendre, probe_positions
 
@@ -88,7 +89,7 @@ class IntegratedGradients:
 
     nodes: Annotated[int, Ge(1), Le(1024)] = 16
     """Gradients per sample on the first attempt."""
-    probes: Annotated[int, Ge(0), Le(1024)] = 24
+    probes: Annotated[int, Ge(0), Le(1024)] = 8
     """Forward passes per sample that find where the logit moves; 0 = uniform Gauss–Legendre nodes."""
     uniform_share: Annotated[float, Gt(0), Le(1)] = 0.15
     """Share of the nodes that is spread evenly whatever the logit does."""
@@ -112,7 +113,7 @@ class IntegratedGradients:
                 f"Integrated Gradients needs one baseline per explained input (None for a mask): got {len(inputs)} inputs, "
                 f"{sum(b is not None for b in baseline)} baselines"
             )
-        with held_still(model):
+        with held_still(model), norms_folded(model):
             return self._explain(model, inputs, baseline)
 
     def _explain(self, model: nn.Module, inputs: Sequence[Tensor], baseline: Sequence[Tensor | None]) -> Attribution:

@@ -28,11 +28,11 @@ def probe_positions(count: int) -> Tensor:
 
 
 def adaptive_nodes(position: Tensor, logit: Tensor, count: int, uniform_share: float) -> tuple[Tensor, Tensor]:
-    """Nodes dense where the logit moves: a midpoint rule on cells of equal mass.
+    """Nodes dense where the logit moves: a Gauss–Legendre rule in each of several cells of equal mass.
 
     Mass is spread over [0, 1] as |Δlogit| between probes, mixed with `uniform_share` of uniform mass so that no stretch
-    stays unseen. The edges of `count` cells are the inverse of its cumulative sum; each cell is seen at its middle and weighs its
-    width, so that the weights sum to 1 and a linear integrand is exact.
+    stays unseen. The edges of the cells are the inverse of its cumulative sum. Rules of 4 points (2 below 16 nodes, 1 for odd
+    counts) gave better maps than as many midpoints, on smooth stretches and on jumps.
 
     Args:
         position: (P,) float64, ascending, from 0 to 1.
@@ -41,8 +41,17 @@ def adaptive_nodes(position: Tensor, logit: Tensor, count: int, uniform_share: f
         uniform_share: in (0, 1].
 
     Returns:
-        Positions and weights, both (B, count), float64.
+        Positions, ascending, and weights, which sum to 1; both (B, count), float64.
     """
+    points = 4 if count >= 16 and count % 4 == 0 else 2 - count % 2
+    edges = cell_edges(position, logit, count // points, uniform_share)
+    nodes, weights = (torch.tensor(part, dtype=torch.float64) for part in _legendre(points))
+    width = edges.diff(dim=1)[..., None]
+    return (edges[:, :-1, None] + width * nodes).flatten(1), (width * weights).flatten(1)
+
+
+def cell_edges(position: Tensor, logit: Tensor, cells: int, uniform_share: float) -> Tensor:
+    """Edges (B, cells + 1) of cells of equal mass; see `adaptive_nodes`."""
     position = position.to(torch.float64)
     move = logit.to(torch.float64).diff(dim=1).abs()
     width = position.diff().expand_as(move)
@@ -50,9 +59,9 @@ def adaptive_nodes(position: Tensor, logit: Tensor, count: int, uniform_share: f
     share = torch.where(total > 0, move / total.clamp_min(torch.finfo(torch.float64).tiny), width)
     mass = (1.0 - uniform_share) * share + uniform_share * width
     below = torch.cat([torch.zeros_like(mass[:, :1]), mass.cumsum(dim=1)], dim=1)
-    wanted = torch.linspace(0.0, 1.0, count + 1, dtype=torch.float64).expand(len(mass), -1).contiguous() * below[:, -1:]
+    wanted = torch.linspace(0.0, 1.0, cells + 1, dtype=torch.float64).expand(len(mass), -1).contiguous() * below[:, -1:]
     segment = (torch.searchsorted(below, wanted, right=True) - 1).clamp(0, mass.shape[1] - 1)
     inside = (wanted - below.gather(1, segment)) / mass.gather(1, segment)
     edges = (position[segment] + inside * width.gather(1, segment)).clamp(0.0, 1.0)
     edges[:, 0], edges[:, -1] = 0.0, 1.0
-    return 0.5 * (edges[:, 1:] + edges[:, :-1]), edges.diff(dim=1)
+    return edges

@@ -75,16 +75,18 @@ class Step(nn.Module):
 
 
 def test_adaptive_nodes_converge_where_uniform_ones_do_not() -> None:
-    x = 0.6 + torch.rand(10, 1, 4, 4)
+    x = 0.6 + torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     baseline = (torch.zeros(1, 1, 4, 4),)
-    uniform = IntegratedGradients(nodes=8, probes=0, doublings=0)(Step(), (x,), baseline)
-    adaptive = IntegratedGradients(nodes=8, probes=24, doublings=0)(Step(), (x,), baseline)
+    uniform = IntegratedGradients(nodes=16, probes=0, doublings=0)(Step(), (x,), baseline)
+    adaptive = IntegratedGradients(nodes=16, probes=24, doublings=0)(Step(), (x,), baseline)
     assert int(uniform.converged.sum()) < 5
     assert bool(adaptive.converged.all())
 
 
 def test_only_unconverged_samples_are_doubled() -> None:
-    x = torch.cat([0.6 + torch.rand(4, 1, 4, 4), 0.1 * torch.rand(4, 1, 4, 4)])
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(8, 1, 4, 4, generator=generator) * torch.tensor([1.0] * 4 + [0.1] * 4).view(-1, 1, 1, 1)
+    x[:4] += 0.6
     found = IntegratedGradients(nodes=4, probes=0, doublings=4)(Step(), (x,), (torch.zeros(1, 1, 4, 4),))
     assert found.nodes[4:].tolist() == [4] * 4
     assert int(found.nodes[:4].max()) > 4

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from paretolens.evaluators.explain import adaptive_nodes, gauss_legendre, probe_positions
+from paretolens.evaluators.explain.nodes import cell_edges
 
 
 def test_gauss_legendre_integrates_polynomials_exactly() -> None:
@@ -11,7 +12,7 @@ def test_gauss_legendre_integrates_polynomials_exactly() -> None:
         assert float((position[0] ** power * weight[0]).sum()) == pytest.approx(1 / (power + 1), abs=1e-12)
 
 
-@pytest.mark.parametrize("count", [1, 5, 16])
+@pytest.mark.parametrize("count", [1, 5, 6, 16, 18])
 def test_adaptive_weights_sum_to_one_and_nodes_ascend(count: int) -> None:
     logit = torch.randn(7, 12, dtype=torch.float64)
     position, weight = adaptive_nodes(probe_positions(12), logit, count, 0.15)
@@ -20,19 +21,24 @@ def test_adaptive_weights_sum_to_one_and_nodes_ascend(count: int) -> None:
     torch.testing.assert_close((position * weight).sum(1), torch.full((7,), 0.5, dtype=torch.float64))
 
 
-def test_nodes_follow_the_inverse_of_the_cumulated_mass() -> None:
+def test_cells_are_the_inverse_of_the_cumulated_mass() -> None:
     at = np.linspace(0, 1, 9)
     logit = np.tanh(12 * (at - 0.6))
     mass = 0.85 * np.abs(np.diff(logit)) / np.abs(np.diff(logit)).sum() + 0.15 * np.diff(at)
-    edges = np.interp(np.linspace(0, 1, 11), np.concatenate([[0], np.cumsum(mass)]), at)
-    position, weight = adaptive_nodes(torch.from_numpy(at), torch.from_numpy(logit)[None], 10, 0.15)
-    np.testing.assert_allclose(position[0].numpy(), 0.5 * (edges[1:] + edges[:-1]), atol=1e-9)
-    np.testing.assert_allclose(weight[0].numpy(), np.diff(edges), atol=1e-9)
+    expected = np.interp(np.linspace(0, 1, 11), np.concatenate([[0], np.cumsum(mass)]), at)
+    edges = cell_edges(torch.from_numpy(at), torch.from_numpy(logit)[None], 10, 0.15)
+    np.testing.assert_allclose(edges[0].numpy(), expected, atol=1e-9)
 
 
-def test_a_flat_logit_gives_even_nodes() -> None:
-    position, _ = adaptive_nodes(probe_positions(6), torch.zeros(1, 6), 4, 0.15)
-    torch.testing.assert_close(position[0], torch.tensor([0.125, 0.375, 0.625, 0.875], dtype=torch.float64))
+def test_a_flat_logit_gives_even_cells() -> None:
+    edges = cell_edges(probe_positions(6), torch.zeros(1, 6), 4, 0.15)
+    torch.testing.assert_close(edges[0], torch.linspace(0, 1, 5, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("count", "degree"), [(3, 1), (8, 3), (16, 7)])
+def test_polynomials_are_integrated_exactly_in_each_cell(count: int, degree: int) -> None:
+    position, weight = adaptive_nodes(probe_positions(7), torch.randn(2, 7), count, 0.15)
+    torch.testing.assert_close((position**degree * weight).sum(1), torch.full((2,), 1 / (degree + 1), dtype=torch.float64))
 
 
 def test_a_jump_is_integrated_better_than_by_uniform_nodes() -> None:
