@@ -47,7 +47,8 @@ class PruneSettings:
     head_ratio: Annotated[float, Ge(0), Lt(1)] | None = None
     """Share of each attention's heads that go, rounded down; None takes `ratio`. One head always stays."""
     round_to: Annotated[int, Ge(1)] = 8
-    """Widths that stay are multiples of this, which runtimes like; layers narrower than that are left alone."""
+    """Widths that stay are multiples of this, which runtimes like; layers narrower than that are left alone. Grouped convolutions
+    lose the same from each group, and come as near as that allows."""
     max_ratio: Annotated[float, Ge(0), Le(1)] = 0.8
     """Largest share that one layer may lose."""
     importance: Importance = Importance.MAGNITUDE

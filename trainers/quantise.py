@@ -74,8 +74,8 @@ class QuantiseSettings:
     linear: bool = True
     """Quantise linear layers."""
     depthwise: bool = True
-    """Quantise depthwise convolutions. Left in float between rounded layers, ONNX Runtime rounds their weights by itself, with one
-    step for all channels."""
+    """Quantise depthwise convolutions. Those left in float between rounded layers are rounded by ONNX Runtime all the same, with
+    one step for all channels."""
     keep: tuple[str, ...] = ("*.gate",)
     """Patterns of layers that stay in float."""
     observer: Observer = Observer.AVERAGE
@@ -222,13 +222,16 @@ class _Placing:
             return "" if self.settings.linear else "linear layers are switched off"
         if module.groups == module.out_channels > 1 and not self.settings.depthwise:
             return "depthwise: one activation step does not fit its channels"
-        if isinstance(module, nn.Conv2d) and self.flow.positions.get(path, 1) == 1 and self._is_gate(path):
-            return "gate of a squeeze-and-excitation: works on one position"
-        return ""
+        return "gate of a squeeze-and-excitation" if self._squeezed(path) else ""
 
-    def _is_gate(self, path: str) -> bool:
+    def _squeezed(self, path: str) -> bool:
+        """Whether what comes in is a pooled map, through layers that work on one position."""
         source = self.flow.sources.get(path)
-        return source is None or self.flow.positions.get(source, 1) == 1
+        while source is not None and self.flow.positions.get(source, 1) == 1:
+            if isinstance(self.model.get_submodule(source), nn.AdaptiveAvgPool2d):
+                return True
+            source = self.flow.sources.get(source)
+        return False
 
     def _place(self, path: str, module: nn.Conv1d | nn.Conv2d | nn.Linear) -> None:
         layer = _quantised(module)
