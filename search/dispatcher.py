@@ -54,8 +54,6 @@ class Assignment:
     """Its number in the journal."""
     proposal: Proposal
     """Its genome."""
-    began: float
-    """When it was handed out, monotonic clock."""
 
 
 @dataclass
@@ -88,6 +86,7 @@ class Dispatcher:
         self._limits = limits
         self._began = time.monotonic()
         self._running: dict[int, Assignment] = {}
+        self._clocks: dict[int, float] = {}
         self._tally = Tally()
         self._stopped = ""
         records = journal.records()
@@ -141,10 +140,18 @@ class Dispatcher:
             self.stop(f"every genome of the space has been tried; {self._counted} could be evaluated")
             return Next.DONE
         number = self._journal.begin(proposal.genome, self._proposer.distributions, key=proposal.key, system=proposal.system)
-        assignment = Assignment(number=number, proposal=proposal, began=time.monotonic())
+        assignment = Assignment(number=number, proposal=proposal)
         self._running[number] = assignment
         self._observer.trial_started(TrialStart(number=number, key=proposal.key, genome=proposal.genome))
         return assignment
+
+    def begun(self, number: int) -> None:
+        """A worker begins the trial now; starting that worker may have taken a while."""
+        self._clocks[number] = time.monotonic()
+
+    def elapsed(self, number: int) -> float:
+        """Seconds since the trial began; 0 if it has not."""
+        return time.monotonic() - self._clocks.get(number, time.monotonic())
 
     def evaluated(self, number: int, outcome: TrialOutcome) -> TrialRecord:
         """A trial returned; it is infeasible if it violates a limit."""
@@ -156,28 +163,28 @@ class Dispatcher:
 
     def failed(self, number: int, reason: str) -> TrialRecord:
         """A trial failed in a way that would repeat."""
-        return self._failed(number, self._journal.end(number, Fate.FAILED, reason=reason))
+        return self._fail(number, Fate.FAILED, reason, again=False)
 
     def crashed(self, number: int, reason: str) -> TrialRecord:
         """The process of a trial died; its genome is tried again if attempts are left."""
         key = self._running[number].proposal.key
         self._tally.crashes[key] = self._tally.crashes.get(key, 0) + 1
         again = self._tally.crashes[key] < self._limits.attempts
-        return self._failed(number, self._journal.end(number, Fate.FAILED, reason=reason, again=again))
+        return self._fail(number, Fate.FAILED, reason, again=again)
 
     def interrupt(self, reason: str) -> None:
         """End all that runs because the search is stopped; their genomes are evaluated on resume."""
         for number in list(self._running):
-            self._failed(number, self._journal.end(number, Fate.INTERRUPTED, reason=reason, again=True))
+            self._fail(number, Fate.INTERRUPTED, reason, again=True)
 
     def lose(self) -> None:
         """End all that runs because the workers were lost; their genomes are tried again, but not for ever."""
         for number in list(self._running):
-            self._failed(number, self._journal.lose(number))
+            self._failed(number, self._journal.lose(number, seconds=self.elapsed(number)))
 
     def _complete(self, number: int, fate: Fate, outcome: TrialOutcome) -> TrialRecord:
-        entry = self._journal.end(number, fate, outcome, reason=_why(fate, outcome))
-        assignment = self._running.pop(number)
+        entry = self._journal.end(number, fate, outcome, reason=_why(fate, outcome), seconds=self.elapsed(number))
+        assignment = self._forget(number)
         trial = self._journal.trials()[number]
         self._proposer.tell(assignment.proposal, trial.values or [], violations=trial.constraints)
         self._counted += fate in BUDGETED
@@ -187,8 +194,15 @@ class Dispatcher:
         self._observer.trial_ended(entry)
         return entry
 
+    def _fail(self, number: int, fate: Fate, reason: str, *, again: bool) -> TrialRecord:
+        return self._failed(number, self._journal.end(number, fate, reason=reason, again=again, seconds=self.elapsed(number)))
+
+    def _forget(self, number: int) -> Assignment:
+        self._clocks.pop(number, None)
+        return self._running.pop(number)
+
     def _failed(self, number: int, entry: TrialRecord) -> TrialRecord:
-        assignment = self._running.pop(number)
+        assignment = self._forget(number)
         self._proposer.fail(assignment.proposal, again=entry.again)
         if entry.again:
             self._queue.append(assignment.proposal.genome)

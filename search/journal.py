@@ -5,8 +5,6 @@ process that dies between any two writes leaves at most trials that are still RU
 INTERRUPTED and their genomes are owed another attempt. Any Optuna tool can read the file.
 """
 
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,13 +20,14 @@ from paretolens.search.outcome import Fate, Objective, TrialOutcome, TrialRecord
 from paretolens.search.sampling import direction
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["LOST", "Journal", "count_lost", "read_records"]
+__all__ = ["LOST", "ORPHANED", "Journal", "read_records"]
 
 JOURNAL = "journal.log"
 _LOCK = "driver.lock"
-_MAX_LOSSES = 3
-LOST = "the driver or its workers died while it ran"
-"""Reason of a trial that may itself have been what brought the search down."""
+ORPHANED = "the driver died while it ran"
+LOST = "the workers were lost while it ran"
+_ATTEMPTS = {ORPHANED: 20, LOST: 3}
+"""How often a genome may be running when the search goes down, for it may be what brings it down."""
 _EMPTY = TrialOutcome(values={})
 
 
@@ -49,7 +48,6 @@ class Journal:
     def __init__(self, folder: Path, *, objectives: Sequence[Objective], fingerprint: str) -> None:
         self.folder = folder
         self.objectives = tuple(objectives)
-        self._clock: dict[int, float] = {}
         with store_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._lock = DriverLock(folder / _LOCK)
@@ -89,12 +87,17 @@ class Journal:
         )
         with store_errors(self.folder):
             identity = self._storage.create_new_trial(self._study, template_trial=trial)
-            number = self._storage.get_trial(identity).number
-        self._clock[number] = time.monotonic()
-        return number
+            return self._storage.get_trial(identity).number
 
     def end(
-        self, number: int, fate: Fate, outcome: TrialOutcome = _EMPTY, *, reason: str = "", again: bool = False
+        self,
+        number: int,
+        fate: Fate,
+        outcome: TrialOutcome = _EMPTY,
+        *,
+        reason: str = "",
+        again: bool = False,
+        seconds: float = 0.0,
     ) -> TrialRecord:
         """Write down how a trial ended, exactly once, and return its record.
 
@@ -102,7 +105,6 @@ class Journal:
         on record, listed in the record as `filled`, and never read: such a trial can enter no front.
         """
         identity = self._identity(number)
-        seconds = time.monotonic() - self._clock.pop(number, time.monotonic())
         values, filled = self._values(fate, outcome)
         note = {
             "fate": fate.value,
@@ -123,11 +125,9 @@ class Journal:
             self._storage.set_trial_state_values(identity, state, values)
             return record(self._storage.get_trial(identity))
 
-    def lose(self, number: int) -> TrialRecord:
+    def lose(self, number: int, *, seconds: float) -> TrialRecord:
         """End a trial whose workers were lost; its genome is tried again unless that has happened too often."""
-        key = self.trials()[number].user_attrs["key"]
-        again = count_lost(self.records())[key] + 1 < _MAX_LOSSES
-        return self.end(number, Fate.INTERRUPTED, reason=LOST, again=again)
+        return self._interrupt(number, LOST, seconds=seconds)
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as Optuna keeps them, oldest first; do not modify."""
@@ -174,7 +174,13 @@ class Journal:
     def _end_orphans(self) -> None:
         for entry in self.records():
             if entry.fate is None:
-                self.lose(entry.number)
+                self._interrupt(entry.number, ORPHANED, seconds=0.0)
+
+    def _interrupt(self, number: int, reason: str, *, seconds: float) -> TrialRecord:
+        key = self.trials()[number].user_attrs["key"]
+        before = sum(entry.key == key and entry.reason == reason for entry in self.records())
+        again = before + 1 < _ATTEMPTS[reason]
+        return self.end(number, Fate.INTERRUPTED, reason=reason, again=again, seconds=seconds)
 
     def _identity(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
@@ -233,8 +239,3 @@ def read_records(folder: Path) -> list[TrialRecord]:
     storage = open_storage(path)
     studies = [study for study in storage.get_all_studies() if study.study_name == folder.name]
     return [record(trial) for study in studies for trial in storage.get_all_trials(study._study_id, deepcopy=False)]
-
-
-def count_lost(records: Sequence[TrialRecord]) -> Counter[str]:
-    """How often the genomes of each key were running when driver or workers died."""
-    return Counter(entry.key for entry in records if entry.reason == LOST)

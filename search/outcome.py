@@ -87,7 +87,7 @@ class TrialRecord:
     again: bool
     """Whether its genome is owed another attempt."""
     seconds: float
-    """Duration as the driver saw it, monotonic clock; 0 while it runs."""
+    """How long the trial itself ran, without the start of its worker; 0 while it runs and for one whose driver died."""
     started: datetime | None
     """Wall-clock time of the proposal."""
     finished: datetime | None

@@ -41,11 +41,18 @@ class Proposal:
     """The sampler's own handle."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    values: tuple[float, ...]
+    violations: Mapping[str, float]
+
+
 class Proposer:
     """Ask for genomes, tell their values.
 
-    Repeated proposals (the same active part, evaluated, failed or running) are dropped and asked for again, a bounded number of
-    times; then genomes near evaluated ones, anywhere, and finally all there are, are tried, so that a search never stalls.
+    A proposal that repeats an evaluated genome (the same active part) is answered from the record, one that repeats a failed or
+    running genome is dropped, and the sampler is asked again, a bounded number of times. Then genomes near evaluated ones,
+    anywhere, and finally all there are, are tried, so that a search never stalls.
 
     Args:
         space: the knobs and the rules between them.
@@ -74,6 +81,7 @@ class Proposer:
         self._spent: set[str] = set()
         self._live: set[str] = set()
         self._parents: list[Genome] = []
+        self._answers: dict[str, _Answer] = {}
         for trial in history:
             self._remember(trial)
 
@@ -98,7 +106,7 @@ class Proposer:
             genome = self.repaired(trial.params)
             if self.is_new(genome):
                 return self._proposal(trial, genome)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._answer(trial, self._key(genome))
         fresh = next((genome for genome in self._alternatives() if self.is_new(genome)), None)
         return None if fresh is None else self.ask_for(fresh)
 
@@ -112,9 +120,8 @@ class Proposer:
 
     def tell(self, proposal: Proposal, values: Sequence[float], *, violations: Mapping[str, float] | None = None) -> None:
         """Report the values of an evaluated genome; one with violations steers the sampler but never passes for good."""
-        for name, violation in (violations or {}).items():
-            proposal.trial.set_constraint(name, violation)
-        self._study.tell(proposal.trial, list(values))
+        self._answers[proposal.key] = _Answer(values=tuple(values), violations=dict(violations or {}))
+        self._answer(proposal.trial, proposal.key)
         self._live.discard(proposal.key)
         self._spent.add(proposal.key)
         if not violations:
@@ -126,6 +133,15 @@ class Proposer:
         self._live.discard(proposal.key)
         if not again:
             self._spent.add(proposal.key)
+
+    def _answer(self, trial: Trial, key: str) -> None:
+        answer = self._answers.get(key)
+        if answer is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+            return
+        for name, violation in answer.violations.items():
+            trial.set_constraint(name, violation)
+        self._study.tell(trial, list(answer.values))
 
     def _key(self, repaired: Genome) -> str:
         return genome_key(self._space.active(repaired))
@@ -143,6 +159,7 @@ class Proposer:
     def _remember(self, trial: FrozenTrial) -> None:
         if trial.state is TrialState.COMPLETE:
             self._study.add_trial(trial)
+            self._answers[trial.user_attrs["key"]] = _Answer(values=tuple(trial.values), violations=trial.constraints)
             if all(violation <= 0 for violation in trial.constraints.values()):
                 self._parents.append(trial.user_attrs["genome"])
         again = trial.user_attrs.get("ending", {}).get("again", True)

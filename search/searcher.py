@@ -1,7 +1,6 @@
 """The seam to Ray Tune: its searcher and its callback, both thin around the dispatcher."""
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from paretolens.errors import UserError
 from paretolens.search.dispatcher import Dispatcher, Next
 from paretolens.search.observer import Epoch, Observer
 from paretolens.search.outcome import TrialOutcome
-from paretolens.search.worker import REPORT, STEP, VERDICT, Verdict
+from paretolens.search.worker import BEGUN, REPORT, STEP, VERDICT, Verdict
 
 __all__ = ["Events", "ParetoSearcher", "WhenInterrupted"]
 
@@ -123,9 +122,13 @@ class Events(Callback):
                 ray.kill(actor)
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any) -> None:
-        """Pass an epoch on."""
+        """Start the trial's clock, or pass an epoch on."""
         number = self._searcher.numbers.get(trial.trial_id)
-        if number is not None and REPORT in result:
+        if number is None:
+            return
+        if BEGUN in result:
+            self._dispatcher.begun(number)
+        elif REPORT in result:
             self._observer.trial_reported(Epoch(number=number, step=result[STEP], metrics=dict(result[REPORT])))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -139,8 +142,7 @@ class Events(Callback):
             self._searcher.stop_for(error)
 
     def _take(self, number: int, trial: Trial) -> None:
-        elapsed = time.monotonic() - self._dispatcher.running[number].began
-        if self._timeout is not None and elapsed >= self._timeout:
+        if self._timeout is not None and self._dispatcher.elapsed(number) >= self._timeout:
             self._dispatcher.failed(number, f"it took longer than the limit of {self._timeout:g} s per trial")
         else:
             self._dispatcher.crashed(number, f"its worker process died: {_last_error(trial)}")

@@ -19,6 +19,7 @@ from paretolens.spaces.knobs import Genome
 __all__ = ["Guards", "Verdict", "Work", "evaluate", "load", "run_trial"]
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
+BEGUN = "begun"
 REPORT = "report"
 VERDICT = "verdict"
 STEP = "step"
@@ -84,6 +85,7 @@ def evaluate(config: Mapping[str, Any], *, work: Work, guards: Guards) -> None:
     """The Tune trainable: run one trial and report its epochs and its verdict."""
     from ray import tune
 
+    tune.report({BEGUN: True})
     try:
         verdict = run_trial(json.loads(config["genome"]), seed=config["seed"], work=work, guards=guards, emit=tune.report)
     except _Stopped:

@@ -1,0 +1,261 @@
+"""Searches on a real Ray: exact budgets, faults of every kind, signals, killed drivers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+
+from paretolens.errors import StoreError
+from paretolens.search.engine import EngineSettings, run
+from paretolens.search.journal import Journal, read_records
+from paretolens.search.observer import Epoch, TrialStart
+from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
+from paretolens.search.runtime import Runtime, ray_runtime
+from paretolens.search.worker import Work
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage
+
+NAMES = ("cost", "gain")
+FAULTS = ("none", "nan", "raise", "exit", "die", "hang", "text", "nothing", "memory", "missing")
+ROOT = Path(__file__).parents[2]
+Open = Callable[..., Journal]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session() -> Iterator[Runtime]:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as runtime:
+        yield runtime
+
+
+class Log:
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.epochs: list[Epoch] = []
+        self.ended: list[TrialRecord] = []
+
+    def trial_started(self, start: TrialStart) -> None:
+        self.started.append(start.number)
+
+    def trial_reported(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
+
+    def trial_ended(self, entry: TrialRecord) -> None:
+        self.ended.append(entry)
+
+
+def plain(genome: Genome, report: Report) -> TrialOutcome:
+    """Two epochs; says where it ran."""
+    for epoch in range(2):
+        report({"loss": 1.0 / (epoch + 1)})
+    details = {
+        "pid": os.getpid(),
+        "cwd": str(Path.cwd()),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "mlflow": "mlflow" in sys.modules,
+    }
+    return TrialOutcome(values={"cost": float(genome["x0"]), "gain": float(genome["x1"])}, details=details)
+
+
+def faulty(genome: Genome, report: Report) -> TrialOutcome | None:
+    """Breaks in the way that the genome names."""
+    value: object = 1.0
+    match genome["fault"] if genome["n"] == 0 else "none":
+        case "nan":
+            value = float("nan")
+        case "raise":
+            raise ValueError("no such\nlayer")
+        case "exit":
+            sys.exit(3)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            time.sleep(600)
+        case "text":
+            value = "low"
+        case "nothing":
+            return None
+        case "memory":
+            value = float(len(bytearray(2**31)))
+        case "missing":
+            return TrialOutcome(values={"cost": 1.0})
+    return TrialOutcome(values={"cost": value, "gain": 0.0})  # type: ignore[dict-item]
+
+
+REASONS = {
+    "nan": "an objective is not finite: cost = nan",
+    "raise": "ValueError: no such layer",
+    "exit": "SystemExit: 3",
+    "die": "its worker process died: The actor died unexpectedly",
+    "hang": "it took longer than the limit of 2 s per trial",
+    "text": "cost is the text 'low'; a number was expected",
+    "nothing": "the trial returned NoneType; a TrialOutcome was expected",
+    "memory": "out of memory: it needed more than the 256 MiB that a trial may take",
+    "missing": "the trial returned no value for gain; every objective needs one",
+}
+
+
+def test_a_search_holds_exactly_its_budget_and_tells_every_event_once(open_journal: Open, cube: Space) -> None:
+    log = Log()
+    first = [{f"x{index}": 0.25 for index in range(5)}]
+    with open_journal() as journal:
+        settings = EngineSettings(trials=8, workers=2)
+        result = run(cube, Work(target=plain, objectives=NAMES), settings=settings, journal=journal, observers=[log], first=first)
+        records = journal.records()
+    assert (result.completed, result.interrupted, result.reason) == (8, False, "")
+    assert [entry.fate for entry in records] == [Fate.EVALUATED] * 8
+    assert len({entry.key for entry in records}) == 8
+    assert dict(records[0].genome) == first[0]
+    assert log.started == list(range(8))
+    assert sorted(entry.number for entry in log.ended) == list(range(8))
+    assert Counter((epoch.number, epoch.step) for epoch in log.epochs) == Counter((n, s) for n in range(8) for s in (1, 2))
+    assert {epoch.metrics["loss"] for epoch in log.epochs} == {1.0, 0.5}
+    assert all(entry.values == {"cost": entry.genome["x0"], "gain": entry.genome["x1"]} for entry in records)
+    assert len({entry.details["pid"] for entry in records}) <= 3  # workers are reused
+    assert {entry.details["threads"] for entry in records} == {"1"}
+    assert not any(entry.details["mlflow"] for entry in records)
+    assert not any(Path(entry.details["cwd"]).is_relative_to(ROOT) for entry in records)
+    assert all(0 < entry.seconds < 5 for entry in records)
+    for trials in (8, 10):  # what is finished starts nothing; a larger budget goes on
+        with open_journal() as journal:
+            result = run(cube, Work(target=plain, objectives=NAMES), settings=EngineSettings(trials=trials), journal=journal)
+            assert result.completed == len(journal.records()) == trials
+
+
+def test_every_fault_is_a_failed_trial_with_its_reason_and_the_search_goes_on(open_journal: Open) -> None:
+    fault = Knob(name="fault", stage=Stage.STUDENT, doc="how it breaks", default="none", choices=FAULTS, allowed=FAULTS)
+    number = Knob(name="n", stage=Stage.STUDENT, doc="breaks at 0", default=0, choices=(0, 1))
+    settings = EngineSettings(trials=100, failures=50, trial_timeout_s=2, trial_memory_bytes=256 * 2**20)
+    with open_journal() as journal:
+        space = Space(knobs=(fault, number))
+        result = run(space, Work(target=faulty, objectives=NAMES), settings=settings, journal=journal)  # type: ignore[arg-type]
+        records = journal.records()
+    assert result.reason == "every genome of the space has been tried; 11 could be evaluated"
+    assert result.completed == 11
+    failed = [entry for entry in records if entry.fate is Fate.FAILED]
+    assert {entry.genome["fault"] for entry in failed} == set(REASONS)
+    for entry in failed:
+        assert entry.reason.startswith(REASONS[str(entry.genome["fault"])]), entry.reason
+    attempts = Counter(entry.genome["fault"] for entry in failed)
+    assert attempts.pop("die") == 2  # a dead worker is tried once more, everything else would only repeat itself
+    assert set(attempts.values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_trial_function_that_always_fails_ends_the_search_with_the_reason(open_journal: Open, cube: Space) -> None:
+    settings = EngineSettings(trials=20, failures=3, workers=1)
+    with open_journal() as journal:
+        result = run(cube, Work(target="no_such_module:make", objectives=NAMES), settings=settings, journal=journal)
+    assert result.completed == 0
+    assert result.reason.startswith("3 trials failed, the last one because: trial function no_such_module:make: cannot be")
+
+
+@pytest.mark.slow
+def test_a_journal_that_cannot_be_written_stops_the_search_with_one_line(open_journal: Open, cube: Space, tmp_path: Path) -> None:
+    with open_journal() as journal:
+        path = tmp_path / "study" / "journal.log"
+
+        class Removing(Log):
+            def trial_ended(self, entry: TrialRecord) -> None:
+                path.rename(path.with_suffix(".gone"))
+                path.mkdir()
+
+        settings = EngineSettings(trials=5)
+        with pytest.raises(StoreError, match="cannot be used"):
+            run(
+                cube,
+                Work(target=plain, objectives=NAMES),
+                settings=EngineSettings(trials=5),
+                journal=journal,
+                observers=[Removing()],
+            )
+
+
+DRIVER = """
+import sys, time
+from pathlib import Path
+from paretolens.search.engine import EngineSettings, run
+from paretolens.search.journal import Journal
+from paretolens.search.outcome import Objective, TrialOutcome
+from paretolens.search.worker import Work
+from paretolens.spaces.knobs import Knob, Space, Stage
+
+def trial(genome, report):
+    time.sleep(0.3)
+    return TrialOutcome(values={"cost": float(genome["x0"]), "gain": float(genome["x1"])})
+
+class Show:
+    def trial_started(self, start): print("started", start.number, flush=True)
+    def trial_reported(self, epoch): pass
+    def trial_ended(self, entry): print("ended", entry.number, entry.fate, flush=True)
+
+knobs = tuple(Knob(name=f"x{i}", stage=Stage.STUDENT, doc="", default=0.5, low=0.0, high=1.0) for i in range(5))
+objectives = (Objective(name="cost", maximise=False), Objective(name="gain", maximise=True))
+with Journal(Path(sys.argv[1]), objectives=objectives, fingerprint="abc") as journal:
+    work = Work(target=trial, objectives=("cost", "gain"))
+    result = run(Space(knobs=knobs), work, settings=EngineSettings(trials=400), journal=journal, observers=[Show()])
+    print("result", result.interrupted, result.reason, flush=True)
+"""
+
+
+def driver(folder: Path) -> subprocess.Popen[str]:
+    """A search in a process of its own, in the middle of its trials."""
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=folder.parent)
+    assert process.stdout is not None
+    while not (line := process.stdout.readline()).startswith("ended 4"):
+        assert line, "the driver ended early"
+    return process
+
+
+def resumed(open_journal: Open, cube: Space) -> tuple[int, list[TrialRecord]]:
+    with open_journal() as journal:
+        trials = sum(entry.fate is Fate.EVALUATED for entry in journal.records()) + 4
+        run(cube, Work(target=plain, objectives=NAMES), settings=EngineSettings(trials=trials), journal=journal)
+        return trials, journal.records()
+
+
+def assert_exact(trials: int, records: list[TrialRecord]) -> None:
+    evaluated = [entry for entry in records if entry.fate is Fate.EVALUATED]
+    assert len(evaluated) == trials
+    assert len({entry.key for entry in evaluated}) == trials
+    interrupted = {entry.key for entry in records if entry.fate is Fate.INTERRUPTED}
+    assert interrupted
+    assert interrupted <= {entry.key for entry in evaluated}
+    assert len(records) == trials + len([entry for entry in records if entry.fate is Fate.INTERRUPTED])
+
+
+@pytest.mark.slow
+def test_a_killed_driver_is_refused_company_and_resumed_exactly(open_journal: Open, cube: Space, tmp_path: Path) -> None:
+    process = driver(tmp_path / "study")
+    with pytest.raises(StoreError, match=f"another driver is working on it .process {process.pid} on"):
+        open_journal()
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert None in [entry.fate for entry in read_records(tmp_path / "study")]
+    assert_exact(*resumed(open_journal, cube))
+    _, alive = psutil.wait_procs(family, timeout=90)
+    assert not alive  # Ray's processes end with their driver
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_a_search_cleanly_and_soon(open_journal: Open, cube: Space, tmp_path: Path, name: str) -> None:
+    process = driver(tmp_path / "study")
+    began = time.monotonic()
+    process.send_signal(getattr(signal, name))
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert process.returncode == 0
+    assert f"result True stopped by {name}" in output
+    records = read_records(tmp_path / "study")
+    assert {entry.reason for entry in records if entry.fate is Fate.INTERRUPTED} == {f"stopped by {name}"}
+    assert all(entry.fate is not None for entry in records)
+    assert_exact(*resumed(open_journal, cube))

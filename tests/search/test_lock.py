@@ -1,0 +1,75 @@
+"""One driver per study."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from paretolens.errors import StoreError
+from paretolens.search.lock import DriverLock
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from paretolens.search.lock import DriverLock
+DriverLock(Path(sys.argv[1])).acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_lock_held_by_another_process_is_refused_and_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "driver.lock"
+    with holder(path) as process, pytest.raises(StoreError, match=f"process {process.pid} on"):
+        DriverLock(path).acquire()
+
+
+def test_a_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "driver.lock"
+    with holder(path) as process:
+        process.kill()
+        process.wait()
+        assert json.loads(path.read_text())["pid"] == process.pid
+        lock = DriverLock(path)
+        lock.acquire()
+        assert json.loads(path.read_text())["pid"] != process.pid
+        lock.release()
+
+
+def test_a_lock_is_free_after_release_and_release_twice_is_harmless(tmp_path: Path) -> None:
+    lock = DriverLock(tmp_path / "driver.lock")
+    lock.acquire()
+    with pytest.raises(StoreError, match="another driver"):
+        DriverLock(tmp_path / "driver.lock").acquire()
+    lock.release()
+    lock.release()
+    again = DriverLock(tmp_path / "driver.lock")
+    again.acquire()
+    again.release()
+
+
+def test_a_note_left_on_another_machine_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "driver.lock"
+    path.write_text(json.dumps({"pid": 1, "host": "some-other-machine"}))
+    with pytest.raises(StoreError, match="some-other-machine did not end cleanly"):
+        DriverLock(path).acquire()
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened"):
+        DriverLock(tmp_path / "missing" / "driver.lock").acquire()
