@@ -31,8 +31,8 @@ def adaptive_nodes(position: Tensor, logit: Tensor, count: int, uniform_share: f
     """Nodes dense where the logit moves: a Gauss–Legendre rule in each of several cells of equal mass.
 
     Mass is spread over [0, 1] as |Δlogit| between probes, mixed with `uniform_share` of uniform mass so that no stretch
-    stays unseen. The edges of the cells are the inverse of its cumulative sum. Rules of 4 points (2 below 16 nodes, 1 for odd
-    counts) gave better maps than as many midpoints, on smooth stretches and on jumps.
+    stays unseen. The edges of the cells are the inverse of its cumulative sum. Two points a cell (one for odd counts)
+    are better than as many midpoints where the path is smooth, and than four points a cell where the logit jumps.
 
     Args:
         position: (P,) float64, ascending, from 0 to 1.
@@ -43,7 +43,7 @@ def adaptive_nodes(position: Tensor, logit: Tensor, count: int, uniform_share: f
     Returns:
         Positions, ascending, and weights, which sum to 1; both (B, count), float64.
     """
-    points = 4 if count >= 16 and count % 4 == 0 else 2 - count % 2
+    points = 2 - count % 2
     edges = cell_edges(position, logit, count // points, uniform_share)
     nodes, weights = (torch.tensor(part, dtype=torch.float64) for part in _legendre(points))
     width = edges.diff(dim=1)[..., None]

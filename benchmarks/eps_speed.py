@@ -1,0 +1,197 @@
+"""EPS against the plain recipe, side by side in one run: the same definition, the same nodes, the same score.
+
+The plain recipe explains teacher and student with Captum, sample by sample, and compares them with SciPy. Ours keeps the teacher's
+maps and scores the student in chunks. Times are CPU seconds of this process. Networks are untrained: only times and parity count here.
+
+    python benchmarks/eps_speed.py [--samples 12] [--nodes 16] [--threads 1]
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+import paretolens.models.pinpoint  # noqa: F401  # registers the builder
+from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population, TeacherReference, score_eps
+from paretolens.evaluators.explain import logit_of
+from paretolens.models.registry import build
+from paretolens.models.signature import InputKind, InputSpec, Signature
+
+CHANNELS = {InputKind.VIDEO: 1, InputKind.IMAGE: 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Two networks and what they are explained on."""
+
+    name: str
+    teacher: nn.Module
+    student: nn.Module
+    explained: ExplainedSet
+
+
+class ImageDetector(nn.Module):
+    """A plain convolutional detector of single pictures."""
+
+    def __init__(self, seed: int, width: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        sizes = (3, width, 2 * width, 4 * width)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.verdict = nn.Linear(sizes[-1], 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logit (B, 1)."""
+        found: Tensor = self.verdict(self.features(image).mean((2, 3)))
+        return found
+
+
+def image_case(samples: int) -> Case:
+    """96 px pictures, networks of two widths."""
+    signature = Signature(inputs=(InputSpec(name="image", shape=(3, 96, 96), kind=InputKind.IMAGE),), outputs=("logit",))
+    torch.manual_seed(1)
+    explained = ExplainedSet.of_tensors(signature, (torch.randn(samples, 3, 96, 96),), (torch.zeros(1, 3, 96, 96),))
+    return Case(name="image", teacher=ImageDetector(0, 32).eval(), student=ImageDetector(1, 16).eval(), explained=explained)
+
+
+def pinpoint_case(samples: int) -> Case:
+    """The default task's shapes: 8 frames of 64 px, 80 × 13 coefficients, a quarter of the clips padded."""
+    signature = Signature(
+        inputs=(
+            InputSpec(name="video", shape=(8, 3, 64, 64), kind=InputKind.VIDEO, mask="video_mask"),
+            InputSpec(name="audio", shape=(80, 13), kind=InputKind.AUDIO, mask="audio_mask"),
+            InputSpec(name="video_mask", shape=(8,), kind=InputKind.MASK),
+            InputSpec(name="audio_mask", shape=(80,), kind=InputKind.MASK),
+        ),
+        outputs=("logit", "offset", "attention"),
+    )
+    torch.manual_seed(1)
+    video_mask, audio_mask = torch.zeros(samples, 8, dtype=torch.bool), torch.zeros(samples, 80, dtype=torch.bool)
+    video_mask[::4, 6:], audio_mask[::4, 60:] = True, True
+    inputs = (torch.randn(samples, 8, 3, 64, 64), torch.randn(samples, 80, 13), video_mask, audio_mask)
+    explained = ExplainedSet.of_tensors(signature, inputs, (torch.zeros(1, 8, 3, 64, 64), torch.zeros(1, 80, 13), None, None))
+    common = {"input_frames": 8, "input_size": 64, "audio_frames": 80}
+    teacher = build("pinpoint", backbone="resnet18", backbone_width=0.5, width=128, depth=3, heads=8, **common)
+    student = build("pinpoint", backbone="mobilenet_v3_small", backbone_width=0.5, width=64, depth=2, heads=4, **common)
+    return Case(name="audio-visual", teacher=teacher.eval(), student=student.eval(), explained=explained)
+
+
+def pooled(values: Tensor, kind: InputKind, settings: EpsSettings, ignored: Tensor | None) -> np.ndarray:
+    """Evidence of one sample on the grid, padding left out, written for reading and not for speed."""
+    kept = values if ignored is None else values[~ignored]
+    if kind is InputKind.AUDIO:
+        pool = settings.audio_pool
+        return torch.stack([kept[i : i + pool].mean(0) for i in range(0, len(kept), pool)]).flatten().numpy()
+    grid = settings.video_grid if kind is InputKind.VIDEO else settings.image_grid
+    return nn.functional.adaptive_avg_pool2d(kept, grid).flatten().numpy() if kept.dim() == 3 else pooled_image(kept, grid)
+
+
+def pooled_image(kept: Tensor, grid: int) -> np.ndarray:
+    """An image has no time axis."""
+    return nn.functional.adaptive_avg_pool2d(kept[None], grid).flatten().numpy()
+
+
+def top(values: np.ndarray, share: float) -> set[int]:
+    """The top share of the strictly positive cells."""
+    best = np.argsort(-values, kind="stable")[: max(1, round(share * len(values)))]
+    return {int(i) for i in best if values[i] > 0}
+
+
+def plain_maps(model: nn.Module, case: Case, row: int, settings: EpsSettings) -> tuple[list[Tensor], float]:
+    """Captum's attributions of one sample to each explained input, and ΔF."""
+    explained = case.explained
+    moving = [i for i, b in enumerate(explained.baseline) if b is not None]
+    fixed = [i for i in range(len(explained.inputs)) if i not in moving]
+
+    def forward(*tensors: Tensor) -> Tensor:
+        return logit_of(model(*tensors))
+
+    found, delta = CaptumIntegratedGradients(forward).attribute(
+        tuple(explained.inputs[i][row : row + 1] for i in moving),
+        tuple(explained.baseline[i] for i in moving),
+        additional_forward_args=tuple(explained.inputs[i][row : row + 1] for i in fixed),
+        n_steps=settings.nodes,
+        return_convergence_delta=True,
+    )
+    return [part[0].detach() for part in found], float(sum(part.sum() for part in found) - delta)
+
+
+def plain_eps(case: Case, settings: EpsSettings) -> float:
+    """EPS as a first version would compute it."""
+    explained, scores = case.explained, []
+    specs = explained.signature.explained
+    for row in range(len(explained)):
+        one = [x[row : row + 1] for x in explained.inputs]
+        with torch.no_grad():
+            sign = 1.0 if float(logit_of(case.teacher(*one))) > 0 else -1.0
+        theirs, change = plain_maps(case.teacher, case, row, settings)
+        mine, _ = plain_maps(case.student, case, row, settings)
+        values = []
+        for spec, a, b in zip(specs, theirs, mine, strict=True):
+            if abs(float(a.sum())) < settings.gate * abs(change):
+                continue
+            ignored = explained.ignored(spec.name)
+            axis = CHANNELS.get(spec.kind)
+            kept = None if ignored is None else ignored[row]
+            maps = [sign * (x if axis is None else x.sum(axis)) for x in (a, b)]
+            cells = [pooled(x.relu(), spec.kind, settings, kept) for x in maps]
+            masks = [top(x, settings.top_share) for x in cells]
+            iou = len(masks[0] & masks[1]) / len(masks[0] | masks[1])
+            values.append(settings.rank_weight * spearmanr(*cells).statistic + (1 - settings.rank_weight) * iou)
+        scores.append(float(np.mean(values)))
+    return float(np.mean(scores))
+
+
+def timed(work: Callable[[], float]) -> tuple[float, float]:
+    """What the work gives, and its CPU seconds."""
+    start = time.process_time()
+    result = work()
+    return result, time.process_time() - start
+
+
+def compare(case: Case, nodes: int) -> None:
+    """Print one case."""
+    same = EpsSettings(population=Population.ALL, change_share=0.0, nodes=nodes, probes=0, doublings=0, pixels=False)
+    default = EpsSettings(population=Population.ALL, change_share=0.0)
+    logit_of(case.teacher(*[x[:2] for x in case.explained.inputs]))  # warm up
+    plain, plain_s = timed(lambda: plain_eps(case, same))
+    start = time.process_time()
+    reference = TeacherReference.compute(case.teacher, case.explained, same)
+    teacher_s = time.process_time() - start
+    ours, ours_s = timed(lambda: score_eps(case.student, reference).eps)
+    full_reference = TeacherReference.compute(case.teacher, case.explained, default)
+    full, full_s = timed(lambda: score_eps(case.student, full_reference).eps)
+    count = len(case.explained)
+    print(f"{case.name}: {count} samples, {nodes} nodes")
+    print(f"  plain recipe          EPS {plain:.6f}   {plain_s:7.2f} s   {1e3 * plain_s / count:6.1f} ms each")
+    print(f"  same, teacher cached  EPS {ours:.6f}   {ours_s:7.2f} s   {plain_s / ours_s:5.1f}x   |dEPS| {abs(ours - plain):.1e}")
+    print(f"  default setting       EPS {full:.6f}   {full_s:7.2f} s   {plain_s / full_s:5.1f}x   (and pixel maps)")
+    print(f"  teacher, once a study            {teacher_s:7.2f} s")
+    if abs(ours - plain) > 1e-5:
+        raise SystemExit(f"{case.name}: the scores differ by {abs(ours - plain):.1e}, more than 1e-5")
+
+
+def main() -> None:
+    """Run both cases."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=12)
+    parser.add_argument("--nodes", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for case in (image_case(4 * options.samples), pinpoint_case(options.samples)):
+        compare(case, options.nodes)
+
+
+if __name__ == "__main__":
+    main()
