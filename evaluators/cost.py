@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.evaluators.memory import PeakMemory, peak_memory
-from paretolens.exporters.onnx import evaluating
+from paretolens.exporters.modes import evaluating, without_onednn
 
 __all__ = ["Cost", "MacCounter", "PeakMemory", "count_cost", "file_size", "peak_memory"]
 
@@ -71,7 +71,7 @@ def _torch_macs(model: nn.Module, inputs: Sequence[Tensor]) -> int:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the fused encoder layer is one operation that no counter looks into
     try:
-        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as mode:  # oneDNN's LSTM likewise
+        with without_onednn(), FlopCounterMode(display=False) as mode:  # oneDNN's LSTM is one operation, too
             model(*inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -98,7 +98,8 @@ def write_bundle(folder: Path, content: BundleContent, *, replace: bool = False)
     Raises:
         StoreError: the folder exists, or cannot be written.
         IntegrityError: the model's file is not the one that was exported, or an extra file leaves the folder.
-        ConfigurationError: a score is not finite, or an extra file has the name of one that the bundle writes itself.
+        ConfigurationError: a score is not finite, a detail is not plain, or an extra file has the name of one that the bundle
+            writes itself.
     """
     if folder.exists() and not (replace and (folder / MANIFEST).is_file() and (folder / SUMS).is_file()):
         raise StoreError(f"a bundle is written to a new folder, {folder} exists: choose another name or remove it")
@@ -161,7 +162,11 @@ def _fill(folder: Path, content: BundleContent) -> None:
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     manifest = _manifest(content, versions)
     manifest["files"] = {name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for name, path in files.items()}
-    _write(folder / MANIFEST, json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(manifest, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"a manifest holds plain, finite values only, got others ({error}): leave them out") from error
+    _write(folder / MANIFEST, text + "\n")
     files[MANIFEST] = folder / MANIFEST
     _write(folder / SUMS, "".join(f"{sha256_of(path)}  {name}\n" for name, path in sorted(files.items())))
 

@@ -5,8 +5,7 @@ import io
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from paretolens import __version__
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError
 from paretolens.exporters.files import write_atomic
+from paretolens.exporters.modes import evaluating
 from paretolens.exporters.runner import OnnxRunner, open_session
 from paretolens.models.signature import InputKind, Signature
 
@@ -104,19 +104,6 @@ def read_precision(path: Path) -> str:
     except Exception as error:  # the parser's DecodeError has no base and no module of its own to import it from
         raise IntegrityError(f"model {path}: cannot be read as ONNX ({error}); export it again") from error
     return _precision(proto, Counter(node.op_type for node in proto.graph.node))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own mode is restored after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _check(signature: Signature, example: Sequence[Tensor], opset: int) -> None:

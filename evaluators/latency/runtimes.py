@@ -72,7 +72,7 @@ def tensorrt_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
 @contextmanager
 def torch_run(model: nn.Module, example: Sequence[Tensor] | None, settings: LatencySettings) -> Iterator[Timed]:
     """Torch on the device of the model, in evaluation mode; threads and modes are restored after."""
-    from paretolens.exporters.onnx import evaluating
+    from paretolens.exporters.modes import evaluating
 
     if not example:
         raise ConfigurationError("timing a torch model needs `example`, one tensor per input, got none")

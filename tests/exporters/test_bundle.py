@@ -154,6 +154,8 @@ def test_what_cannot_be_written(content: BundleContent, tmp_path: Path) -> None:
         write_bundle(tmp_path / "bundle", replace(content, extra={"model.onnx": tmp_path / "file"}))
     with pytest.raises(ConfigurationError, match="eps is nan"):
         write_bundle(tmp_path / "bundle", replace(content, objectives={"eps": Objective(value=float("nan"))}))
+    with pytest.raises(ConfigurationError, match="plain, finite values"):
+        write_bundle(tmp_path / "bundle", replace(content, details={"path": tmp_path}))
     changed = tmp_path / "changed.onnx"
     changed.write_bytes(content.artefact.path.read_bytes() + b" ")
     with pytest.raises(IntegrityError, match="changed since it was exported"):

@@ -2,6 +2,7 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,26 @@ def test_float_model(student: nn.Module, exported: OnnxArtefact, batch_of: Batch
 
 def test_fake_quantised_model(quantised: nn.Module, signature: Signature, batch_of: Batches, tmp_path: Path) -> None:
     artefact = export_onnx(quantised, signature, batch_of(2), tmp_path / "int8.onnx")
-    assert check_parity(quantised, artefact.path, [batch_of(8, seed=4)]).max_difference <= 1e-4
+    parity = check_parity(quantised, artefact.path, [batch_of(8, seed=4)])
+    assert parity.max_difference <= 0.02  # a rounding edge or two
+    assert parity.mean_difference <= 1e-3
+    assert parity.rounding_noise < 0.02
+    assert parity.tolerance == pytest.approx(max(0.02, 4 * parity.rounding_noise))
+
+
+def test_wrong_step_of_a_quantised_model_is_noticed(
+    quantised: nn.Module, signature: Signature, batch_of: Batches, tmp_path: Path
+) -> None:
+    """Steps of the weights three times too large, as a wrong scale would make them."""
+    artefact = export_onnx(quantised, signature, batch_of(2), tmp_path / "int8.onnx")
+    proto = onnx.load(artefact.path)
+    names = {tensor.name: tensor for tensor in proto.graph.initializer}
+    scales = [names[node.input[1]] for node in proto.graph.node if node.op_type == "DequantizeLinear" and node.input[1] in names]
+    for tensor in scales:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 3.0, tensor.name))
+    onnx.save(proto, artefact.path)
+    with pytest.raises(BackendError, match=r"within 0\.02 of the torch model's"):
+        check_parity(quantised, artefact.path, [batch_of(8, seed=4)])
 
 
 def test_the_worst_sample_is_named(student: nn.Module, exported: OnnxArtefact, batch_of: Batches) -> None:
