@@ -23,6 +23,7 @@ class Courier(threading.Thread):
         super().__init__(name="paretolens-courier", daemon=True)
         self._spool, self._writer = spool, writer
         self._stop_asked = threading.Event()
+        self._hurry = threading.Event()
         self.trouble: Exception | None = None
         """Why the last attempt failed; None while the store answers."""
         self.rejected = 0
@@ -43,7 +44,8 @@ class Courier(threading.Thread):
                     continue
                 failures += 1
                 self._note(error)
-                self._stop_asked.wait(min(_LONGEST_WAIT_S, 2.0 ** min(failures, 10) / 4))
+                self._hurry.clear()
+                self._hurry.wait(min(_LONGEST_WAIT_S, 2.0 ** min(failures, 10) / 4))
             else:
                 self._spool.take()
                 failures = 0
@@ -54,17 +56,19 @@ class Courier(threading.Thread):
     def stop(self, timeout_s: float) -> None:
         """End the thread; what wasn't sent stays in the spool."""
         self._stop_asked.set()
+        self._hurry.set()
         self._spool.wake()
         self.join(timeout_s)
 
     def wait_sent(self, timeout_s: float, *, patience_s: float | None = None) -> bool:
-        """Wait until everything is sent.
+        """Wait until everything is sent; an attempt that waits for its time is made at once.
 
         Args:
             timeout_s: Longest time to wait.
             patience_s: Longest time to wait while the store doesn't answer; `timeout_s` if None.
         """
         start = time.monotonic()
+        self._hurry.set()
         while not self._spool.wait_empty(0.2):
             waited = time.monotonic() - start
             away = self.trouble is not None and patience_s is not None and waited > patience_s

@@ -14,8 +14,8 @@ def knee_point(values: ArrayLike) -> int:
     """Row of the knee among `values` (n, m), all minimised.
 
     1. Every objective becomes a regret: 0 at the front's best value, 1 at its worst.
-    2. Members that give up more than half of what the front offers in any one objective are set aside, as long as others are left:
-       the fastest model may not tell real from fake, and is nobody's choice.
+    2. Members that give up more than half of what the front offers in any one objective are set aside, as long as others are
+       left: the fastest model may not tell real from fake, and is nobody's choice.
     3. The knee is the member closest to the ideal corner (compromise programming with p = 2: Yu 1973, Zeleny 1973); of equals the
        one with the smallest worst regret, then the first.
 

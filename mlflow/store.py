@@ -88,6 +88,7 @@ def open_client(uri: str, *, create: bool = False) -> Any:
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # we say ourselves, once, that a server is away
     path = sqlite_path(uri)
     if path is not None:
         _check_sqlite(path, create=create)

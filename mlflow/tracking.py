@@ -195,8 +195,8 @@ class MlflowTracker:
         self._finish("", state, metrics or {}, reason)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until the store has everything; False if it hasn't within the time, or a tenth of it if it doesn't answer."""
-        return self._courier.wait_sent(timeout_s, patience_s=timeout_s / 10) if self._courier else True
+        """Wait until the store has everything; False if it hasn't within the time."""
+        return self._courier.wait_sent(timeout_s) if self._courier else True
 
     def close(self) -> None:
         """End tracking in bounded time; see `Tracker`."""
@@ -204,7 +204,7 @@ class MlflowTracker:
             return
         if self._sampler is not None:
             self._sampler.stop()
-        if not self.flush(self._close_timeout_s):
+        if not self._courier.wait_sent(self._close_timeout_s, patience_s=self._close_timeout_s / 10):
             place = f"{self._spool.path}; --resume sends them" if self._spool.path else "memory and lost now"
             _log.warning("%d tracking records couldn't be sent and are kept in %s", len(self._spool), place)
         self._courier.stop(timeout_s=5.0)

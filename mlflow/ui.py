@@ -24,7 +24,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 5000,
     ready: Callable[[str], None] | None = None,
-    start_timeout_s: float = 90.0,
+    start_timeout_s: float = 120.0,
 ) -> str:
     """Serve the UI until it is interrupted; returns the address it had.
 
