@@ -1,7 +1,8 @@
 """EPS against the plain recipe, side by side in one run: the same definition, the same nodes, the same score.
 
-The plain recipe explains teacher and student with Captum, sample by sample, and compares them with SciPy. Ours keeps the teacher's
-maps and scores the student in chunks. Times are CPU seconds of this process. Networks are untrained: only times and parity count here.
+The plain recipe explains teacher and student with Captum, sample by sample, and compares them with SciPy. Ours keeps the
+teacher's maps and scores the student in chunks. Times are CPU seconds of this process. The networks are untrained: only times
+and parity count here.
 
     python benchmarks/eps_speed.py [--samples 12] [--nodes 16] [--threads 1]
 """
