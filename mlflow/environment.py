@@ -1,0 +1,51 @@
+"""What a study ran on, as tags of its parent run."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import paretolens
+
+__all__ = ["code_version", "describe_environment"]
+
+_LIBRARIES = ("torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "torch-pruning", "numpy")
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions of Python, of the system, of Paretolens and of the libraries that a result depends on, by tag.
+
+    Nothing is imported for it. For `StudyInfo.tags`, where each becomes `paretolens.<key>`.
+    """
+    found = {
+        "code": code_version(),
+        "env.python": platform.python_version(),
+        "env.system": f"{platform.system()} {platform.machine()}",
+        "env.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+    }
+    for library in _LIBRARIES:
+        try:
+            found[f"env.{library.replace('-', '_')}"] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def code_version() -> str:
+    """`0.1.0`, with the commit where the code is a checkout, and `+changes` where files differ from it."""
+    folder = Path(paretolens.__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    if not commit or _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return paretolens.__version__
+    changes = "+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else ""
+    return f"{paretolens.__version__} {commit}{changes}"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
