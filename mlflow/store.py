@@ -141,7 +141,9 @@ def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | 
     path = sqlite_path(uri)
     if artifact_root is None and path is not None:
         artifact_root = (path.parent / "artifacts").as_uri()
-    return str(client.create_experiment(name, artifact_location=artifact_root))
+    number = str(client.create_experiment(name, artifact_location=artifact_root))
+    client.set_experiment_tag(number, "mlflow.experimentKind", "custom_model_development")  # else the UI opens on chat traces
+    return number
 
 
 def search_runs(client: Any, experiment: str, condition: str) -> list[Any]:

@@ -7,13 +7,15 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 
 from paretolens.errors import BackendError, ConfigurationError, StoreError
+from paretolens.mlflow.names import Tag
 from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_path
 
-__all__ = ["free_port", "serve", "server_command", "server_environment"]
+__all__ = ["free_port", "runs_link", "serve", "server_command", "server_environment"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -77,6 +79,15 @@ def server_command(uri: str, *, host: str, port: int) -> list[str]:
 def server_environment() -> dict[str, str]:
     """Ours, without the job workers that would take ten processes and 1.9 GB."""
     return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def runs_link(address: str, experiment_id: str, *, study: str | None = None) -> str:
+    """Address of the table of runs within the UI, of one study if it is named."""
+    link = f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    if study is None:
+        return link
+    condition = f'tags.{Tag.STUDY} = "{study}"'
+    return f"{link}?searchFilter={urllib.parse.quote(condition)}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
-from paretolens.mlflow.ui import free_port, serve, server_command, server_environment
+from paretolens.mlflow.ui import free_port, runs_link, serve, server_command, server_environment
 
 Server = subprocess.Popen[bytes]
 
@@ -133,6 +134,12 @@ def test_a_port_that_is_taken(store: str) -> None:
             serve(store, port=taken.getsockname()[1])
     with pytest.raises(ConfigurationError, match="between 1 and 65535, got 70000"):
         serve(store, port=70000)
+
+
+def test_links_into_the_ui() -> None:
+    assert runs_link("http://h:1/", "7") == "http://h:1/#/experiments/7/runs"
+    link = runs_link("http://h:1", "7", study="a-1")
+    assert urllib.parse.unquote(link).endswith('?searchFilter=tags.paretolens.study = "a-1"')
 
 
 def test_no_store_no_ui(tmp_path: Path) -> None:

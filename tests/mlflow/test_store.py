@@ -84,8 +84,9 @@ def test_checking_again_changes_nothing(store: str) -> None:
     assert check_store(store) == store
     client = open_client(store)
     assert ensure_experiment(client, store, "paretolens") == ensure_experiment(client, store, "paretolens")
-    location = client.get_experiment_by_name("paretolens").artifact_location
-    assert location == (Path(store.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
+    experiment = client.get_experiment_by_name("paretolens")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"  # the UI opens on runs, not on chat traces
+    assert experiment.artifact_location == (Path(store.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
 
 
 def test_a_deleted_experiment(store: str) -> None:
