@@ -12,7 +12,7 @@ from paretolens.mlflow.front import Front
 from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, interval_names
 from paretolens.mlflow.pareto import Floats, non_dominated
 
-__all__ = ["Colour", "Panel", "Rule", "describe", "format_value", "headline", "panels", "speed_up"]
+__all__ = ["Colour", "Panel", "Rule", "describe", "format_value", "headline", "panels", "speed_up", "trial_label"]
 
 
 class Colour:
@@ -192,9 +192,15 @@ def knobs(row: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
+def trial_label(name: object) -> str:
+    """A trial's number where its name is one: `trial-0003` → `3`."""
+    number = str(name).removeprefix("trial-")
+    return str(int(number)) if number.isdecimal() else str(name)
+
+
 def describe(front: Front, row: Mapping[Any, Any], *, newline: str = "\n") -> str:
     """A trial in a few lines: objectives with intervals, speed-up, genome."""
-    lines = [f"trial {row['trial']}"]
+    lines = [f"trial {trial_label(row['trial'])}"]
     for name in front.objectives:
         low, high = (row.get(end, math.nan) for end in interval_names(name))
         spread = f"  [{format_value(name, low)} – {format_value(name, high)}]" if pd.notna(low) and pd.notna(high) else ""
@@ -203,7 +209,8 @@ def describe(front: Front, row: Mapping[Any, Any], *, newline: str = "\n") -> st
     if math.isfinite(factor):
         lines.append(f"{factor:.1f}× the teacher's speed")
     if row.get("tied_with"):
-        lines.append(f"within the intervals of: {row['tied_with']}")
+        tied = ", ".join(map(trial_label, str(row["tied_with"]).split(", ")))
+        lines.append(f"within the intervals of: {tied}")
     return newline.join([*lines, "", *(f"{key} = {format_knob(value)}" for key, value in knobs(row).items())])
 
 
@@ -224,4 +231,4 @@ def headline(front: Front) -> tuple[str, str]:
     values = ", ".join(f"{axis_label(key).partition(' (')[0]} {format_value(key, float(knee[key]))}" for key in front.objectives)
     factor = speed_up(front, knee.to_dict())
     faster = f", {factor:.1f}× the teacher's speed" if math.isfinite(factor) else ""
-    return name, f"{count}. Knee: trial {knee['trial']} ({values}{faster})"
+    return name, f"{count}. Knee: trial {trial_label(knee['trial'])} ({values}{faster})"

@@ -11,7 +11,7 @@ import pandas as pd
 from paretolens.errors import ConfigurationError
 from paretolens.mlflow.pareto import Floats
 
-__all__ = ["DEFAULT_OBJECTIVES", "Direction", "check_objectives", "minimised", "natural_direction", "parse_objectives"]
+__all__ = ["DEFAULT_OBJECTIVES", "Direction", "check_objectives", "minimised", "parse_objectives", "usual_direction"]
 
 Direction = Literal["max", "min"]
 
@@ -21,10 +21,10 @@ _LARGER_IS_BETTER = ("accuracy", "auc", "f1", "precision", "recall", "eps", "nep
 _SMALLER_IS_BETTER = ("latency", "size", "param", "mac", "flop", "loss", "error", "eer", "memory", "energy", "parity", "seconds")
 
 
-def natural_direction(name: str) -> Direction | None:
+def usual_direction(name: str) -> Direction | None:
     """The direction that a metric's name says, None for a name that says none."""
     words = name.lower().split("/")[-1].split("_")
-    if any(word.startswith(_SMALLER_IS_BETTER) for word in words):
+    if words[-1] == "ms" or any(word.startswith(_SMALLER_IS_BETTER) for word in words):
         return "min"
     return "max" if any(word in _LARGER_IS_BETTER for word in words) else None
 
@@ -38,7 +38,7 @@ def parse_objectives(text: str) -> dict[str, Direction]:
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, direction = part.partition(":")
-        known = direction or natural_direction(name)
+        known = direction or usual_direction(name)
         if known is None:
             raise ConfigurationError(f"objective {name!r}: is more or less of it better? write {name}:max or {name}:min")
         found[name] = known
@@ -62,7 +62,7 @@ def check_objectives(objectives: Mapping[str, str], *, columns: Iterable[str] | 
     for name, direction in objectives.items():
         if direction not in ("max", "min"):
             raise ConfigurationError(f"objective {name!r}: the direction must be max or min, got {direction!r}")
-        natural = natural_direction(name)
+        natural = usual_direction(name)
         if natural is not None and natural != direction:
             better = "larger" if natural == "max" else "smaller"
             raise ConfigurationError(f"objective {name!r}: {better} is better, got {direction!r}; write {name}:{natural}")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from paretolens.errors import StoreError
-from paretolens.mlflow.chart import Colour, Panel, format_value, headline, interval, panels
+from paretolens.mlflow.chart import Colour, Panel, format_value, headline, interval, panels, trial_label
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.labels import Label, place_labels
 
@@ -125,7 +125,8 @@ def _label_members(axes: Any, panel: Panel, front: Front) -> None:
     labels: list[Label] = []
     for row in members.to_dict("records"):
         is_knee = knee is not None and row["trial"] == knee["trial"]
-        text = f"{row['trial']}: {format_value(panel.y, row[panel.y])}" if is_knee else str(row["trial"])
+        name = trial_label(row["trial"])
+        text = f"{name}: {format_value(panel.y, row[panel.y])}" if is_knee else name
         labels.append(Label(x=float(row[panel.x]), y=float(row[panel.y]), text=text, strong=is_knee))
     place_labels(axes, sorted(labels, key=lambda label: not label.strong), front.trials[[panel.x, panel.y]].to_numpy(dtype=float))
 

@@ -36,7 +36,7 @@ class StudyRecord:
     """The store, absolute."""
     trials: pd.DataFrame
     """One row per child run: `run_id`, `trial`, `state`, `genome`, `reason`, `pareto`, `knee`, `rank` (tags as they are, text),
-    `started_ms`, `seconds`, one column per final metric by its own name, one per knob as `params.<knob>`. NaN = not there."""
+    `started_ms`, `run_seconds`, one column per final metric by its own name, one per knob as `params.<knob>`. NaN = not there."""
     metrics: Mapping[str, float]
     """Metrics of the study itself."""
     params: Mapping[str, str]
@@ -120,7 +120,7 @@ def _search(client: Any, experiment: str, condition: str) -> list[Any]:
 def _table(runs: list[Any]) -> pd.DataFrame:
     rows = [_row(run) for run in runs]
     frame = pd.DataFrame(rows)
-    for name in ("run_id", "started_ms", "seconds", *(tag.removeprefix("paretolens.") for tag in _TRIAL_TAGS)):
+    for name in ("run_id", "started_ms", "run_seconds", *(tag.removeprefix("paretolens.") for tag in _TRIAL_TAGS)):
         if name not in frame:
             frame[name] = None
     if len(frame):
@@ -133,7 +133,7 @@ def _row(run: Any) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": info.run_id}
     row |= {tag.removeprefix("paretolens."): tags.get(tag, "") for tag in _TRIAL_TAGS}
     row["started_ms"] = info.start_time
-    row["seconds"] = (info.end_time - info.start_time) / 1000 if info.end_time else float("nan")
+    row["run_seconds"] = (info.end_time - info.start_time) / 1000 if info.end_time else float("nan")
     taken = set(row)
     for name, value in run.data.metrics.items():
         if not name.startswith(EPOCH_PREFIX) and name not in taken:

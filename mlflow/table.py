@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from paretolens.mlflow.chart import axis_label, format_knob, format_value, is_share, knobs, speed_up
+from paretolens.mlflow.chart import axis_label, format_knob, format_value, is_share, knobs, speed_up, trial_label
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.names import interval_names
 
@@ -104,7 +104,7 @@ def rich_table(front: Front, *, shown_knobs: Sequence[str] | None = None, width:
     for row in rows:
         mark = "◆ " if row["knee"] else "≈ " if row["tied_with"] else "  "
         cells = [column.cell(row) for column in columns]
-        table.add_row(mark + str(row["trial"]), *cells, style="bold" if row["knee"] else None)
+        table.add_row(mark + trial_label(row["trial"]), *cells, style="bold" if row["knee"] else None)
     if any(row["tied_with"] for row in rows):
         table.caption = "◆ knee   ≈ within the intervals of another member, which is better in the rest"
     return table

@@ -83,11 +83,11 @@ def server_environment() -> dict[str, str]:
 
 def runs_link(address: str, experiment_id: str, *, study: str | None = None) -> str:
     """Address of the table of runs within the UI, of one study if it is named."""
-    link = f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs"
+    link = f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
     if study is None:
         return link
     condition = f'tags.{Tag.STUDY} = "{study}"'
-    return f"{link}?searchFilter={urllib.parse.quote(condition)}"
+    return f"{link}&searchFilter={urllib.parse.quote(condition)}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -121,8 +121,7 @@ class RunWriter:
                 Tag.STATE: TrialState.RUNNING,
                 **event.tags,
             }
-            name = f"trial {event.trial}"
-            created = self._client.create_run(self._experiment, start_time=event.time_ms, tags=tags, run_name=name)
+            created = self._client.create_run(self._experiment, start_time=event.time_ms, tags=tags, run_name=event.trial)
             run = self._children[event.trial] = created.info.run_id
         else:
             known = self._client.get_run(run).data.params

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from paretolens.mlflow.chart import axis_label, describe, format_value, headline, interval, panels, speed_up
+from paretolens.mlflow.chart import axis_label, describe, format_value, headline, interval, panels, speed_up, trial_label
 from paretolens.mlflow.front import Front, rank_trials
 
 
@@ -74,3 +74,8 @@ def test_error_bars(drawn: Front) -> None:
     assert below == pytest.approx([0.018] * len(drawn.members))
     assert above == pytest.approx([0.016] * len(drawn.members))
     assert interval(drawn.members, "latency_ms") is None
+
+
+@pytest.mark.parametrize(("name", "label"), [("trial-0003", "3"), ("trial-0000", "0"), ("17", "17"), ("seeded", "seeded")])
+def test_trial_labels(name: str, label: str) -> None:
+    assert trial_label(name) == label

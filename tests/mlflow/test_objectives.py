@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from paretolens.errors import ConfigurationError
-from paretolens.mlflow.objectives import check_objectives, minimised, natural_direction, parse_objectives
+from paretolens.mlflow.objectives import check_objectives, minimised, parse_objectives, usual_direction
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,12 @@ from paretolens.mlflow.objectives import check_objectives, minimised, natural_di
         ("macs", "min"),
         ("eer", "min"),
         ("peak_memory_mb", "min"),
+        ("quiet_p50_ms", "min"),
         ("my_score", None),
     ],
 )
 def test_direction_by_name(name: str, direction: str | None) -> None:
-    assert natural_direction(name) == direction
+    assert usual_direction(name) == direction
 
 
 def test_parse() -> None:

@@ -137,9 +137,9 @@ def test_a_port_that_is_taken(store: str) -> None:
 
 
 def test_links_into_the_ui() -> None:
-    assert runs_link("http://h:1/", "7") == "http://h:1/#/experiments/7/runs"
+    assert runs_link("http://h:1/", "7") == "http://h:1/#/experiments/7/runs?workflowType=machine_learning"
     link = runs_link("http://h:1", "7", study="a-1")
-    assert urllib.parse.unquote(link).endswith('?searchFilter=tags.paretolens.study = "a-1"')
+    assert urllib.parse.unquote(link).endswith('&searchFilter=tags.paretolens.study = "a-1"')
 
 
 def test_no_store_no_ui(tmp_path: Path) -> None:
