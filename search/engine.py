@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt
@@ -29,6 +29,9 @@ from paretolens.search.worker import Guards, Work
 from paretolens.spaces.knobs import Genome, Space
 
 __all__ = ["EngineResult", "EngineSettings", "run"]
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
 
 _logger = logging.getLogger(__name__)
 _MINIMUM_FREE_BYTES = 512 * 2**20
@@ -66,6 +69,11 @@ class EngineSettings:
     address: str | None = None
     """Ray cluster to join, "auto" for the one of this machine; None starts a private one."""
 
+    @property
+    def threads(self) -> int:
+        """Threads of numerical libraries in each worker."""
+        return max(1, int(self.cpus_per_worker))
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineResult:
@@ -91,6 +99,7 @@ def run(
     journal: Journal,
     observers: Sequence[Observer] = (),
     first: Sequence[Genome] = (),
+    scheduler: "TrialScheduler | None" = None,
 ) -> EngineResult:
     """Evaluate genomes until the journal holds `settings.trials` evaluated ones.
 
@@ -104,6 +113,8 @@ def run(
         journal: the study's record, open for writing.
         observers: told of starts, epochs and endings, from this thread.
         first: genomes to evaluate before the sampler is asked, unless the record has them.
+        scheduler: Tune's judge of running trials; it sees every `report` as `report/<metric>` with its number as `step`,
+            and what it stops is recorded as stopped early. None lets every trial finish.
 
     Raises:
         StoreError: the disk is full or the journal cannot be written.
@@ -115,14 +126,13 @@ def run(
     dispatcher = _dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
         return EngineResult(completed=dispatcher.completed, interrupted=False, reason="", seconds=0.0, ray_seconds=0.0)
-    threads = max(1, int(settings.cpus_per_worker))
     cpus, gpus = settings.workers * settings.cpus_per_worker, settings.workers * settings.gpus_per_worker
     with (
         _clean_stop(dispatcher) as stop,
-        ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=threads) as runtime,
+        ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads) as runtime,
     ):
         stop.install()  # Ray has replaced the handlers
-        _search(dispatcher, observer, runtime, stop, work=work, settings=settings, threads=threads)
+        _search(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
     return EngineResult(
         completed=dispatcher.completed,
         interrupted=bool(stop.received),
@@ -166,14 +176,14 @@ def _search(
     *,
     work: Work,
     settings: EngineSettings,
-    threads: int,
+    scheduler: "TrialScheduler | None",
 ) -> None:
     setbacks = 0
     while dispatcher.going_on():
         before = dispatcher.completed
         fault = "it ended early"
         try:
-            _fit(dispatcher, observer, runtime, stop, work=work, settings=settings, threads=threads)
+            _fit(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
         except UserError:
             raise
         except Exception as error:  # Ray's own kinds vary: out of memory, a lost node, an end of file on a full disk
@@ -197,7 +207,7 @@ def _fit(
     *,
     work: Work,
     settings: EngineSettings,
-    threads: int,
+    scheduler: "TrialScheduler | None",
 ) -> None:
     from ray import tune
 
@@ -205,7 +215,7 @@ def _fit(
     from paretolens.search.worker import evaluate
 
     guards = Guards(
-        threads=threads,
+        threads=settings.threads,
         seconds=settings.trial_timeout_s,
         memory_bytes=None if settings.gpus_per_worker else settings.trial_memory_bytes,
     )
@@ -218,7 +228,11 @@ def _fit(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=searcher, num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.trial_id)
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -131,7 +131,8 @@ class Journal:
 
     def trials(self) -> list[FrozenTrial]:
         """All trials as Optuna keeps them, oldest first; do not modify."""
-        return self._storage.get_all_trials(self._study, deepcopy=False)
+        with store_errors(self.folder):
+            return self._storage.get_all_trials(self._study, deepcopy=False)
 
     def records(self) -> list[TrialRecord]:
         """All trials, oldest first."""
@@ -183,7 +184,8 @@ class Journal:
         return self.end(number, Fate.INTERRUPTED, reason=reason, again=again, seconds=seconds)
 
     def _identity(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
+        with store_errors(self.folder):
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study, number)
 
     def _values(self, fate: Fate, outcome: TrialOutcome) -> tuple[list[float] | None, list[str]]:
         if fate in (Fate.FAILED, Fate.INTERRUPTED):

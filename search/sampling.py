@@ -1,8 +1,10 @@
 """From a space and a budget to Optuna's distributions and samplers."""
 
+import warnings
 from enum import StrEnum
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 
@@ -52,7 +54,9 @@ def make_sampler(kind: Sampler, *, population: int, seed: int) -> BaseSampler:
         case Sampler.NSGA2:
             return NSGAIISampler(population_size=population, seed=seed)
         case Sampler.NSGA3:
-            return NSGAIIISampler(population_size=population, seed=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # its interface may change; the lock pins the version
+                return NSGAIIISampler(population_size=population, seed=seed)
         case Sampler.TPE:
             return TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed)
         case Sampler.RANDOM:

