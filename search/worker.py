@@ -16,7 +16,7 @@ from paretolens.search import limits
 from paretolens.search.outcome import TrialFunction, TrialOutcome, check_outcome
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["Guards", "Verdict", "Work", "evaluate", "load", "run_trial"]
+__all__ = ["Guards", "Verdict", "Work", "attempt", "evaluate", "load"]
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
 BEGUN = "begun"
@@ -87,13 +87,13 @@ def evaluate(config: Mapping[str, Any], *, work: Work, guards: Guards) -> None:
 
     tune.report({BEGUN: True})
     try:
-        verdict = run_trial(json.loads(config["genome"]), seed=config["seed"], work=work, guards=guards, emit=tune.report)
+        verdict = attempt(json.loads(config["genome"]), seed=config["seed"], work=work, guards=guards, emit=tune.report)
     except _Stopped as stop:
         raise SystemExit(0) from stop  # ends the thread without the further report that Tune adds to a return
     tune.report({VERDICT: verdict.encode(), "done": True})
 
 
-def run_trial(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Emit) -> Verdict:
+def attempt(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Emit) -> Verdict:
     """Run one trial in this process, inside its fences.
 
     Args:
@@ -105,10 +105,12 @@ def run_trial(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Em
     """
     limits.pin_threads(guards.threads)
     try:
-        with limits.deadline(guards.seconds), limits.memory_cap(guards.memory_bytes):
-            objective = load(work)
+        with limits.deadline(guards.seconds):
+            objective = load(work)  # libraries and data are shared by all trials of the process: not on this one's account
             limits.seed_everything(seed)
-            return Verdict(outcome=_sendable(check_outcome(objective(genome, _reporter(emit)), work.objectives)))
+            with limits.memory_cap(guards.memory_bytes):
+                outcome = objective(genome, _reporter(emit))
+            return Verdict(outcome=_sendable(check_outcome(outcome, work.objectives)))
     except MemoryError:
         return Verdict(outcome=None, reason=_out_of_memory(guards))
     except (Exception, SystemExit) as error:  # the search goes on whatever a trial does

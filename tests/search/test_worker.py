@@ -10,7 +10,7 @@ import pytest
 
 from paretolens.errors import ConfigurationError, TrialError
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome
-from paretolens.search.worker import Guards, Verdict, Work, load, run_trial
+from paretolens.search.worker import Guards, Verdict, Work, attempt, load
 from paretolens.spaces.knobs import Genome
 
 GENOME = {"x": 0.5}
@@ -19,7 +19,7 @@ GENOME = {"x": 0.5}
 def ended(function: TrialFunction, emit: Any = None, **guards: Any) -> Verdict:
     reports: list[Mapping[str, Any]] = []
     work = Work(target=function, objectives=("cost",))
-    return run_trial(GENOME, seed=0, work=work, guards=Guards(**guards), emit=emit or reports.append)
+    return attempt(GENOME, seed=0, work=work, guards=Guards(**guards), emit=emit or reports.append)
 
 
 def failing(error: BaseException) -> TrialFunction:
