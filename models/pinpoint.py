@@ -15,7 +15,7 @@ from paretolens.models.audio import AudioEncoder, AudioHead
 from paretolens.models.backbones import make_backbone
 from paretolens.models.positions import Positions, PositionsKind
 from paretolens.models.registry import did_you_mean, register
-from paretolens.models.signature import Detection
+from paretolens.models.signature import Detection, EarlyLogits
 from paretolens.models.video import FrameSampler, VideoEncoder
 
 __all__ = ["OFFSET_CLASSES", "Block", "PinPoint", "pinpoint"]
@@ -75,20 +75,19 @@ class PinPoint(nn.Module):
             that are not padding; rows of padded audio, and all rows of a clip without video, are 0.
             (B, 0, 0) where `return_maps` is False.
         """
-        return self._fuse(*self.video(video, video_mask), self.audio(audio, audio_mask), audio_mask)
+        frames, frame_ignore = self.video(video, video_mask)
+        return self._fuse(frames, frame_ignore, self.audio(audio, audio_mask), audio_mask)
 
-    def forward_deep(
-        self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor
-    ) -> tuple[Detection, tuple[Tensor, Tensor]]:
-        """`forward`, and what the verdict's layer says of each modality alone: logits (B, 1) of the pooled frames and sounds.
+    def forward_deep(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> tuple[Detection, EarlyLogits]:
+        """`forward`, and what the verdict's layer says of every frame and of the sound alone.
 
         Both streams live in the space that the verdict reads, so that no parameter is added. Training on these logits too (deep
         supervision, Lee et al. 2015) lets the encoders learn before the attention has found out where to look.
         """
         frames, frame_ignore = self.video(video, video_mask)
         sounds = self.audio(audio, audio_mask)
-        alone = (self.verdict(masked_mean(frames, frame_ignore)), self.verdict(masked_mean(sounds, audio_mask)))
-        return self._fuse(frames, frame_ignore, sounds, audio_mask), alone
+        early = EarlyLogits(self.verdict(frames)[..., 0], frame_ignore, self.verdict(masked_mean(sounds, audio_mask)))
+        return self._fuse(frames, frame_ignore, sounds, audio_mask), early
 
     def _fuse(self, frames: Tensor, frame_ignore: Tensor, sounds: Tensor, audio_mask: Tensor) -> Detection:
         x = self.positions(sounds)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Detection", "InputKind", "InputSpec", "Signature"]
+__all__ = ["Detection", "EarlyLogits", "InputKind", "InputSpec", "Signature"]
 
 
 class InputKind(StrEnum):
@@ -61,3 +61,14 @@ class Detection(NamedTuple):
     """(B, 11), logits of the audio-video offset classes."""
     attention: Tensor
     """(B, T_audio, T_video), attention of the last block averaged over heads; rows sum to 1 over the unmasked frames."""
+
+
+class EarlyLogits(NamedTuple):
+    """What a detector says of each modality before they meet, for deep supervision in training."""
+
+    frames: Tensor
+    """(B, T_s), logit of every frame that the model looks at."""
+    frame_ignore: Tensor
+    """(B, T_s) bool, True = padding."""
+    sound: Tensor
+    """(B, 1), logit of the sound."""

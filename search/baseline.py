@@ -69,5 +69,5 @@ def _measure(task: Task, folder: Path, calibration: Calibration) -> None:
 def _draw(task: Task, folder: Path) -> None:
     from paretolens.evaluators.overlays import write_overlays
 
-    own = score_eps(task.teacher, task.reference, floor=task.floor)
-    write_overlays(task.teacher, task.teacher, task.reference, own, folder / "overlays")
+    own = score_eps(task.teacher, task.reference, task.config.eps, floor=task.floor)
+    write_overlays(task.reference, own, folder / "overlays")

@@ -26,10 +26,11 @@ from paretolens.search.trial import OBJECTIVES
 from paretolens.search.worker import Work
 from paretolens.search.workspace import Workspace
 
-__all__ = ["Study", "open_study", "tracking_uri"]
+__all__ = ["Study", "load_study", "open_study", "tracking_uri"]
 
 CONFIG = "study.yaml"
 CALIBRATION = "calibration.json"
+RUN = "mlflow_run_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,19 @@ class Study:
                 description=f"Paretolens study **{self.name}** on the built-in generated clips.",
             )
         )
+        write_atomic(self.folder / RUN, tracker.run_id.encode())
         return tracker
+
+    def run_id(self) -> str:
+        """Run id of the study's parent run.
+
+        Raises:
+            StoreError: the study never reached its store.
+        """
+        path = self.folder / RUN
+        if not path.exists():
+            raise StoreError(f"study {self.name}: it has no run in {self.uri} yet; start it with 'paretolens search'")
+        return path.read_text(encoding="utf-8").strip()
 
     def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
         """Run the trials that are still missing."""
@@ -114,7 +127,9 @@ class Study:
         return result
 
 
-def open_study(config: Config, workspace: Workspace, name: str | None, *, resume: bool, given: bool) -> Study:
+def open_study(
+    config: Config, workspace: Workspace, name: str | None, *, resume: bool, given: bool, changed: Mapping[str, Any]
+) -> Study:
     """Find or name the study that a command line means.
 
     Args:
@@ -123,6 +138,7 @@ def open_study(config: Config, workspace: Workspace, name: str | None, *, resume
         name: the study; None for a new one, or with `resume` for the one touched last.
         resume: go on with an existing study.
         given: whether the flags say more than budget and name; only then must they agree with the study's own configuration.
+        changed: settings of the search that the flags set, such as trials.
 
     Raises:
         ConfigurationError: a new study's name is taken, a study to resume is missing or was started with another configuration.
@@ -144,8 +160,7 @@ def open_study(config: Config, workspace: Workspace, name: str | None, *, resume
         )
     stored = load_stored(workspace.study(chosen) / CONFIG)
     if not given:
-        changed = {name: getattr(config.search, name) for name in ("trials", "workers")}
-        return Study(name=chosen, config=replace(stored, search=replace(stored.search, **changed)), workspace=workspace)
+        return Study(name=chosen, config=replace(stored, search=replace(stored.search, **dict(changed))), workspace=workspace)
     if stored.identity() != config.identity():
         raise ConfigurationError(
             f"study {chosen} was started with another configuration ({_first_difference(stored, config)}); "

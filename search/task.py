@@ -6,7 +6,7 @@ a worker opens it: what is there is mapped into memory in under a second.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from paretolens.trainers.views import View
 
 __all__ = ["Task", "example_of"]
 
+REFERENCE_NODES = 32
+"""Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""
 
@@ -83,7 +85,8 @@ class Task:
             outputs = cache_teacher(teacher, samples["train"], workspace.cache / "outputs", views=views)
         with steps.step("teacher's maps") as update:
             explained = ExplainedSet.choose(samples["val"], config.eps)
-            reference = TeacherReference.load_or_compute(workspace.cache / "maps", teacher, explained, config.eps)
+            precise = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes))
+            reference = TeacherReference.load_or_compute(workspace.cache / "maps", teacher, explained, precise)
             update(1, 1, f"{int(reference.eligible.sum())} of {len(explained)} explained clips are eligible")
         space = config.make_space()
         with steps.step("EPS floor") as update:

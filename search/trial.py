@@ -36,10 +36,12 @@ from paretolens.trainers.loop import LoopSettings
 from paretolens.trainers.prune import PruneReport, prune
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
-__all__ = ["OBJECTIVES", "Trial", "make_trial", "run_trial"]
+__all__ = ["ARTEFACT", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
 
 OBJECTIVES = {"accuracy": True, "latency_ms": False, "eps": True}
 """Objective → whether more is better."""
+ARTEFACT = "artefact.json"
+"""What was exported and how well it agrees with the model, in the trial's folder."""
 _CALIBRATION_BATCHES = 4
 
 
@@ -57,7 +59,7 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     calibration = Calibration.from_json(payload["calibration"])
 
     def trial(genome: Genome, report: Report) -> TrialOutcome:
-        return run_trial(genome, task, folder / genome_key(genome), report, calibration=calibration)
+        return run_trial(genome, task, folder / genome_key(task.space.active(genome)), report, calibration=calibration)
 
     return trial
 
@@ -172,7 +174,8 @@ class Trial:
             "parity_max_difference": parity.max_difference,
             "parity_decision_agreement": parity.decision_agreement,
         }
-        self.details |= {"onnx": str(artefact.path), "sha256": artefact.sha256, "precision": artefact.precision}
+        self.details |= {"sha256": artefact.sha256, "precision": artefact.precision}
+        self._write(ARTEFACT, {"artefact": {**asdict(artefact), "path": artefact.path.name}, "parity": asdict(parity)})
 
     def _score(self, student: nn.Module, artefact: OnnxArtefact) -> None:
         logits = score_artefact(artefact.path, self.task.samples)
@@ -181,12 +184,12 @@ class Trial:
         latency = measure_latency(artefact.path, config.backend, config, calibration=self.calibration)
         self._note_latency(latency)
         with quantisers_off(student):
-            eps = score_eps(student, self.task.reference, floor=self.task.floor)
+            eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
             twin = _twin_logits(student, self.task.samples["val"])
         self._note_eps(eps)
         self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
         self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
-        self._draw(student, eps)
+        self._draw(eps)
 
     def _note_latency(self, latency: LatencyResult) -> None:
         self.metrics |= latency.to_metrics()
@@ -198,11 +201,10 @@ class Trial:
         samples = {"eps": eps.samples.eps.tolist(), "groups": eps.samples.groups.tolist(), "rows": eps.samples.indices.tolist()}
         self._write("eps_samples.json", samples)
 
-    def _draw(self, student: nn.Module, eps: EpsScore) -> None:
+    def _draw(self, eps: EpsScore) -> None:
         from paretolens.evaluators.overlays import write_overlays
 
-        with quantisers_off(student):
-            write_overlays(student, self.task.teacher, self.task.reference, eps, self.folder / "overlays")
+        write_overlays(self.task.reference, eps, self.folder / "overlays")
 
     def _outcome(self) -> TrialOutcome:
         values = {name: self.metrics[name] for name in OBJECTIVES}

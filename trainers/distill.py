@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from paretolens.errors import ConfigurationError
 from paretolens.models.signature import InputKind, Signature
 from paretolens.trainers.cache import TeacherOutputs
+from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
 from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
-from paretolens.trainers.losses import alignment_loss, deep_logits, distillation_loss, hard_loss, soft_loss
+from paretolens.trainers.losses import alignment_loss, distillation_loss, hard_loss, soft_loss
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import View, view
 
@@ -35,8 +36,8 @@ class DistillSettings(LoopSettings):
     """β, weight of the agreement between the attention maps."""
     temperature: Annotated[float, Gt(0)] = 2.0
     """T, softens the teacher's verdicts."""
-    deep: Annotated[float, Ge(0)] = 0.5
-    """Weight of the same verdict losses on the logits of each modality alone, where the model offers them."""
+    deep: Annotated[float, Ge(0)] = 1.0
+    """Weight of the loss on each frame's and the sound's own logit, where the model offers them; see `trainers.deep`."""
     mirror: bool = False
     """Show half of the clips mirrored; the teacher's outputs must be cached in that view too."""
 
@@ -101,6 +102,7 @@ class _Distillation:
         self.outputs = outputs
         self.train = train
         self.settings = settings
+        self.deep = DeepTargets(train)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         settings = self.settings
@@ -110,7 +112,7 @@ class _Distillation:
         device = next(model.parameters()).device
         inputs = tuple(x.to(device) for x in view(self.train.batch(batch.rows), self.train.signature, mirrored))
         teacher = self.outputs.batch(batch.rows, mirrored)
-        out, early = deep_logits(model, inputs)
+        out, early = forward_deep(model, inputs)
         targets = self.train.targets(batch.rows).to(device)
         verdict = teacher.logit.to(device)
         alignment = out.logit.new_zeros(())
@@ -123,8 +125,9 @@ class _Distillation:
             alpha=settings.alpha,
             beta=settings.beta,
         ).total
-        for logit in early if settings.deep > 0 else ():
-            loss = loss + settings.deep * hard_loss(logit, targets)
+        if early is not None and settings.deep > 0:
+            frames, sound = self.deep.batch(batch.rows)
+            loss = loss + settings.deep * deep_loss(early, frames.to(device), sound.to(device))
         return loss
 
 

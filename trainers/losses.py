@@ -4,19 +4,16 @@ Masks are bool, True = ignore, at the resolution of the model's inputs. Attentio
 columns over the picture; a map of another size than its mask is a resampling of it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = [
     "DistillationTerms",
     "alignment_loss",
     "area_matrix",
-    "deep_logits",
     "distillation_loss",
     "hard_loss",
     "offset_loss",
@@ -27,15 +24,6 @@ __all__ = [
 ]
 
 EPSILON = 1e-8
-
-
-def deep_logits(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[Any, tuple[Tensor, ...]]:
-    """A model's output, and the early logits (B, 1) it offers for deep supervision (`forward_deep`); none if it offers none."""
-    deep = getattr(model, "forward_deep", None)
-    if deep is None:
-        return model(*inputs), ()
-    output, early = deep(*inputs)
-    return output, tuple(early)
 
 
 def hard_loss(logit: Tensor, target: Tensor) -> Tensor:

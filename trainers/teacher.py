@@ -9,9 +9,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from paretolens.data.samples import IN_SYNC, UNKNOWN_OFFSET
+from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
 from paretolens.trainers.distill import map_masks
 from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
-from paretolens.trainers.losses import deep_logits, hard_loss, offset_loss, sync_loss
+from paretolens.trainers.losses import hard_loss, offset_loss, sync_loss
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import hide_frames, hide_modality, view
 
@@ -38,7 +39,7 @@ class TeacherSettings(LoopSettings):
     smoothness: Annotated[float, Ge(0)] = 0.2
     """Weight, within the synchrony, of differences between neighbouring rows."""
     deep: Annotated[float, Ge(0)] = 1.0
-    """Weight of the verdict loss on the logits of each modality alone, where the model offers them."""
+    """Weight of the loss on each frame's and the sound's own logit, where the model offers them; see `trainers.deep`."""
     modality_dropout: Annotated[float, Ge(0), Lt(1)] = 0.15
     """Share of clips that lose their sound or their picture."""
     masked_epochs: Annotated[int, Ge(0)] = 0
@@ -99,6 +100,7 @@ class _TeacherObjective:
     def __init__(self, *, train: "SampleSet", settings: TeacherSettings) -> None:
         self.train = train
         self.settings = settings
+        self.deep = DeepTargets(train)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         settings, signature = self.settings, self.train.signature
@@ -108,12 +110,13 @@ class _TeacherObjective:
         inputs = tuple(x.to(device) for x in self._augment(inputs, batch))
         targets = self.train.targets(batch.rows).to(device)
         offsets = torch.from_numpy(self.train.offsets[batch.rows.numpy()]).to(device)
-        out, early = deep_logits(model, inputs)
+        out, early = forward_deep(model, inputs)
         loss = hard_loss(out.logit, targets) + self._offset_weight(batch.epoch) * offset_loss(
             out.offset, offsets, unknown=UNKNOWN_OFFSET
         )
-        for logit in early if settings.deep > 0 else ():
-            loss = loss + settings.deep * hard_loss(logit, targets)
+        if early is not None and settings.deep > 0:
+            frames, sound = self.deep.batch(batch.rows)
+            loss = loss + settings.deep * deep_loss(early, frames.to(device), sound.to(device))
         if settings.sync_weight == 0:
             return loss
         sync = sync_loss(

@@ -62,7 +62,7 @@ def blend(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedS
     new = photograph(canvas.picture, camera, blur=sharpness, noise=scene.camera.noise * (1.0 - plan.strength), seed=2)
     mask = _soft_ellipse(canvas, (0.0, 0.12), (0.8 * scene.face.width, 0.66), 0.32 - 0.22 * plan.strength)
     new = _match_colour(new, filmed, mask, 1.0 - 0.45 * plan.strength)
-    new = np.clip(new + _generator_trace(settings.size, 0.13 * plan.strength, stripes=False), 0.0, 1.0)
+    new = np.clip(new + _generator_trace(settings.size, 0.13 * plan.strength**1.5, stripes=False), 0.0, 1.0)
     return filmed + mask[..., None] * (new - filmed), mask
 
 
@@ -76,7 +76,7 @@ def mouth(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: GeneratedS
     sharpness, grain = scene.camera.blur + 0.9 * plan.strength, scene.camera.noise * (1.0 - plan.strength)
     new = photograph(canvas.picture, scene.camera, blur=sharpness, noise=grain, seed=3)
     new = np.clip(new + 0.06 * plan.strength * rng.normal(0.0, 1.0, 3).astype(np.float32), 0.0, 1.0)
-    new = np.clip(new + _generator_trace(settings.size, 0.16 * plan.strength, stripes=True), 0.0, 1.0)
+    new = np.clip(new + _generator_trace(settings.size, 0.16 * plan.strength**1.5, stripes=True), 0.0, 1.0)
     u, v = 0.22 * float(scene.pose.yaw.mean()), scene.face.mouth_height + 0.08 + 0.12 * float(scene.pose.pitch.mean())
     mask = _soft_ellipse(canvas, (u, v), (0.46, 0.36), 0.3 - 0.2 * plan.strength)
     return filmed + mask[..., None] * (new - filmed), mask
@@ -90,7 +90,6 @@ def upsample(filmed: np.ndarray, scene: Scene, plan: ClipPlan, settings: Generat
     coarse = filmed.reshape(len(filmed), size // step, step, size // step, step, 3).mean(axis=(2, 4))
     rough = coarse.repeat(step, axis=1).repeat(step, axis=2)
     new = filmed + (0.3 + 0.7 * plan.strength) * (_blur(rough, 0.5) - filmed)
-    rows, columns = np.indices((size, size)) // max(1, step // 2)
-    new = new + 0.05 * plan.strength * (((rows + columns) % 2) * 2.0 - 1.0)[None, :, :, None]
+    new = new + _generator_trace(size, 0.05 * plan.strength**1.5, stripes=False)
     mask = _soft_ellipse(canvas, (0.0, 0.1), (0.9 * scene.face.width, 0.8), 0.15)
     return np.clip(filmed + mask[..., None] * (new - filmed), 0.0, 1.0).astype(np.float32), mask

@@ -9,7 +9,7 @@ from paretolens.errors import ConfigurationError
 
 __all__ = ["KINDS", "SPLITS", "UNSEEN_KIND", "VERSION", "GeneratedSettings"]
 
-VERSION = 4
+VERSION = 7
 """Version of the generator: raised whenever the same settings would give other clips."""
 KINDS = ("blend", "mouth", "voice", "shift")
 """Manipulations of the splits train, val and test."""
@@ -47,13 +47,13 @@ class GeneratedSettings:
     """Clips of one person, half of them fake."""
     blend: Share = 0.42
     """Share of the fakes with another face's inner region."""
-    mouth: Share = 0.32
+    mouth: Share = 0.34
     """Share of the fakes with a re-animated mouth."""
     voice: Share = 0.18
     """Share of the fakes with a vocoded voice."""
-    shift: Share = 0.08
+    shift: Share = 0.06
     """Share of the fakes whose sound is moved by 2 to 5 frames."""
-    strength_low: Strength = 0.25
+    strength_low: Strength = 0.2
     """Strength of the faintest fakes."""
     strength_high: Strength = 1.0
     """Strength of the clearest fakes."""

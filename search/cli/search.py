@@ -1,0 +1,135 @@
+"""Search for students: prepares data and teacher (cached for the next time), runs the trials, pulls the front out of MLflow,
+draws it and writes its knee as a bundle.
+
+Ctrl-C stops cleanly with the front so far; the same command with --resume goes on.
+"""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretolens.search.study import Study
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("--name", help="name of the study (default: the family's name and a number)")
+    parser.add_argument("--trials", type=int, metavar="N", help="evaluated trials that the study holds in the end (default: 24)")
+    parser.add_argument("--workers", type=int, metavar="N", help="trials that run at the same time (default: 2)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of teacher, students and proposals (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="go on with a study: the named one, or the one touched last")
+    parser.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)"
+    )
+    add_configuration(parser)
+    add_workspace(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run or resume a study."""
+    calm_threads()
+    from paretolens.search.config import load_config
+    from paretolens.search.study import open_study
+
+    config = load_config(
+        preset=options.preset or "default", file=options.config, assignments=options.assignments, flags=_flags(options)
+    )
+    workspace = workspace_of(options)
+    given = bool(options.preset or options.config or options.assignments or options.seed is not None)
+    changed = {name: value for name in ("trials", "workers") if (value := getattr(options, name)) is not None}
+    study = open_study(config, workspace, options.name, resume=options.resume, given=given, changed=changed)
+    workspace.ensure_writable()
+    return _search(study, make_console())
+
+
+def _flags(options: argparse.Namespace) -> dict[str, Any]:
+    search = {name: getattr(options, name) for name in ("trials", "workers") if getattr(options, name) is not None}
+    flags: dict[str, Any] = {"search": search} if search else {}
+    if options.seed is not None:
+        flags["seed"] = options.seed
+    if options.tracking_uri:
+        flags["tracking"] = {"uri": options.tracking_uri}
+    return flags
+
+
+def _search(study: "Study", console: "Console") -> int:
+    from paretolens.search.live import LiveTable
+    from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.task import Task
+
+    steps = ConsoleSteps(console)
+    with study.open_journal() as journal:
+        study.write_config()
+        with study.open_tracker() as tracker:
+            console.print(
+                f"[bold]study {study.name}[/] in {study.folder}, tracked in {study.uri}", highlight=False, soft_wrap=True
+            )
+            task = Task.prepare(study.config, study.workspace, steps)
+            with steps.step("teacher's baseline") as update:
+                baseline = study.baseline(task)
+                update(1, 1, _describe(baseline.metrics, baseline.details))
+            with LiveTable(
+                console=console, objectives=journal.objectives, trials=study.config.search.trials,
+                workers=study.config.search.workers, teacher=baseline.metrics, history=journal.records(),
+            ) as live:  # fmt: skip
+                result = study.search(task, baseline, journal, tracker, live)
+            console.print(
+                f"  {'trials':<22} [dim]{result.seconds:6.1f} s[/]  {result.completed} evaluated"
+                + (f"; {result.reason}" if result.reason else ""),
+                highlight=False,
+            )
+            tracker.flush(60.0)
+            if result.completed:
+                _finish(study, tracker, steps, console, quiet=not result.interrupted)
+    if result.reason:
+        console.print(f"\nThe study is not finished: {result.completed} of {study.config.search.trials} trials. Go on with")
+        console.print(f"  paretolens search --name {study.name} --resume", highlight=False, soft_wrap=True)
+    return 130 if result.interrupted else 1 if result.reason else 0
+
+
+def _describe(metrics: dict[str, float], details: dict[str, Any]) -> str:
+    latency = details["latency"]
+    return (
+        f"accuracy {metrics['accuracy']:.3f} on val, {metrics['test_accuracy']:.3f} on test (AUC {metrics['test_auc']:.3f}), "
+        f"{metrics['latency_ms']:.2f} ms, {metrics['size_mb']:.1f} MB; {latency['runtime']} on {latency['device']}"
+    )
+
+
+def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, quiet: bool) -> None:
+    from paretolens.mlflow.table import rich_table
+    from paretolens.search.finish import choose, export_member, pull_front, quiet_pass, write_front
+
+    found = pull_front(study)
+    if quiet:
+        quiet_pass(study, found, tracker, steps)
+        tracker.flush(60.0)
+        found = pull_front(study)
+    files = write_front(study, found, tracker)
+    bundle = export_member(study, choose(found, "knee")[0], study.folder / "bundle", replace=True)
+    tracker.log_artifacts(None, {"bundle": [bundle]})
+    console.print()
+    console.print(rich_table(found, width=console.width))
+    clip = next(iter(sorted((_clips(study) / "test").glob("*.mp4"))))
+    lines = {
+        "front": f"{files.html}  (also .png, .csv, .json)",
+        "bundle of the knee": str(bundle),
+        "try it": f"paretolens predict {bundle} {clip}",
+        "browse the trials": f"paretolens ui --workspace {study.workspace.root}",
+        "the front again": f"paretolens front {study.name}",
+        "another member": f"paretolens export {study.name} --select fastest",
+    }
+    console.print()
+    for name, text in lines.items():
+        console.print(f"  {name:<20} {text}", highlight=False, soft_wrap=True)
+
+
+def _clips(study: "Study") -> Any:
+    from paretolens.data.prepare import clips_folder
+
+    return clips_folder(study.config.data, study.workspace.cache)

@@ -1,0 +1,190 @@
+"""After the trials: pull the front out of MLflow, measure it again in quiet, draw it, ship a member."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paretolens.data.prepare import prepare
+from paretolens.errors import ConfigurationError, IntegrityError
+from paretolens.evaluators.latency import LatencySettings, measure_latency
+from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
+from paretolens.exporters.files import write_atomic
+from paretolens.exporters.onnx import OnnxArtefact
+from paretolens.exporters.parity import Parity
+from paretolens.mlflow.front import Front, front, tag_front
+from paretolens.mlflow.names import TrialState, teacher_metrics
+from paretolens.mlflow.page import draw_html
+from paretolens.mlflow.plots import draw_png
+from paretolens.mlflow.table import to_csv, to_json
+from paretolens.mlflow.tracking import Tracker
+from paretolens.search.progress import Steps
+from paretolens.search.schema import nearest
+from paretolens.search.study import Study
+from paretolens.search.trial import ARTEFACT
+
+__all__ = ["FrontFiles", "choose", "export_member", "pull_front", "quiet_pass", "trial_folder", "write_front"]
+
+_QUIET = {"latency_ms": "quiet_ms", "latency_p50_ms": "quiet_p50_ms", "latency_p90_ms": "quiet_p90_ms"}
+_QUIET |= {"latency_p99_ms": "quiet_p99_ms", "latency_load_average": "quiet_load_average"}
+_LIMITS = (
+    "It was trained on the built-in generated clips (drawn faces, synthesised voices): it has never seen a recorded person "
+    "and is no detector of real-world fakes.",
+    "It expects one face that fills most of the frame, and clips of about a second; of longer ones it sees the first second.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontFiles:
+    """Where a front was written."""
+
+    png: Path
+    """Picture."""
+    html: Path
+    """Interactive page, self-contained."""
+    csv: Path
+    """Table."""
+    json: Path
+    """The same with the study's figures."""
+
+
+def pull_front(study: Study, objectives: Mapping[str, str] | None = None, where: str | None = None) -> Front:
+    """The study's front, read back from its store.
+
+    Raises:
+        StoreError: the store cannot be read or does not know the study.
+        ConfigurationError: an unknown objective or filter.
+    """
+    axes = {} if objectives is None else {"objectives": objectives}
+    return front(study.run_id(), where=where, tracking_uri=study.uri, experiment=study.config.tracking.experiment, **axes)
+
+
+def quiet_pass(study: Study, found: Front, tracker: Tracker, steps: Steps) -> None:
+    """Measure the front's artefacts and the teacher again, one after another with nothing else running."""
+    config, calibration = study.config.latency, study.calibration()
+    settings = LatencySettings(**{name: getattr(config, name) for name in LatencySettings.__dataclass_fields__})
+    members = [(str(row["trial"]), trial_folder(study, row) / "model.onnx") for row in found.members.to_dict("records")]
+    with steps.step("quiet latencies") as update:
+        for number, (trial, path) in enumerate([("", study.folder / "baseline" / "model.onnx"), *members]):
+            measured = measure_latency(path, config.backend, settings, calibration=calibration).to_metrics()
+            figures = {new: measured[old] for old, new in _QUIET.items() if old in measured}
+            if trial:
+                tracker.finish_trial(trial, TrialState.COMPLETE, metrics=figures)
+            else:
+                tracker.log_study(teacher_metrics(figures))
+            update(number + 1, len(members) + 1, f"{len(members)} members and the teacher")
+
+
+def write_front(study: Study, found: Front, tracker: Tracker | None = None) -> FrontFiles:
+    """Tag the runs of the front, draw it and write its table into the study's folder and the parent run."""
+    files = FrontFiles(
+        png=study.folder / "front.png",
+        html=study.folder / "front.html",
+        csv=study.folder / "front.csv",
+        json=study.folder / "front.json",
+    )
+    tag_front(found)
+    draw_png(found, files.png)
+    draw_html(found, files.html)
+    write_atomic(files.csv, to_csv(found).encode())
+    write_atomic(files.json, to_json(found).encode())
+    if tracker is not None:
+        tracker.log_artifacts(None, {"front": [files.png, files.html, files.csv, files.json]})
+    return files
+
+
+def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
+    """Members by name: knee, fastest, most-faithful, most-accurate, all, or a trial.
+
+    Raises:
+        ConfigurationError: the front is empty or has no such member.
+    """
+    members = found.members
+    if not len(members):
+        raise ConfigurationError("the front is empty: no trial is complete yet; go on with 'paretolens search --resume'")
+    named = {
+        "knee": members[members["knee"].astype(bool)],
+        "fastest": members.nsmallest(1, "latency_ms"),
+        "most-faithful": members.nlargest(1, "eps"),
+        "most-accurate": members.nlargest(1, "accuracy"),
+        "all": members,
+    }
+    rows = named.get(selection, members[members["trial"].astype(str).isin([selection, _trial_of(selection)])])
+    if not len(rows):
+        names = [*named, *(str(name) for name in members["trial"])]
+        raise ConfigurationError(f"--select {selection}: no such member of the front{nearest(selection, names)}")
+    return [row for _, row in rows.iterrows()]
+
+
+def export_member(study: Study, row: "pd.Series[Any]", folder: Path, *, replace: bool = False) -> Path:
+    """Write one member as a bundle.
+
+    Raises:
+        IntegrityError: the trial's files are missing or were changed since they were scored.
+        StoreError: the folder exists or cannot be written.
+    """
+    place = trial_folder(study, row)
+    artefact, parity = _exported(place)
+    samples = prepare(study.config.data, study.workspace.cache)["val"]
+    overlays = sorted((place / "overlays").glob("*.png"))
+    content = BundleContent(
+        name=f"{study.name}-{row['trial']}",
+        summary=f"Student of the {study.config.family} family, found by study {study.name} ({row['trial']}).",
+        artefact=artefact,
+        signature=samples.signature,
+        preprocessing=samples.preprocessing,
+        objectives=_objectives(row),
+        parity=parity,
+        limits=_LIMITS if samples.generated else (),
+        details={
+            "study": study.name,
+            "trial": str(row["trial"]),
+            "run_id": str(row["run_id"]),
+            "data": "built-in generated clips" if samples.generated else "recorded clips",
+            "genome": {
+                str(name).removeprefix("params."): _plain(row[name]) for name in row.index if str(name).startswith("params.")
+            },
+        },
+        extra={f"overlays/{path.name}": path for path in overlays},
+    )
+    return write_bundle(folder, content, replace=replace)
+
+
+def trial_folder(study: Study, row: Mapping[Any, Any] | "pd.Series[Any]") -> Path:
+    """Where a trial's files are."""
+    return study.folder / "trials" / str(row["genome"])
+
+
+def _exported(place: Path) -> tuple[OnnxArtefact, Parity]:
+    try:
+        stored = json.loads((place / ARTEFACT).read_text(encoding="utf-8"))
+        artefact = OnnxArtefact(**{**stored["artefact"], "path": place / stored["artefact"]["path"]})
+        return artefact, Parity(**stored["parity"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"trial {place}: its files are missing or damaged ({error}); run the trial again") from error
+
+
+def _objectives(row: "pd.Series[Any]") -> dict[str, Objective]:
+    def one(name: str, unit: str = "") -> Objective:
+        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+        known = not (pd.isna(low) or pd.isna(high))
+        return Objective(
+            value=float(row[name]), low=float(low) if known else None, high=float(high) if known else None,
+            unit=unit, direction="lower" if unit else "higher",
+        )  # fmt: skip
+
+    shares = ("accuracy", "eps", "neps", "agreement", "auc", "test_accuracy", "test_auc", "unseen_auc")
+    units = {**dict.fromkeys(shares, ""), "latency_ms": "ms", "quiet_p50_ms": "ms", "size_mb": "MB"}
+    return {name: one(name, unit) for name, unit in units.items() if name in row.index and not pd.isna(row[name])}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _trial_of(selection: str) -> str:
+    number = selection.removeprefix("#")
+    return f"trial-{int(number):04d}" if number.isdigit() else selection
