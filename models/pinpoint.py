@@ -128,6 +128,7 @@ def pinpoint(
     video_positions: str = "learned",
     audio_positions: str = "sinusoidal",
     freeze_through: str | None = None,
+    sharpen: float = 0.0,
 ) -> PinPoint:
     """Build a PinPoint; the defaults are the published teacher (which froze its pretrained backbone through layer2).
 
@@ -149,15 +150,18 @@ def pinpoint(
         audio_head: "gru" or "tcn".
         video_positions: "learned", "sinusoidal" or "none".
         audio_positions: the same for the audio.
+        sharpen: ≥ 0, how much fine structure is brought out before the backbone; see `FrameSampler`.
         freeze_through: last stage of the backbone that is not trained, e.g. "layer2".
 
     Raises:
         ConfigurationError: any of these is outside of what is allowed.
     """
-    _check(width=width, depth=depth, ffn=ffn, dropout=dropout, audio_frames=audio_frames, coefficients=coefficients)
+    _check(
+        width=width, depth=depth, ffn=ffn, dropout=dropout, sharpen=sharpen, audio_frames=audio_frames, coefficients=coefficients
+    )
     seen = input_frames if frames is None else frames
     side = input_size if frame_size is None else frame_size
-    sampler = FrameSampler(input_frames=input_frames, frames=seen, input_size=input_size, frame_size=side)
+    sampler = FrameSampler(input_frames=input_frames, frames=seen, input_size=input_size, frame_size=side, sharpen=sharpen)
     hidden = max(1, round(ffn * width))
     blocks = [Block(width=width, heads=heads, hidden=hidden, dropout=dropout) for _ in range(depth)]
     features, channels = make_backbone(backbone, backbone_width, freeze_through=freeze_through)
@@ -176,12 +180,14 @@ def pinpoint(
     return PinPoint(video=video, audio=encoder, positions=positions, blocks=blocks, width=width)
 
 
-def _check(*, dropout: float, ffn: float, **sizes: int) -> None:
+def _check(*, dropout: float, ffn: float, sharpen: float, **sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ConfigurationError(f"{name} must be at least 1; got {value}")
     if not 0 <= dropout < 1:
         raise ConfigurationError(f"dropout must be at least 0 and below 1; got {dropout:g}")
+    if not sharpen >= 0:
+        raise ConfigurationError(f"sharpen must be at least 0; got {sharpen:g}")
     if not ffn > 0:
         raise ConfigurationError(f"ffn must be above 0; got {ffn:g}")
 

@@ -1,6 +1,7 @@
 """After the trials: pull the front out of MLflow, measure it again in quiet, draw it, ship a member."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,7 @@ def export_member(study: Study, row: "pd.Series[Any]", folder: Path, *, replace:
     return write_bundle(folder, content, replace=replace)
 
 
-def trial_folder(study: Study, row: Mapping[Any, Any] | "pd.Series[Any]") -> Path:
+def trial_folder(study: Study, row: "Mapping[Any, Any] | pd.Series[Any]") -> Path:
     """Where a trial's files are."""
     return study.folder / "trials" / str(row["genome"])
 
@@ -169,10 +170,10 @@ def _exported(place: Path) -> tuple[OnnxArtefact, Parity]:
 
 def _objectives(row: "pd.Series[Any]") -> dict[str, Objective]:
     def one(name: str, unit: str = "") -> Objective:
-        low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-        known = not (pd.isna(low) or pd.isna(high))
+        ends = [float(row.get(f"{name}_{end}", math.nan)) for end in ("low", "high")]
+        known = all(math.isfinite(end) for end in ends)
         return Objective(
-            value=float(row[name]), low=float(low) if known else None, high=float(high) if known else None,
+            value=float(row[name]), low=ends[0] if known else None, high=ends[1] if known else None,
             unit=unit, direction="lower" if unit else "higher",
         )  # fmt: skip
 

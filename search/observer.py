@@ -56,6 +56,10 @@ class Observers:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
 
+    def __reduce__(self) -> tuple[type["Observers"], tuple[tuple[()]]]:
+        """Tune snapshots its callbacks, and we never restore from one: consoles and stores stay here."""
+        return Observers, ((),)
+
     def trial_started(self, start: TrialStart) -> None:
         """Pass on."""
         for observer in self._observers:

@@ -31,7 +31,7 @@ from paretolens.trainers.views import View
 
 __all__ = ["Task", "example_of"]
 
-REFERENCE_NODES = 32
+REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""

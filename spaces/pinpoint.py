@@ -40,8 +40,10 @@ class PinpointTeacher:
     """Attention heads per block."""
     ffn: Annotated[float, Gt(0)] = 4.0
     """Hidden width of the feed-forward layers as a multiple of width."""
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Dropout in attention and feed-forward layers."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Dropout in attention and feed-forward layers; published: 0.1."""
+    sharpen: Annotated[float, Ge(0)] = 4.0
+    """How much fine structure is brought out of the frames first; published: 0, with a pretrained backbone."""
     freeze_through: str | None = None
     """Last backbone stage that is not trained, such as layer2; none without pretrained weights."""
 
@@ -69,6 +71,7 @@ def _student_knobs(
     width: tuple[int, ...],
     frames: tuple[int, ...],
     frame_size: tuple[int, ...],
+    sharpen: tuple[float, ...],
     default: Mapping[str, Value],
 ) -> tuple[Knob, ...]:
     """The student's knobs; the arguments are the choices in which the presets differ."""
@@ -86,6 +89,7 @@ def _student_knobs(
         knob("backbone_width", multipliers, "its width multiplier", limits=(0.1, 4)),
         knob("frames", frames, "frames it looks at, spread over the clip", limits=(1, 1024)),
         knob("frame_size", frame_size, "side in pixels to which it shrinks them", limits=(16, 1024)),
+        knob("sharpen", sharpen, "how much fine structure is brought out of them; 0 = as they are", limits=(0, 64)),
         knob("audio_width", (32, 64, 128), "width of the last audio convolution; the first has half", limits=(2, 1024)),
         knob("audio_head", ("gru", "tcn"), "recurrent or convolutional audio encoder", allowed=("gru", "tcn")),
         knob("width", width, "d, width of the tokens", limits=(8, 1024)),
@@ -99,14 +103,16 @@ def _quick_space() -> Space:
     student = _student_knobs(
         backbones=tuple(_QUICK_WIDTHS),
         multipliers=(0.125, 0.25, 0.35, 0.5, 0.75),
-        width=(32, 48, 64, 96),
+        width=(32, 48, 64),
         frames=(4, 8),
         frame_size=(32, 48, 64),
+        sharpen=(4.0,),
         default={
             "backbone": "mobilenet_v3_small",
             "backbone_width": 0.5,
             "frames": 8,
             "frame_size": 64,
+            "sharpen": 4.0,
             "audio_width": 64,
             "audio_head": "gru",
             "width": 64,
@@ -125,11 +131,13 @@ def _published_space() -> Space:
         width=(64, 96, 128, 160, 192),
         frames=(8, 16, 30),
         frame_size=(96, 112, 128),
+        sharpen=(0.0, 4.0),
         default={
             "backbone": "mobilenet_v3_small",
             "backbone_width": 1.0,
             "frames": 30,
             "frame_size": 128,
+            "sharpen": 0.0,
             "audio_width": 128,
             "audio_head": "gru",
             "width": 128,
@@ -246,6 +254,7 @@ class PinpointFamily:
             backbone_width=float(genome["backbone_width"]),
             frames=int(genome["frames"]),
             frame_size=int(genome["frame_size"]),
+            sharpen=float(genome["sharpen"]),
             audio_convs=[max(1, audio_width // 2), audio_width],
             audio_head=str(genome["audio_head"]),
             width=int(genome["width"]),
