@@ -1,0 +1,71 @@
+"""Configurations: presets are valid, flags override files, identities ignore the budget, bad values are named early."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretolens.errors import ConfigurationError
+from paretolens.search import schema
+from paretolens.search.config import Config, load_config
+
+
+def load(*assignments: str, **flags: Any) -> Config:
+    return load_config(assignments=assignments, flags=flags)
+
+
+def test_default_preset_is_valid_and_its_first_genomes_fit_the_space() -> None:
+    config = load()
+    space = config.make_space()
+    for genome in config.first_genomes():
+        space.validate(genome)
+    assert config.search.trials == 24
+
+
+def test_plain_values_build_the_same_configuration() -> None:
+    config = load("space.width=[32, 64]")
+    assert schema.build(Config, schema.to_plain(config)) == config
+
+
+def test_flags_win_over_assignments_over_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("search: {trials: 5, workers: 1}\nseed: 3\n")
+    config = load_config(file=file, assignments=["search.trials=6", "search.attempts=1"], flags={"search": {"trials": 7}})
+    assert (config.search.trials, config.search.workers, config.search.attempts, config.search.seed) == (7, 1, 1, 3)
+
+
+@pytest.mark.parametrize("free", ["search.trials=99", "search.workers=1", "tracking.uri=sqlite:///x.db"])
+def test_identity_does_not_depend_on_budget_workers_and_store(free: str) -> None:
+    assert load(free).identity() == load().identity()
+
+
+@pytest.mark.parametrize("bound", ["seed=1", "data.train=64", "space.depth=[1]", "eps.nodes=4", "teacher.epochs=2"])
+def test_identity_depends_on_what_shapes_results(bound: str) -> None:
+    assert load(bound).identity() != load().identity()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("search.trials=0", "search.trials is 0"),
+        ("space.backbone=[resnet19]", "resnet18"),
+        ("space.widht=[32]", "width"),
+        ("model.teacher.backbone=mobilnet", "mobilenet"),
+        ("model.teacher.width=100", "heads"),
+        ("model.teacher.widht=96", "model.teacher.width"),
+        ("model.frames=16", "data.frames"),
+        ("family=pinpiont", "pinpoint"),
+        ("serach.trials=3", "search"),
+        ("space.heads=[3]", "heads"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(assignment)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_preset_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="default"):
+        load_config(preset="defualt", flags={})
