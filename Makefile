@@ -11,7 +11,7 @@ help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
 	@echo "make test     set up, then check style and types and run the tests"
 	@echo "make check    style and types only"
-	@echo "make clean    remove the environment and the caches (studies in runs/ stay)"
+	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
 
 setup: $(STAMP)
 

@@ -312,8 +312,8 @@ def mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
     return np.maximum(np.minimum(rising, falling), 0.0)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Judge the clips named on the command line."""
+def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
+    """Judge the clips named on the command line; `folder` is the bundle, this file's own by default."""
     parser = argparse.ArgumentParser(description="Tell whether video clips are real or fake.")
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video file")
     parser.add_argument("--json", action="store_true", help="print one JSON object per clip")
@@ -321,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     given = parser.parse_args(arguments)
     try:
-        predictor = Predictor(Path(__file__).resolve().parent, threads=given.threads)
+        predictor = Predictor(folder or Path(__file__).resolve().parent, threads=given.threads)
         for path in given.clips:
             result = predictor.predict(path, start=given.start)
             note = f"  ({result['note']})" if result["note"] else ""

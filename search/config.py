@@ -118,20 +118,23 @@ class Config:
         return self.make_family().space(self.space_preset).override(self.space)
 
     def first_genomes(self) -> list[dict[str, Any]]:
-        """The genomes to evaluate first, complete and valid."""
+        """The genomes to evaluate first, complete and valid.
+
+        Raises:
+            ConfigurationError: one of them does not fit the space.
+        """
         space = self.make_space()
-        genomes = [space.repair({**space.default(), **wish}) for wish in self.first]
-        for wish, genome in zip(self.first, genomes, strict=True):
-            space.validate({**genome, **{name: value for name, value in wish.items() if name not in genome}})
-        return genomes
+        return [_first_genome(space, wish) for wish in self.first]
+
+    def bound(self) -> dict[str, Any]:
+        """What must be equal for two sessions to belong to one study: all but budget, workers and store, as plain values."""
+        plain = {key: value for key, value in schema.to_plain(self).items() if key != "tracking"}
+        plain["search"] = {key: value for key, value in plain["search"].items() if key not in _FREE_SEARCH_KEYS}
+        return plain
 
     def identity(self) -> str:
-        """Hash of everything that must be equal for two sessions to belong to one study: all but budget, workers and store."""
-        plain = schema.to_plain(self)
-        del plain["tracking"]
-        for key in _FREE_SEARCH_KEYS:
-            del plain["search"][key]
-        return digest_of_json(plain)[:16]
+        """Hash of `bound`."""
+        return digest_of_json(self.bound())[:16]
 
     def validate(self) -> None:
         """Find what can be known to be wrong before anything expensive starts.
@@ -153,7 +156,7 @@ class Config:
 
 _FREE_SEARCH_KEYS = (
     "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",
-    "attempts", "failures", "address",
+    "attempts", "failures", "address", "seed",
 )  # fmt: skip
 
 
@@ -168,13 +171,30 @@ def load_config(
     available = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     if preset not in available:
         raise ConfigurationError(f"preset {preset}: not known{schema.nearest(preset, available)}")
-    trees = [schema.read_yaml(PRESETS / f"{preset}.yaml")]
-    trees += [schema.read_yaml(file)] if file else []
+    trees = [schema.read_yaml(file)] if file else []
     trees += [schema.parse_assignment(text) for text in assignments]
-    config = schema.build(Config, schema.merge(*trees, flags))
+    config = schema.build(Config, schema.merge(schema.read_yaml(PRESETS / f"{preset}.yaml"), *trees, flags))
+    if not any("first" in tree for tree in trees):
+        space = config.make_space()
+        config = dataclasses.replace(config, first=tuple(wish for wish in config.first if _fits(space, wish)))
     config = dataclasses.replace(config, search=dataclasses.replace(config.search, seed=config.seed))
     config.validate()
     return config
+
+
+def _first_genome(space: Space, wish: Mapping[str, Any]) -> dict[str, Any]:
+    genome = space.repair({**space.default(), **wish})
+    space.validate({**genome, **{name: value for name, value in wish.items() if name not in genome}})
+    return genome
+
+
+def _fits(space: Space, wish: Mapping[str, Any]) -> bool:
+    """Whether a preset's first genome is still possible in a space that the user has changed."""
+    try:
+        _first_genome(space, wish)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def load_stored(path: Path) -> Config:

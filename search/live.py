@@ -55,7 +55,6 @@ class LiveTable:
     console: Console
     objectives: Sequence[Objective]
     trials: int
-    workers: int
     teacher: Mapping[str, float]
     history: Sequence[TrialRecord] = ()
     _ended: list[TrialRecord] = field(default_factory=list)
@@ -64,7 +63,11 @@ class LiveTable:
     def __post_init__(self) -> None:
         self._ended = list(self.history)
         self._began = time.monotonic()
-        self._live = Live(console=self.console, auto_refresh=False, transient=True) if self.console.is_terminal else None
+        self._live = (
+            Live(console=self.console, get_renderable=self._render, refresh_per_second=1, transient=True)
+            if self.console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> "LiveTable":
         if self._live:
@@ -100,7 +103,10 @@ class LiveTable:
 
     def _refresh(self) -> None:
         if self._live:
-            self._live.update(Group(self._head(), self._table(), *self._rows_running()), refresh=True)
+            self._live.refresh()
+
+    def _render(self) -> Group:
+        return Group(self._head(), self._table(), *self._rows_running())
 
     def _evaluated(self) -> list[TrialRecord]:
         return [entry for entry in self._ended if entry.fate is Fate.EVALUATED]
@@ -116,12 +122,15 @@ class LiveTable:
         kept = non_dominated(np.array(points))
         return sorted((entry for entry, keep in zip(done, kept, strict=True) if keep), key=lambda e: -e.values["accuracy"])
 
-    def _head(self) -> Text:
+    def _left(self) -> str:
         done, elapsed = len(self._evaluated()), time.monotonic() - self._began
         here = done - sum(entry.fate is Fate.EVALUATED for entry in self.history)
+        return f"about {clock(elapsed / here * (self.trials - done))} left" if here else "time left known after the first trial"
+
+    def _head(self) -> Text:
+        done, elapsed = len(self._evaluated()), time.monotonic() - self._began
         failed = sum(entry.fate is Fate.FAILED for entry in self._ended)
-        left = f"about {clock(elapsed / here * (self.trials - done))} left" if here else "time left known after the first trial"
-        text = f"trials {done}/{self.trials}   {clock(elapsed)} gone, {left}   front {len(self._front())}"
+        text = f"trials {done}/{self.trials}   {clock(elapsed)} gone, {self._left()}   front {len(self._front())}"
         return Text(text + (f"   failed {failed}" if failed else ""), style="bold")
 
     def _table(self) -> Table:
@@ -153,11 +162,13 @@ class LiveTable:
             return f"trial #{entry.number} {entry.fate}: {entry.reason or 'a limit was exceeded'}"
         number, accuracy, latency, speed, eps, size, student = self._cells(entry)
         count = f"[{len(self._evaluated())}/{self.trials}]"
-        return f"{count} {number}: accuracy {accuracy}, {latency} ({speed}), EPS {eps}, {size}, {student}, {entry.seconds:.0f} s"
+        place = f"front {len(self._front())}, {self._left()}"
+        said = f"accuracy {accuracy}, {latency} ({speed}), EPS {eps}, {size}, {student}, {entry.seconds:.0f} s"
+        return f"{count} {number}: {said}; {place}"
 
     def _rows_running(self) -> list[Text]:
         now = time.monotonic()
         return [
             Text(f"running #{number}  {clock(now - run.began)}  {run.stage}  {short_genome(run.genome)}", style="dim")
-            for number, run in sorted(self._running.items())
+            for number, run in sorted(list(self._running.items()))
         ]

@@ -45,7 +45,7 @@ TrialFunction: TypeAlias = Callable[[Genome, Report], TrialOutcome]
 
 
 class Fate(StrEnum):
-    """How a trial ended; `docs/reliability.md` has the table."""
+    """How a trial ended."""
 
     EVALUATED = "evaluated"
     """All objectives are finite. Optuna: COMPLETE. Counts towards the budget."""

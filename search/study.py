@@ -13,6 +13,7 @@ from paretolens.errors import ConfigurationError, StoreError
 from paretolens.evaluators.latency import Calibration, calibrate
 from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.names import TrialState
+from paretolens.mlflow.store import check_store
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
@@ -64,6 +65,14 @@ class Study:
     def baseline(self, task: Task) -> Baseline:
         """The teacher, measured once per study."""
         return measure_baseline(task, self.folder / "baseline", self.calibration())
+
+    def check(self) -> None:
+        """Find out whether the store can be used before the study takes its name.
+
+        Raises:
+            StoreError: it cannot be reached or written.
+        """
+        check_store(self.uri, experiment=self.config.tracking.experiment)
 
     def write_config(self) -> None:
         """Keep the configuration, so that later commands and sessions use the same."""
@@ -138,7 +147,7 @@ def open_study(
         name: the study; None for a new one, or with `resume` for the one touched last.
         resume: go on with an existing study.
         given: whether the flags say more than budget and name; only then must they agree with the study's own configuration.
-        changed: settings of the search that the flags set, such as trials.
+        changed: settings of the search that the flags set, such as trials, and `tracking` if they name a store.
 
     Raises:
         ConfigurationError: a new study's name is taken, a study to resume is missing or was started with another configuration.
@@ -160,7 +169,10 @@ def open_study(
         )
     stored = load_stored(workspace.study(chosen) / CONFIG)
     if not given:
-        return Study(name=chosen, config=replace(stored, search=replace(stored.search, **dict(changed))), workspace=workspace)
+        budget = {name: value for name, value in changed.items() if name != "tracking"}
+        tracking = changed.get("tracking", stored.tracking)
+        search = replace(stored.search, **budget)
+        return Study(name=chosen, config=replace(stored, search=search, tracking=tracking), workspace=workspace)
     if stored.identity() != config.identity():
         raise ConfigurationError(
             f"study {chosen} was started with another configuration ({_first_difference(stored, config)}); "
@@ -203,8 +215,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _first_difference(stored: Config, wanted: Config) -> str:
-    before, after = flatten(schema.to_plain(stored)), flatten(schema.to_plain(wanted))
+    before, after = flatten(stored.bound()), flatten(wanted.bound())
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key) and not key.startswith("tracking."):
+        if before.get(key) != after.get(key):
             return f"{key} was {before.get(key)}, now {after.get(key)}"
     return "its identity differs"

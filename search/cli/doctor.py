@@ -48,7 +48,7 @@ def _machine() -> list[Row]:
     return [
         (sys.version_info >= (3, 11), "Python", platform.python_version(), "3.11 or newer is needed"),
         (True, "CPU cores", str(cores), f"--workers {cores} trains as many students at a time, one core each"),
-        (memory > 4, "memory", f"{memory:.1f} GiB free", "a worker of the default search takes about 1.5 GiB"),
+        (memory > 4, "memory", f"{memory:.1f} GiB free", "more than 4 GiB is needed: every worker holds its own copy of torch"),
     ]
 
 
@@ -93,7 +93,7 @@ def _workspace(workspace: object) -> Row:
     except StoreError as error:
         return (False, "workspace", str(workspace.root), str(error))
     free = shutil.disk_usage(workspace.root).free / 2**30
-    return (True, "workspace", str(workspace.root), f"{free:.1f} GiB free; a default search takes about 0.3 GiB")
+    return (True, "workspace", str(workspace.root), f"{free:.1f} GiB free")
 
 
 def _store(uri: str) -> Row:

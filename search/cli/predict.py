@@ -1,8 +1,6 @@
-"""Run a bundle on clips and print the verdict. The bundle is verified first; its own predict.py does the work."""
+"""Run a bundle on clips and print the verdict. Its checksums are verified first, and no code of the bundle is run."""
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 __all__ = ["add_arguments", "run"]
@@ -17,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and run."""
+    from paretolens.exporters import predict_template
     from paretolens.exporters.bundle import verify_bundle
 
     verify_bundle(options.bundle)
     flags = ["--json"] if options.json else []
-    clips = [str(clip) for clip in options.clip]
-    return subprocess.run([sys.executable, str(options.bundle / "predict.py"), *flags, *clips], check=False).returncode
+    return predict_template.main([*flags, *(str(clip) for clip in options.clip)], options.bundle)

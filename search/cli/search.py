@@ -5,8 +5,13 @@ Ctrl-C stops cleanly with the front so far; the same command with --resume goes 
 """
 
 import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretolens.search import environment
 from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
 
 if TYPE_CHECKING:
@@ -43,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     workspace = workspace_of(options)
     given = bool(options.preset or options.config or options.assignments or options.seed is not None)
     changed = {name: value for name in ("trials", "workers") if (value := getattr(options, name)) is not None}
+    if options.tracking_uri:
+        changed["tracking"] = config.tracking
     study = open_study(config, workspace, options.name, resume=options.resume, given=given, changed=changed)
     workspace.ensure_writable()
     return _search(study, make_console())
@@ -64,33 +71,47 @@ def _search(study: "Study", console: "Console") -> int:
     from paretolens.search.task import Task
 
     steps = ConsoleSteps(console)
+    study.check()
     with study.open_journal() as journal:
         study.write_config()
-        with study.open_tracker() as tracker:
-            console.print(
-                f"[bold]study {study.name}[/] in {study.folder}, tracked in {study.uri}", highlight=False, soft_wrap=True
-            )
-            task = Task.prepare(study.config, study.workspace, steps)
-            with steps.step("teacher's baseline") as update:
-                baseline = study.baseline(task)
-                update(1, 1, _describe(baseline.metrics, baseline.details))
-            with LiveTable(
-                console=console, objectives=journal.objectives, trials=study.config.search.trials,
-                workers=study.config.search.workers, teacher=baseline.metrics, history=journal.records(),
-            ) as live:  # fmt: skip
-                result = study.search(task, baseline, journal, tracker, live)
-            console.print(
-                f"  {'trials':<22} [dim]{result.seconds:6.1f} s[/]  {result.completed} evaluated"
-                + (f"; {result.reason}" if result.reason else ""),
-                highlight=False,
-            )
-            tracker.flush(60.0)
-            if result.completed:
-                _finish(study, tracker, steps, console, quiet=not result.interrupted)
+        try:
+            with study.open_tracker() as tracker:
+                where = f"[bold]study {study.name}[/] in {study.folder}, tracked in {study.uri}"
+                console.print(where, highlight=False, soft_wrap=True)
+                task = Task.prepare(study.config, study.workspace, steps)
+                with steps.step("teacher's baseline") as update:
+                    baseline = study.baseline(task)
+                    update(1, 1, _describe(baseline.metrics, baseline.details))
+                with LiveTable(
+                    console=console, objectives=journal.objectives, trials=study.config.search.trials,
+                    teacher=baseline.metrics, history=journal.records(),
+                ) as live:  # fmt: skip
+                    result = study.search(task, baseline, journal, tracker, live)
+                note = f"; {result.reason}" if result.reason else ""
+                done = f"  {'trials':<22} [dim]{result.seconds:6.1f} s[/]  {result.completed} evaluated{note}"
+                console.print(done, highlight=False)
+                if result.completed:
+                    _finish(study, tracker, steps, console, quiet=not result.interrupted)
+        except KeyboardInterrupt:
+            _say_resume(study, console)
+            return 130
     if result.reason:
-        console.print(f"\nThe study is not finished: {result.completed} of {study.config.search.trials} trials. Go on with")
-        console.print(f"  paretolens search --name {study.name} --resume", highlight=False, soft_wrap=True)
+        console.print(f"\nThe study is not finished: {result.completed} of {study.config.search.trials} trials.")
+        _say_resume(study, console)
     return 130 if result.interrupted else 1 if result.reason else 0
+
+
+def _say_resume(study: "Study", console: "Console") -> None:
+    console.print(f"Go on with\n  {_command(study, 'search')} --name {study.name} --resume", highlight=False, soft_wrap=True)
+
+
+def _command(study: "Study", name: str) -> str:
+    """A command as it can be typed here: the program as it was started, the workspace where it is not the default."""
+    program = Path(sys.argv[0])
+    known = shutil.which("paretolens") == str(program.absolute())
+    shown = "paretolens" if known else os.path.relpath(program) if program.name == "paretolens" else "paretolens"
+    usual = study.workspace.root == environment.default_workspace().resolve()
+    return f"{shown} {name}" + ("" if usual else f" --workspace {study.workspace.root}")
 
 
 def _describe(metrics: dict[str, float], details: dict[str, Any]) -> str:
@@ -105,6 +126,10 @@ def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, qui
     from paretolens.mlflow.table import rich_table
     from paretolens.search.finish import choose, export_member, pull_front, quiet_pass, write_front
 
+    if not tracker.flush(60.0):
+        steps.note(f"the tracking store does not answer: its records wait in {study.folder}. Once it is back:")
+        _say_resume(study, console)
+        return
     found = pull_front(study)
     if quiet:
         quiet_pass(study, found, tracker, steps)
@@ -112,17 +137,17 @@ def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, qui
         found = pull_front(study)
     files = write_front(study, found, tracker)
     bundle = export_member(study, choose(found, "knee")[0], study.folder / "bundle", replace=True)
-    tracker.log_artifacts(None, {"bundle": [bundle]})
+    tracker.log_artifacts(None, {"": [bundle]})
     console.print()
     console.print(rich_table(found, width=console.width))
-    clip = next(iter(sorted((_clips(study) / "test").glob("*.mp4"))))
+    clip = next(iter(sorted((_clips(study) / "test").glob("*.mp4"))), "CLIP.mp4")
     lines = {
         "front": f"{files.html}  (also .png, .csv, .json)",
         "bundle of the knee": str(bundle),
-        "try it": f"paretolens predict {bundle} {clip}",
-        "browse the trials": f"paretolens ui --workspace {study.workspace.root}",
-        "the front again": f"paretolens front {study.name}",
-        "another member": f"paretolens export {study.name} --select fastest",
+        "try it": f"{_command(study, 'predict').partition(' --')[0]} {bundle} {clip}",
+        "browse the trials": f"{_command(study, 'ui')} {study.name}",
+        "the front again": f"{_command(study, 'front')} {study.name}",
+        "another member": f"{_command(study, 'export')} {study.name} --select fastest",
     }
     console.print()
     for name, text in lines.items():
