@@ -170,5 +170,5 @@ class LiveTable:
         now = time.monotonic()
         return [
             Text(f"running #{number}  {clock(now - run.began)}  {run.stage}  {short_genome(run.genome)}", style="dim")
-            for number, run in sorted(list(self._running.items()))
+            for number, run in sorted(self._running.items())
         ]
