@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from paretolens.mlflow.events import Scalar
@@ -24,6 +25,8 @@ class TrackedRun:
     files: dict[str, list[Path]] = field(default_factory=dict)
     state: TrialState = TrialState.RUNNING
     reason: str = ""
+    started: datetime | None = None
+    ended: datetime | None = None
 
 
 class MemoryTracker:
@@ -49,12 +52,19 @@ class MemoryTracker:
         self.run.metrics.update(_finite(metrics))
         self.run.tags.update(tags or {})
 
-    def start_trial(self, trial: str, *, params: Mapping[str, Scalar], genome: str, tags: Tags | None = None) -> None:
+    def trial_states(self) -> dict[str, str]:
+        """State of every trial."""
+        return {trial: str(run.state) for trial, run in self.trials.items()}
+
+    def start_trial(
+        self, trial: str, *, params: Mapping[str, Scalar], genome: str, tags: Tags | None = None, at: datetime | None = None
+    ) -> None:
         """Open a trial, or take it up again."""
         run = self.trials.setdefault(trial, TrackedRun())
         run.params.update(params)
         run.tags.update(tags or {})
-        run.genome, run.state = genome, TrialState.RUNNING
+        run.genome, run.state, run.reason = genome, TrialState.RUNNING, ""
+        run.started = at
 
     def log_epoch(self, trial: str, metrics: Mapping[str, float], *, step: int) -> None:
         """One point of each curve; a step that is known is left out."""
@@ -62,11 +72,17 @@ class MemoryTracker:
         if step > max(curves, default=-1):
             curves[step] = _finite(metrics)
 
-    def finish_trial(self, trial: str, state: TrialState, *, metrics: Mapping[str, float], reason: str = "") -> None:
+    def log_trial(self, trial: str, metrics: Mapping[str, float]) -> None:
+        """More metrics of a trial, whatever its state."""
+        self._of(trial).metrics.update(_finite(metrics))
+
+    def finish_trial(
+        self, trial: str, state: TrialState, *, metrics: Mapping[str, float], reason: str = "", at: datetime | None = None
+    ) -> None:
         """Close a trial."""
         run = self._of(trial)
         run.metrics.update(_finite(metrics))
-        run.state, run.reason = state, reason
+        run.state, run.reason, run.ended = state, reason, at
 
     def log_artifacts(self, trial: str | None, files: Files) -> None:
         """Keep the paths."""

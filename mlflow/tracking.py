@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,9 +16,9 @@ from typing import Protocol, Self
 from paretolens.errors import StoreError
 from paretolens.mlflow.courier import Courier
 from paretolens.mlflow.events import Event, EventKind, Scalar, to_text
-from paretolens.mlflow.names import EPOCH_INDEX, EPOCH_PREFIX, RunKind, Tag, TrialState, finite, teacher_metrics
+from paretolens.mlflow.names import EPOCH_INDEX, EPOCH_PREFIX, PARENT_TAG, RunKind, Tag, TrialState, finite, teacher_metrics
 from paretolens.mlflow.spool import Spool
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store, one_line
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store, one_line, open_client, search_runs
 from paretolens.mlflow.system import SystemSampler
 from paretolens.mlflow.writer import RunWriter
 
@@ -36,7 +37,7 @@ class StudyInfo:
     name: str
     """Name of the study: letters, digits, dots, dashes and underscores."""
     identity: str = ""
-    """What makes it this study, such as the hash of its configuration; the name where empty."""
+    """What makes it this study and no other of its name, such as a random number kept with it; the name where empty."""
     configuration: Mapping[str, Scalar] = field(default_factory=dict)
     """The whole configuration, flat (`search.trials`: 24); kept as parameters of the parent run."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -58,14 +59,27 @@ class Tracker(Protocol):
     def log_study(self, metrics: Mapping[str, float], *, tags: Tags | None = None, step: int = 0) -> None:
         """Metrics and tags of the study itself: the teacher's figures (`teacher_metrics`), hypervolume over trials."""
 
-    def start_trial(self, trial: str, *, params: Mapping[str, Scalar], genome: str, tags: Tags | None = None) -> None:
-        """Open a trial with its active knobs; a trial that is known is taken up again, not doubled."""
+    def trial_states(self) -> Mapping[str, str]:
+        """State of every trial that the store has, by the trial's name; empty if the store can't be read right now."""
+
+    def start_trial(
+        self, trial: str, *, params: Mapping[str, Scalar], genome: str, tags: Tags | None = None, at: datetime | None = None
+    ) -> None:
+        """Open a trial with its active knobs; a trial that is known is taken up again, not doubled.
+
+        `at` is when it began, now if None.
+        """
 
     def log_epoch(self, trial: str, metrics: Mapping[str, float], *, step: int) -> None:
         """One point of each curve; steps count over all stages of the trial, and a step already logged is left out."""
 
-    def finish_trial(self, trial: str, state: TrialState, *, metrics: Mapping[str, float], reason: str = "") -> None:
-        """Close a trial with its final metrics (intervals as `<name>_low`, `<name>_high`)."""
+    def log_trial(self, trial: str, metrics: Mapping[str, float]) -> None:
+        """More metrics of a trial, whose state and times stay as they are."""
+
+    def finish_trial(
+        self, trial: str, state: TrialState, *, metrics: Mapping[str, float], reason: str = "", at: datetime | None = None
+    ) -> None:
+        """Close a trial with its final metrics (intervals as `<name>_low`, `<name>_high`); `at` is when, now if None."""
 
     def log_artifacts(self, trial: str | None, files: Files) -> None:
         """Files or folders, by folder within the run's artifacts (`""` = top); of the study if `trial` is None.
@@ -119,11 +133,16 @@ class MlflowTracker:
         self._spool: Spool | None = None
         self._courier: Courier | None = None
         self._writer: RunWriter | None = None
+        self._finished = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close; a study that an exception ended is failed, or killed if it was an interrupt, and never stays running."""
+        if error is not None and self._courier is not None and not self._finished:
+            state = TrialState.FAILED if isinstance(error, Exception) else TrialState.KILLED
+            self.finish_study(state, reason=one_line(error))
         self.close()
 
     @property
@@ -159,6 +178,7 @@ class MlflowTracker:
             _log.info("%d records of an earlier run are sent to the tracking store first", len(self._spool))
         self._courier = Courier(self._spool, self._writer)
         self._courier.start()
+        self._finished = False
         self._put(Event(kind=EventKind.ORPHANS, time_ms=_now(), tags={Tag.REASON: "the driver ended before the trial did"}))
         if self._system_metrics_s is not None:
             self._sampler = SystemSampler(self.log_study, every_s=self._system_metrics_s)
@@ -168,21 +188,42 @@ class MlflowTracker:
         """Metrics and tags of the study itself; see `Tracker`."""
         self._report("", metrics, tags=tags, step=step)
 
-    def start_trial(self, trial: str, *, params: Mapping[str, Scalar], genome: str, tags: Tags | None = None) -> None:
+    def trial_states(self) -> dict[str, str]:
+        """State of every trial that the store has, by one read of it once what waits was sent; see `Tracker`."""
+        if self._writer is None:
+            return {}
+        self.flush(self._close_timeout_s)
+        try:
+            client = open_client(self._uri)
+            experiment = client.get_run(self.run_id).info.experiment_id
+            runs = search_runs(client, experiment, f"tags.`{PARENT_TAG}` = '{self.run_id}'")
+        except Exception as error:
+            _log.warning("the tracking store can't be read (%s)", one_line(error))
+            return {}
+        return {run.data.tags.get(Tag.TRIAL, ""): run.data.tags.get(Tag.STATE, "") for run in runs}
+
+    def start_trial(
+        self, trial: str, *, params: Mapping[str, Scalar], genome: str, tags: Tags | None = None, at: datetime | None = None
+    ) -> None:
         """Open a trial; see `Tracker`."""
         texts = {name: to_text(value) for name, value in params.items()}
-        self._put(
-            Event(kind=EventKind.TRIAL, time_ms=_now(), trial=trial, params=texts, tags={Tag.GENOME: genome, **_own_tags(tags)})
-        )
+        own = {Tag.GENOME: genome, **_own_tags(tags)}
+        self._put(Event(kind=EventKind.TRIAL, time_ms=_milliseconds(at), trial=trial, params=texts, tags=own))
 
     def log_epoch(self, trial: str, metrics: Mapping[str, float], *, step: int) -> None:
         """One point of each curve; see `Tracker`."""
         curves = {f"{EPOCH_PREFIX}{name}": value for name, value in metrics.items()}
         self._report(trial, {**curves, EPOCH_INDEX: float(step)}, step=step)
 
-    def finish_trial(self, trial: str, state: TrialState, *, metrics: Mapping[str, float], reason: str = "") -> None:
+    def log_trial(self, trial: str, metrics: Mapping[str, float]) -> None:
+        """More metrics of a trial; see `Tracker`."""
+        self._report(trial, metrics)
+
+    def finish_trial(
+        self, trial: str, state: TrialState, *, metrics: Mapping[str, float], reason: str = "", at: datetime | None = None
+    ) -> None:
         """Close a trial; see `Tracker`."""
-        self._finish(trial, state, metrics, reason)
+        self._finish(trial, state, metrics, reason, at)
 
     def log_artifacts(self, trial: str | None, files: Files) -> None:
         """Send files; see `Tracker`."""
@@ -192,6 +233,7 @@ class MlflowTracker:
 
     def finish_study(self, state: TrialState, *, metrics: Mapping[str, float] | None = None, reason: str = "") -> None:
         """Close the study; see `Tracker`."""
+        self._finished = True
         self._finish("", state, metrics or {}, reason)
 
     def flush(self, timeout_s: float) -> bool:
@@ -211,9 +253,11 @@ class MlflowTracker:
         self._spool.compact()
         self._courier = None
 
-    def _finish(self, trial: str, state: TrialState, metrics: Mapping[str, float], reason: str) -> None:
+    def _finish(
+        self, trial: str, state: TrialState, metrics: Mapping[str, float], reason: str, at: datetime | None = None
+    ) -> None:
         tags: dict[str, str] = {Tag.STATE: str(state), **({Tag.REASON: reason} if reason else {})}
-        self._report(trial, metrics, tags=tags, kind=EventKind.FINISH, state=str(state))
+        self._report(trial, metrics, tags=tags, kind=EventKind.FINISH, state=str(state), at=at)
 
     def _report(
         self,
@@ -224,12 +268,14 @@ class MlflowTracker:
         step: int = 0,
         kind: EventKind = EventKind.REPORT,
         state: str = "",
+        at: datetime | None = None,
     ) -> None:
         kept, left_out = finite(metrics)
         texts = _own_tags(tags)
         if left_out:
             texts[Tag.NONFINITE] = ", ".join(left_out)
-        self._put(Event(kind=kind, time_ms=_now(), trial=trial, step=step, state=state, metrics=kept, tags=texts))
+        time_ms = _milliseconds(at)
+        self._put(Event(kind=kind, time_ms=time_ms, trial=trial, step=step, state=state, metrics=kept, tags=texts))
 
     def _put(self, event: Event) -> None:
         if self._spool is None:
@@ -262,3 +308,7 @@ def _own_tags(tags: Tags | None) -> dict[str, str]:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _milliseconds(at: datetime | None) -> int:
+    return _now() if at is None else int(at.timestamp() * 1000)

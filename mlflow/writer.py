@@ -88,7 +88,7 @@ class RunWriter:
         )
         if runs:
             run, known = runs[0].info.run_id, runs[0].data.params
-            self._client.update_run(run, status="RUNNING")
+            self._take_up(runs[0], event.tags)
         else:
             name = event.tags[Tag.STUDY]
             run = self._client.create_run(self._experiment, start_time=event.time_ms, tags=dict(event.tags), run_name=name)
@@ -124,11 +124,17 @@ class RunWriter:
             created = self._client.create_run(self._experiment, start_time=event.time_ms, tags=tags, run_name=event.trial)
             run = self._children[event.trial] = created.info.run_id
         else:
-            known = self._client.get_run(run).data.params
-            self._client.update_run(run, status="RUNNING")
-            self._set_tags(run, {**event.tags, Tag.STATE: TrialState.RUNNING})
+            found = self._client.get_run(run)
+            known = found.data.params
+            self._take_up(found, event.tags)
         self._running.add(event.trial)
         self._send(run, event, known=known, with_tags=False)
+
+    def _take_up(self, run: Any, tags: dict[str, str]) -> None:
+        """A run that is known runs again, and why it ended before no longer holds."""
+        self._client.update_run(run.info.run_id, status="RUNNING")
+        reason: dict[str, str] = {Tag.REASON: ""} if run.data.tags.get(Tag.REASON) else {}
+        self._set_tags(run.info.run_id, {**tags, **reason, Tag.STATE: TrialState.RUNNING})
 
     def _report(self, event: Event) -> None:
         run = self._run(event)

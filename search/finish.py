@@ -17,7 +17,7 @@ from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
 from paretolens.mlflow.front import Front, front, tag_front
-from paretolens.mlflow.names import TrialState, teacher_metrics
+from paretolens.mlflow.names import teacher_metrics
 from paretolens.mlflow.page import draw_html
 from paretolens.mlflow.plots import draw_png
 from paretolens.mlflow.table import to_csv, to_json
@@ -73,7 +73,7 @@ def quiet_pass(study: Study, found: Front, tracker: Tracker, steps: Steps) -> No
             measured = measure_latency(path, config.backend, settings, calibration=calibration).to_metrics()
             figures = {new: measured[old] for old, new in _QUIET.items() if old in measured}
             if trial:
-                tracker.finish_trial(trial, TrialState.COMPLETE, metrics=figures)
+                tracker.log_trial(trial, figures)
             else:
                 tracker.log_study(teacher_metrics(figures))
             update(number + 1, len(members) + 1, f"{len(members)} members and the teacher")

@@ -1,6 +1,6 @@
 """An observer that keeps every trial in the tracking store."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,22 @@ class Recorder:
         self._tracker = tracker
         self._space = space
 
+    def catch_up(self, records: Iterable[TrialRecord]) -> int:
+        """Bring the store to where the journal is; a driver may have been killed after it wrote one and before the other.
+
+        A trial whose run is missing or in another state is told again, with its own times; curves that were never told are lost.
+        Where nothing differs it costs one read of the store. Returns how many trials were told again.
+        """
+        known, told = self._tracker.trial_states(), 0
+        for entry in records:
+            name = trial_name(entry.number)
+            if entry.fate is None or known.get(name) == _STATES[entry.fate]:
+                continue
+            self._tracker.start_trial(name, params=self._space.active(entry.genome), genome=entry.key, at=entry.started)
+            self.trial_ended(entry)
+            told += 1
+        return told
+
     def trial_started(self, start: TrialStart) -> None:
         """Open the run."""
         params = self._space.active(start.genome)
@@ -51,7 +67,7 @@ class Recorder:
         metrics = {**entry.metrics, **entry.values, "seconds": entry.seconds}
         if entry.fate is Fate.EVALUATED:
             self._tracker.log_artifacts(name, _files(entry.details))
-        self._tracker.finish_trial(name, _STATES[entry.fate], metrics=metrics, reason=entry.reason)
+        self._tracker.finish_trial(name, _STATES[entry.fate], metrics=metrics, reason=entry.reason, at=entry.finished)
 
 
 def _files(details: Mapping[str, Any]) -> dict[str, list[Path]]:

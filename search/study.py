@@ -1,17 +1,19 @@
 """A study from start to finish: open, prepare, search, pull the front, measure it again in quiet, ship the knee."""
 
 import json
+import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from paretolens import __version__
 from paretolens.errors import ConfigurationError, StoreError
 from paretolens.evaluators.latency import Calibration, calibrate
 from paretolens.exporters.files import write_atomic
+from paretolens.mlflow.environment import describe_environment
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.store import check_store
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
@@ -32,6 +34,7 @@ __all__ = ["Study", "load_study", "open_study", "tracking_uri"]
 CONFIG = "study.yaml"
 CALIBRATION = "calibration.json"
 RUN = "mlflow_run_id"
+IDENTITY = "study_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,21 +91,30 @@ class Study:
         objectives = [Objective(name=name, maximise=maximise) for name, maximise in OBJECTIVES.items()]
         return Journal(self.folder, objectives=objectives, fingerprint=self.config.identity())
 
+    def identity(self) -> str:
+        """32 random hexadecimal digits, drawn once: what tells this study's run from those of others of its name."""
+        path = self.folder / IDENTITY
+        if not path.exists():
+            write_atomic(path, uuid.uuid4().hex.encode())
+        return path.read_text(encoding="utf-8").strip()
+
     def open_tracker(self) -> MlflowTracker:
-        """The tracking store, with the parent run open."""
+        """The tracking store, with the parent run open; an exception within `with` ends the run as failed or killed."""
         tracker = MlflowTracker(
             tracking_uri=self.uri, spool=self.folder / "spool.jsonl", experiment=self.config.tracking.experiment
         )
-        tracker.start_study(
-            StudyInfo(
-                name=self.name,
-                identity=self.config.identity(),
-                configuration=flatten(schema.to_plain(self.config)),
-                tags={"version": __version__, "family": self.config.family, "data": "generated"},
-                description=f"Paretolens study **{self.name}** on the built-in generated clips.",
-            )
+        info = StudyInfo(
+            name=self.name,
+            identity=self.identity(),
+            configuration=flatten(schema.to_plain(self.config)),
+            tags={"family": self.config.family, "data": "generated", **describe_environment()},
+            description=f"Paretolens study **{self.name}** on the built-in generated clips.",
         )
-        write_atomic(self.folder / RUN, tracker.run_id.encode())
+        with ExitStack() as opened:
+            opened.enter_context(tracker)
+            tracker.start_study(info)
+            write_atomic(self.folder / RUN, tracker.run_id.encode())
+            opened.pop_all()
         return tracker
 
     def run_id(self) -> str:
@@ -127,9 +139,11 @@ class Study:
             "calibration": self.calibration().to_json(),
         }
         work = Work(target="paretolens.search.trial:make_trial", payload=payload, objectives=tuple(OBJECTIVES))
+        recorder = Recorder(tracker, task.space)
+        recorder.catch_up(journal.records())
         result = run(
             task.space, work, settings=self.config.search, journal=journal,
-            observers=(live, Recorder(tracker, task.space)), first=self.config.first_genomes(),
+            observers=(live, recorder), first=self.config.first_genomes(),
         )  # fmt: skip
         state = TrialState.KILLED if result.interrupted else TrialState.FAILED if result.reason else TrialState.COMPLETE
         tracker.finish_study(state, reason=result.reason)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,47 @@ def test_two_studies_of_one_name_but_another_identity(store: str, tmp_path: Path
     with pytest.raises(StoreError, match=r"2 studies in .* have that name; name one by its run id"):
         read_study("twins", tracking_uri=store)
     assert read_study(run, tracking_uri=store).tags[Tag.IDENTITY] == "b"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(ValueError("the teacher\nfailed"), TrialState.FAILED), (KeyboardInterrupt(), TrialState.KILLED)]
+)
+def test_an_exception_leaves_no_study_running(error: BaseException, state: TrialState, store: str, tmp_path: Path) -> None:
+    study = StudyInfo(name=f"broken-{state}")
+    with pytest.raises(type(error)), MlflowTracker(tracking_uri=store, spool=tmp_path / "spool.jsonl") as tracker:
+        tracker.start_study(study)
+        raise error
+    client = open_client(store)
+    run = client.get_run(tracker.run_id)
+    assert (run.info.status, run.data.tags[Tag.STATE]) == (state.mlflow_status, state)
+    assert run.data.tags[Tag.REASON] == ("the teacher failed" if state is TrialState.FAILED else "KeyboardInterrupt")
+    with MlflowTracker(tracking_uri=store, spool=tmp_path / "spool.jsonl") as tracker:
+        tracker.start_study(study)
+        tracker.finish_study(TrialState.COMPLETE)
+    run = client.get_run(run.info.run_id)
+    assert (run.info.status, run.data.tags[Tag.STATE], run.data.tags[Tag.REASON]) == ("FINISHED", "complete", "")
+
+
+def test_an_exception_after_the_end_of_the_study_changes_nothing(store: str) -> None:
+    with pytest.raises(OSError, match="full"), MlflowTracker(tracking_uri=store, spool=None) as tracker:
+        tracker.start_study(StudyInfo(name="done"))
+        tracker.finish_study(TrialState.COMPLETE)
+        raise OSError("the disk is full")
+    assert open_client(store).get_run(tracker.run_id).data.tags[Tag.STATE] == "complete"
+
+
+def test_more_metrics_leave_a_trial_as_it_ended(tracker: MlflowTracker, store: str) -> None:
+    client, ended = open_client(store), datetime(2026, 1, 2, 3, 4, 5)
+    tracker.start_study(StudyInfo(name="more"))
+    tracker.start_trial("0", params={}, genome="aaa", at=datetime(2026, 1, 2, 3, 4, 0))
+    tracker.finish_trial("0", TrialState.PRUNED, metrics={"accuracy": 0.5}, at=ended)
+    tracker.log_trial("0", {"quiet_ms": 2.5})
+    assert tracker.flush(30)
+    assert tracker.trial_states() == {"0": "pruned"}
+    (row,) = read_study("more", tracking_uri=store).trials.to_dict("records")
+    run = client.get_run(row["run_id"])
+    assert run.data.metrics == {"accuracy": 0.5, "quiet_ms": 2.5}
+    assert (run.info.end_time, run.info.end_time - run.info.start_time) == (int(ended.timestamp() * 1000), 5000)
 
 
 def test_telling_costs_the_search_next_to_nothing(tracker: MlflowTracker, files: Path) -> None:
