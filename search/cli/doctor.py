@@ -61,7 +61,9 @@ def _runtimes() -> list[Row]:
             True if found.gpus else None,
             "GPU",
             ", ".join(found.gpus) or "none",
-            "trains and times on the GPU" if found.gpus else "trains and times on the CPU",
+            "engines are built and timed on it; training stays on the CPU"
+            if found.gpus
+            else "models are trained and timed on the CPU",
         )
     ]
     for entry in found.backends:
