@@ -1,0 +1,69 @@
+"""Which run of the tracking store belongs to a study, and what it is told before the first trial."""
+
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from paretolens.errors import StoreError
+from paretolens.mlflow.environment import code_version
+from paretolens.mlflow.store import check_store, open_client
+from paretolens.search.config import load_config
+from paretolens.search.study import Study
+from paretolens.search.workspace import Workspace
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return check_store(f"sqlite:///{tmp_path}/shared.db")
+
+
+def _study(root: Path, store: str) -> Study:
+    config = load_config(preset="default", file=None, assignments=[], flags={"tracking": {"uri": store}})
+    study = Study(name="pinpoint-1", config=config, workspace=Workspace(root))
+    study.write_config()
+    return study
+
+
+def _open(study: Study) -> str:
+    with study.open_tracker() as tracker:
+        assert study.run_id() == tracker.run_id
+        return tracker.run_id
+
+
+def test_a_study_is_found_by_its_own_number_and_not_by_its_name(store: str, tmp_path: Path) -> None:
+    here, there = _study(tmp_path / "here", store), _study(tmp_path / "there", store)
+    first = _open(here)
+    assert _open(here) == first
+    other = _open(there)
+    shutil.rmtree(here.folder)
+    again = _open(_study(tmp_path / "here", store))
+    assert len({first, other, again}) == 3
+    assert _open(there) == other
+
+
+def test_the_parent_run_says_what_it_ran_on_and_ends_with_a_fault(store: str, tmp_path: Path) -> None:
+    study = _study(tmp_path / "here", store)
+    with pytest.raises(RuntimeError), study.open_tracker():
+        raise RuntimeError("no teacher")
+    run = open_client(store).get_run(study.run_id())
+    wanted = {
+        "paretolens.code": code_version(),
+        "paretolens.env.torch": version("torch"),
+        "paretolens.env.python": platform.python_version(),
+        "paretolens.reason": "no teacher",
+    }
+    assert wanted.items() <= run.data.tags.items()
+    assert run.info.status == "FAILED"
+
+
+def test_a_study_whose_folder_can_not_be_written_leaves_no_run_running(store: str, tmp_path: Path) -> None:
+    study = _study(tmp_path / "here", store)
+    (study.folder / "mlflow_run_id").mkdir()  # the file can't replace a folder
+    with pytest.raises(StoreError, match="mlflow_run_id"):
+        study.open_tracker()
+    client = open_client(store)
+    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "paretolens"]
+    assert [run.info.status for run in client.search_runs([experiment])] == ["FAILED"]
