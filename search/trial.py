@@ -42,7 +42,7 @@ OBJECTIVES = {"accuracy": True, "latency_ms": False, "eps": True}
 """Objective → whether more is better."""
 ARTEFACT = "artefact.json"
 """What was exported and how well it agrees with the model, in the trial's folder."""
-_CALIBRATION_BATCHES = 4
+_CALIBRATION_CLIPS = 128
 
 
 def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
@@ -151,7 +151,7 @@ class Trial:
 
     def _quantise(self, student: nn.Module) -> None:
         train = self.task.samples["train"]
-        batches = (train.batch(slice(start, start + BATCH)) for start in range(0, _CALIBRATION_BATCHES * BATCH, BATCH))
+        batches = (train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), _CALIBRATION_CLIPS), BATCH))
         done = quantise(student, example_of(train), self.task.config.student.quantise, batches=batches)
         self._write("quantisation.json", asdict(done))
         self._teach(student, self.task.config.student.qat, "qat")
