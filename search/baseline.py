@@ -14,6 +14,7 @@ from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.parity import check_parity
 from paretolens.search.score import score_artefact
+from paretolens.search.stored import read_json
 from paretolens.search.task import Task, example_of
 
 __all__ = ["Baseline", "measure_baseline"]
@@ -38,7 +39,7 @@ def measure_baseline(task: Task, folder: Path, calibration: Calibration) -> Base
         BackendError: the teacher cannot be exported or run.
     """
     build_once(folder, lambda place: _measure(task, place, calibration))
-    stored = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
+    stored = read_json(folder / "baseline.json", "metrics", "details")
     return Baseline(metrics=stored["metrics"], details=stored["details"], folder=folder)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge
 
 from paretolens.data.generated.settings import GeneratedSettings
+from paretolens.data.preprocessing import ClipSettings, audio_visual_signature
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps.settings import EpsSettings
@@ -145,12 +146,18 @@ class Config:
         family, settings, space = self.make_family(), self.make_model_settings(), self.make_space()
         family.check(space, settings)
         self.first_genomes()
-        for name, spec in {spec.name: spec for spec in family.signature(settings).inputs}.items():
-            wanted = {"video": (self.data.frames, 3, self.data.size, self.data.size)}.get(name)
-            if wanted is not None and wanted != spec.shape:
+        self._check_shapes()
+        if self.latency.backend is Backend.TORCH:
+            raise ConfigurationError("latency.backend is torch: a study times exported files; use onnxruntime, tensorrt or auto")
+
+    def _check_shapes(self) -> None:
+        clip = ClipSettings(frames=self.data.frames, fps=self.data.fps, size=self.data.size)
+        given = {spec.name: spec.shape for spec in audio_visual_signature(clip).inputs}
+        for spec in self.make_family().signature(self.make_model_settings()).inputs:
+            if spec.shape != given.get(spec.name, spec.shape):
                 raise ConfigurationError(
-                    f"model and data must agree: the model's {name} is {spec.shape}, the clips give {wanted}; "
-                    "set model.frames = data.frames and model.frame_size = data.size"
+                    f"model and data must agree: the model's {spec.name} is {spec.shape}, the clips give {given[spec.name]}; "
+                    "change model.frames, frame_size, audio_frames or coefficients, or data.frames, size or fps"
                 )
 
 

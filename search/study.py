@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from paretolens.search.engine import EngineResult, run
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Objective
 from paretolens.search.recorder import Recorder
+from paretolens.search.stored import read_json
 from paretolens.search.task import Task
 from paretolens.search.trial import OBJECTIVES
 from paretolens.search.worker import Work
@@ -63,7 +64,7 @@ class Study:
         path = self.folder / CALIBRATION
         if not path.exists():
             write_atomic(path, json.dumps(calibrate().to_json(), indent=1).encode())
-        return Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return Calibration.from_json(read_json(path, *(field.name for field in fields(Calibration))))
 
     def baseline(self, task: Task) -> Baseline:
         """The teacher, measured once per study."""

@@ -22,6 +22,7 @@ from paretolens.models.signature import Signature
 from paretolens.search import schema
 from paretolens.search.config import Config
 from paretolens.search.progress import Steps, Update
+from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
@@ -148,7 +149,7 @@ def _floor(config: Config, cache: Path, build: Callable[[int], nn.Module], refer
         (place / "floor.json").write_text(json.dumps({"mean": found.mean, "values": found.values}), encoding="utf-8")
 
     build_once(folder, measure)
-    return float(json.loads((folder / "floor.json").read_text(encoding="utf-8"))["mean"])
+    return float(read_json(folder / "floor.json", "mean")["mean"])
 
 
 def _describe_teacher(teacher: nn.Module) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 from paretolens.data.samples import SampleSet
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import EpsScore, score_eps
-from paretolens.evaluators.latency import Calibration, LatencyResult, measure_latency
+from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, measure_latency, probe
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
@@ -34,7 +34,7 @@ from paretolens.spaces.knobs import Genome
 from paretolens.trainers.distill import DistillSettings, distill
 from paretolens.trainers.loop import LoopSettings
 from paretolens.trainers.prune import PruneReport, prune
-from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+from paretolens.trainers.quantise import Placement, QuantiseSettings, freeze, quantise, quantisers_off
 
 __all__ = ["ARTEFACT", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
 
@@ -152,7 +152,7 @@ class Trial:
     def _quantise(self, student: nn.Module) -> None:
         train = self.task.samples["train"]
         batches = (train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), _CALIBRATION_CLIPS), BATCH))
-        done = quantise(student, example_of(train), self.task.config.student.quantise, batches=batches)
+        done = quantise(student, example_of(train), _quantise_settings(self.task.config), batches=batches)
         self._write("quantisation.json", asdict(done))
         self._teach(student, self.task.config.student.qat, "qat")
         freeze(student)
@@ -215,6 +215,13 @@ class Trial:
     def _write(self, name: str, value: Any) -> None:
         text = json.dumps(value, indent=1, default=str, allow_nan=True)
         write_atomic(self.folder / name, text.encode())
+
+
+def _quantise_settings(config: Config) -> QuantiseSettings:
+    """The configuration's, but placed as TensorRT needs it where TensorRT is what is timed: it takes no other placement."""
+    backend = probe().auto.backend if config.latency.backend is Backend.AUTO else config.latency.backend
+    settings = config.student.quantise
+    return replace(settings, placement=Placement.TENSORRT) if backend is Backend.TENSORRT else settings
 
 
 def _twin_logits(model: nn.Module, samples: SampleSet) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -65,8 +66,9 @@ def save_checkpoint(
         for older in folder.glob("epoch-*"):
             if older != place:
                 shutil.rmtree(older, ignore_errors=True)
-    except OSError as error:
-        raise StoreError(f"checkpoints must be writable, {folder} is not ({error.strerror or error}): free space") from error
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"checkpoints must be writable, {folder} is not ({reason}): free space") from error
 
 
 def load_checkpoint(
