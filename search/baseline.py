@@ -39,7 +39,7 @@ def measure_baseline(task: Task, folder: Path, calibration: Calibration) -> Base
         BackendError: the teacher cannot be exported or run.
     """
     build_once(folder, lambda place: _measure(task, place, calibration))
-    stored = read_json(folder / "baseline.json", "metrics", "details")
+    stored = read_json(folder / "baseline.json", "metrics", "details", entry=folder)
     return Baseline(metrics=stored["metrics"], details=stored["details"], folder=folder)
 
 

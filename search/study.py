@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from paretolens.errors import ConfigurationError, StoreError
-from paretolens.evaluators.latency import Calibration, calibrate
+from paretolens.errors import BackendError, ConfigurationError, StoreError
+from paretolens.evaluators.latency import Backend, Calibration, calibrate, probe
 from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.environment import describe_environment
 from paretolens.mlflow.names import TrialState
@@ -35,6 +35,7 @@ __all__ = ["Study", "load_study", "open_study", "tracking_uri"]
 CONFIG = "study.yaml"
 CALIBRATION = "calibration.json"
 RUN = "mlflow_run_id"
+LATENCY = "latency.json"
 IDENTITY = "study_id"
 
 
@@ -71,12 +72,28 @@ class Study:
         return measure_baseline(task, self.folder / "baseline", self.calibration())
 
     def check(self) -> None:
-        """Find out whether the store can be used before the study takes its name.
+        """Find out before the study takes its name whether its store and its latency back end can be used.
 
         Raises:
-            StoreError: it cannot be reached or written.
+            StoreError: the store cannot be reached or written.
+            BackendError: the back end is missing, or has nothing to run on.
+            ConfigurationError: the study's earlier latencies come from another back end or device.
         """
         check_store(self.uri, experiment=self.config.tracking.experiment)
+        here, path = self._measured_on(), self.folder / LATENCY
+        if path.exists() and (before := read_json(path, *here)) != here:
+            raise ConfigurationError(
+                f"study {self.name}: its latencies were measured with {before['backend']} on {before['device']}, here it would "
+                f"be {here['backend']} on {here['device']}; resume it there, or start another study here"
+            )
+
+    def _measured_on(self) -> dict[str, str]:
+        found, wanted = probe(), self.config.latency.backend
+        entry = found.auto if wanted is Backend.AUTO else found.of(wanted)
+        if not entry.usable:
+            raise BackendError(f"latency.backend {wanted}: {entry.reason}; choose another, or auto")
+        on_gpu = entry.backend is Backend.TENSORRT
+        return {"backend": str(entry.backend), "device": found.gpus[0] if on_gpu else found.cpu}
 
     def write_config(self) -> None:
         """Keep the configuration, so that later commands and sessions use the same."""
@@ -84,6 +101,7 @@ class Study:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self.folder / CONFIG, text.encode())
+            write_atomic(self.folder / LATENCY, json.dumps(self._measured_on(), indent=1).encode())
         except OSError as error:
             raise StoreError(f"study folder {self.folder}: cannot be written ({error.strerror})") from error
 

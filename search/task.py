@@ -5,6 +5,7 @@ a worker opens it: what is there is mapped into memory in under a second.
 """
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,6 +139,7 @@ def _trained_teacher(config: Config, workspace: Workspace, samples: Mapping[str,
         save_model(model, place)
 
     build_once(folder, train)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return folder
 
 
@@ -149,7 +151,7 @@ def _floor(config: Config, cache: Path, build: Callable[[int], nn.Module], refer
         (place / "floor.json").write_text(json.dumps({"mean": found.mean, "values": found.values}), encoding="utf-8")
 
     build_once(folder, measure)
-    return float(read_json(folder / "floor.json", "mean")["mean"])
+    return float(read_json(folder / "floor.json", "mean", entry=folder)["mean"])
 
 
 def _describe_teacher(teacher: nn.Module) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paretolens.errors import StoreError
+from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.store import check_store, open_client
 from paretolens.search.config import load_config
@@ -67,3 +67,17 @@ def test_a_study_whose_folder_can_not_be_written_leaves_no_run_running(store: st
     client = open_client(store)
     (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "paretolens"]
     assert [run.info.status for run in client.search_runs([experiment])] == ["FAILED"]
+
+
+def test_latencies_of_another_device_are_refused(store: str, tmp_path: Path) -> None:
+    study = _study(tmp_path / "here", store)
+    study.check()
+    study.write_config()
+    study.check()
+    path = study.folder / "latency.json"
+    path.write_text(path.read_text().replace("onnxruntime", "tensorrt"))
+    with pytest.raises(ConfigurationError, match="measured with tensorrt"):
+        study.check()
+    path.write_text("{")
+    with pytest.raises(IntegrityError, match=r"latency\.json"):
+        study.check()
