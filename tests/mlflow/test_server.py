@@ -85,9 +85,9 @@ def test_an_outage_loses_nothing_doubles_nothing_and_never_holds_up_a_search(
     for tracker in trackers.values():
         for trial in "123":
             _trial(tracker, trial, tmp_path)
-    assert time.perf_counter() - begun < 5  # one call to a dead server blocks for longer, and there are twelve
+    assert time.perf_counter() - begun < 0.5
     trackers["ends"].close()
-    assert time.perf_counter() - begun < 60
+    assert time.perf_counter() - begun < 20
     assert spools["ends"].stat().st_size > 0
     deadline = time.monotonic() + 60
     while not trackers["stays"].trouble and time.monotonic() < deadline:
