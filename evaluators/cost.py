@@ -12,7 +12,7 @@ from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.evaluators.memory import PeakMemory, peak_memory
 from paretolens.exporters.modes import evaluating, without_onednn
 
-__all__ = ["Cost", "MacCounter", "PeakMemory", "count_cost", "file_size", "peak_memory"]
+__all__ = ["Cost", "MacCounter", "PeakMemory", "count_cost", "peak_memory"]
 
 
 class MacCounter(StrEnum):
@@ -51,18 +51,6 @@ def count_cost(model: nn.Module, inputs: Sequence[Tensor], *, counter: MacCounte
     with evaluating(model):
         macs = count(model, inputs) // len(inputs[0])
     return Cost(parameters=sum(value.numel() for value in model.parameters()), macs=macs, counter=counter)
-
-
-def file_size(path: Path) -> int:
-    """Bytes of an artefact on disk; a folder's files are added up.
-
-    Raises:
-        IntegrityError: there is nothing at `path`.
-    """
-    if not path.exists():
-        raise IntegrityError(f"artefact {path}: no such file; export it again")
-    files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
-    return sum(item.stat().st_size for item in files)
 
 
 def _torch_macs(model: nn.Module, inputs: Sequence[Tensor]) -> int:

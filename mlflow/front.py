@@ -17,7 +17,7 @@ from paretolens.mlflow.names import Tag, TrialState
 from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, Direction, check_objectives, minimised
 from paretolens.mlflow.pareto import crowding, non_dominated, ranks
 from paretolens.mlflow.records import StudyRecord, read_study
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client, without_password
 from paretolens.mlflow.ties import ties
 from paretolens.mlflow.where import matches
 
@@ -159,7 +159,7 @@ def tag_front(found: Front) -> int:
             changed += 1
         client.set_tag(found.study.run_id, Tag.OBJECTIVES, ", ".join(f"{name}:{way}" for name, way in found.objectives.items()))
     except Exception as error:
-        raise StoreError(f"tracking store {found.study.tracking_uri}: {one_line(error)}") from error
+        raise StoreError(f"tracking store {without_password(found.study.tracking_uri)}: {one_line(error)}") from error
     return changed
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from paretolens.errors import StoreError
 from paretolens.mlflow.names import EPOCH_PREFIX, PARENT_TAG, TEACHER_PREFIX, RunKind, Tag
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client, resolve_uri, search_runs
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client, resolve_uri, search_runs, without_password
 
 __all__ = ["StudyRecord", "list_studies", "read_study"]
 
@@ -94,19 +94,21 @@ def _choose(parents: list[Any], study: str, uri: str) -> Any:
         return found[0]
     if found:
         ids = ", ".join(run.info.run_id for run in found)
-        raise StoreError(f"study {study!r}: {len(found)} studies in {uri} have that name; name one by its run id ({ids})")
+        raise StoreError(
+            f"study {study!r}: {len(found)} studies in {without_password(uri)} have that name; name one by its run id ({ids})"
+        )
     names = list(dict.fromkeys(run.data.tags[Tag.STUDY] for run in parents))
     near = difflib.get_close_matches(study, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     known = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none yet"
-    raise StoreError(f"study {study!r}: not in {uri}; {hint}there are: {known}")
+    raise StoreError(f"study {study!r}: not in {without_password(uri)}; {hint}there are: {known}")
 
 
 def _experiment(client: Any, name: str, uri: str) -> str:
     try:
         found = client.get_experiment_by_name(name)
     except Exception as error:
-        raise StoreError(f"tracking store {uri}: can't be read ({one_line(error)})") from error
+        raise StoreError(f"tracking store {without_password(uri)}: can't be read ({one_line(error)})") from error
     return str(found.experiment_id) if found is not None and found.lifecycle_stage == "active" else ""
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "resolve_uri",
     "search_runs",
     "sqlite_path",
+    "without_password",
 ]
 
 DEFAULT_EXPERIMENT = "paretolens"
@@ -100,7 +101,7 @@ def open_client(uri: str, *, create: bool = False) -> Any:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     except Exception as error:
-        raise StoreError(f"tracking store {_without_password(uri)}: {_hint(error, uri)}") from error
+        raise StoreError(f"tracking store {without_password(uri)}: {_hint(error, uri)}") from error
     return client
 
 
@@ -118,7 +119,7 @@ def check_store(uri: str, *, experiment: str = DEFAULT_EXPERIMENT, artifact_root
     except StoreError:
         raise
     except Exception as error:
-        raise StoreError(f"tracking store {_without_password(uri)}: can't be written ({_hint(error, uri)})") from error
+        raise StoreError(f"tracking store {without_password(uri)}: can't be written ({_hint(error, uri)})") from error
     return uri
 
 
@@ -133,7 +134,7 @@ def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | 
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage != "active":
         raise StoreError(
-            f"experiment {name!r} in {_without_password(uri)} was deleted; "
+            f"experiment {name!r} in {without_password(uri)} was deleted; "
             f"`mlflow experiments restore -x {found.experiment_id}` brings it back, or name another experiment"
         )
     if found is not None:
@@ -211,11 +212,12 @@ def _check_server(uri: str) -> None:
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise StoreError(
-            f"tracking server {_without_password(uri)}: no answer ({reason}); start it, or name another store with --tracking-uri"
+            f"tracking server {without_password(uri)}: no answer ({reason}); start it, or name another store with --tracking-uri"
         ) from error
 
 
-def _without_password(uri: str) -> str:
+def without_password(uri: str) -> str:
+    """The store's address as it may be shown: user and password hidden."""
     head, separator, tail = uri.partition("://")
     return f"{head}{separator}***@{tail.rpartition('@')[2]}" if "@" in tail else uri
 
@@ -223,5 +225,5 @@ def _without_password(uri: str) -> str:
 def _hint(error: Exception, uri: str) -> str:
     text = one_line(error)
     if "schema" in text and ("out-of-date" in text or "version" in text):
-        return f"it was written by another MLflow version; run `mlflow db upgrade {_without_password(uri)}` or name another store"
+        return f"it was written by another MLflow version; run `mlflow db upgrade {without_password(uri)}` or name another store"
     return text

@@ -18,7 +18,7 @@ from paretolens.mlflow.courier import Courier
 from paretolens.mlflow.events import Event, EventKind, Scalar, to_text
 from paretolens.mlflow.names import EPOCH_INDEX, EPOCH_PREFIX, PARENT_TAG, RunKind, Tag, TrialState, finite, teacher_metrics
 from paretolens.mlflow.spool import Spool
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store, one_line, open_client, search_runs
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store, one_line, open_client, search_runs, without_password
 from paretolens.mlflow.system import SystemSampler
 from paretolens.mlflow.writer import RunWriter
 
@@ -172,7 +172,7 @@ class MlflowTracker:
         try:
             self._writer.apply(opening)
         except Exception as error:
-            raise StoreError(f"tracking store {self._uri}: {one_line(error)}") from error
+            raise StoreError(f"tracking store {without_password(self._uri)}: {one_line(error)}") from error
         self._spool = Spool(self._spool_path)
         if self._spool:
             _log.info("%d records of an earlier run are sent to the tracking store first", len(self._spool))

@@ -89,6 +89,7 @@ class Dispatcher:
         self._clocks: dict[int, float] = {}
         self._tally = Tally()
         self._stopped = ""
+        self._as_asked = False
         records = journal.records()
         self._counted = sum(entry.fate in BUDGETED for entry in records)
         latest = {entry.key: entry for entry in records}
@@ -115,20 +116,25 @@ class Dispatcher:
         """Whether the budget is used."""
         return self._counted >= self._limits.trials
 
+    @property
+    def as_asked(self) -> bool:
+        """Whether it ended as it was told to: budget used, time up, or nothing left to try; not for faults or a signal."""
+        return self.finished or self._as_asked
+
     def going_on(self) -> bool:
         """Whether there is more to do."""
         return not self.finished and not self._stopped
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, as_asked: bool = False) -> None:
         """Hand out nothing more. May be called from a signal handler."""
-        self._stopped = self._stopped or reason
+        if not self._stopped:
+            self._stopped, self._as_asked = reason, as_asked
 
     def next(self) -> Assignment | Next:
         """The next trial to run."""
-        if self._stopped or self.finished:
-            return Next.DONE
-        self._stopped = self._exhausted()
-        if self._stopped:
+        if self.going_on():
+            self._stop_if_exhausted()
+        if not self.going_on():
             return Next.DONE
         live = len(self._running)
         if live >= self._limits.workers or self._counted + live >= self._limits.trials:
@@ -137,7 +143,7 @@ class Dispatcher:
         if proposal is None:
             if self._running:
                 return Next.WAIT
-            self.stop(f"every genome of the space has been tried; {self._counted} could be evaluated")
+            self.stop(f"every genome of the space has been tried; {self._counted} could be evaluated", as_asked=True)
             return Next.DONE
         number = self._journal.begin(proposal.genome, self._proposer.distributions, key=proposal.key, system=proposal.system)
         assignment = Assignment(number=number, proposal=proposal)
@@ -219,15 +225,14 @@ class Dispatcher:
                 return self._proposer.ask_for(genome)
         return self._proposer.ask()
 
-    def _exhausted(self) -> str:
+    def _stop_if_exhausted(self) -> None:
         if self._tally.failed >= self._limits.failures:
-            return f"{self._tally.failed} trials failed, the last one because: {self._tally.last_reason}"
+            self.stop(f"{self._tally.failed} trials failed, the last one because: {self._tally.last_reason}")
         if self._tally.infeasible >= self._limits.infeasible:
-            return f"{self._tally.infeasible} trials were over a limit, the last one: {self._tally.last_reason}"
+            self.stop(f"{self._tally.infeasible} trials were over a limit, the last one: {self._tally.last_reason}")
         seconds = self._limits.seconds
         if seconds is not None and time.monotonic() - self._began >= seconds:
-            return f"the time limit of {seconds:g} s was reached"
-        return ""
+            self.stop(f"the time limit of {seconds:g} s was reached", as_asked=True)
 
 
 def _why(fate: Fate, outcome: TrialOutcome) -> str:

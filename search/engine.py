@@ -83,6 +83,8 @@ class EngineResult:
     """Trials of the study that count towards the budget, earlier sessions included."""
     interrupted: bool
     """Whether a signal ended it; resuming goes on."""
+    as_asked: bool
+    """Whether it ended as it was told to: budget used, time up, or nothing left to try."""
     reason: str
     """Why it ended before its budget was used; empty if it was used."""
     seconds: float
@@ -125,7 +127,9 @@ def run(
     observer = Observers(observers)
     dispatcher = _dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
-        return EngineResult(completed=dispatcher.completed, interrupted=False, reason="", seconds=0.0, ray_seconds=0.0)
+        return EngineResult(
+            completed=dispatcher.completed, interrupted=False, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0
+        )
     cpus, gpus = settings.workers * settings.cpus_per_worker, settings.workers * settings.gpus_per_worker
     with (
         _clean_stop(dispatcher) as stop,
@@ -136,6 +140,7 @@ def run(
     return EngineResult(
         completed=dispatcher.completed,
         interrupted=bool(stop.received),
+        as_asked=dispatcher.as_asked,
         reason=dispatcher.stopped,
         seconds=time.monotonic() - began,
         ray_seconds=runtime.start_seconds,

@@ -51,7 +51,14 @@ class ConsoleSteps:
         began = time.monotonic()
         last = ""
         columns = (TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True) as progress:
+        with Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        ) as progress:
             task = progress.add_task(f"{name:<22}", total=None, note="")
 
             def update(done: int, total: int, note: str = "") -> None:

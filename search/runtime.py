@@ -1,4 +1,8 @@
-"""Starts, joins and ends Ray: quiet, small, on the loopback interface, with the driver's environment left as it was."""
+"""Starts, joins and ends Ray: quiet, small, with the driver's environment left as it was.
+
+Ray's own ports are open on every interface; a private Ray admits only those who hold its token (`RAY_AUTH_MODE=token`, unless
+the user has set another mode).
+"""
 
 import logging
 import math
@@ -10,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from paretolens.errors import BackendError
 from paretolens.search.limits import THREAD_VARIABLES
@@ -62,6 +68,8 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
     _sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))  # short: Unix socket paths end at 107 characters
     settings = {**_QUIET, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    if address is None:
+        settings["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token")
     with _environment(settings):
         import ray
 
@@ -116,7 +124,7 @@ def _sweep() -> None:
     """Remove the scratch folders of drivers that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and folder.stat().st_uid == os.getuid():
+        if owner.isdigit() and not psutil.pid_exists(int(owner)) and folder.stat().st_uid == os.getuid():
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from paretolens.errors import BackendError, ConfigurationError, StoreError
-from paretolens.evaluators.latency import Backend, Calibration, calibrate, probe
+from paretolens.evaluators.latency import Backend, Calibration, calibrate, check_calibration, probe
 from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.environment import describe_environment
 from paretolens.mlflow.names import TrialState
-from paretolens.mlflow.store import check_store
+from paretolens.mlflow.store import check_store, resolve_uri, without_password
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
@@ -30,7 +30,7 @@ from paretolens.search.trial import OBJECTIVES
 from paretolens.search.worker import Work
 from paretolens.search.workspace import Workspace
 
-__all__ = ["Study", "load_study", "open_study", "tracking_uri"]
+__all__ = ["Study", "load_study", "measuring_device", "open_study", "tracking_uri"]
 
 CONFIG = "study.yaml"
 CALIBRATION = "calibration.json"
@@ -77,23 +77,17 @@ class Study:
         Raises:
             StoreError: the store cannot be reached or written.
             BackendError: the back end is missing, or has nothing to run on.
-            ConfigurationError: the study's earlier latencies come from another back end or device.
+            ConfigurationError: the study's earlier latencies come from another back end, device or runtime.
         """
+        if (self.folder / CALIBRATION).exists():
+            check_calibration(self.calibration())
         check_store(self.uri, experiment=self.config.tracking.experiment)
-        here, path = self._measured_on(), self.folder / LATENCY
+        here, path = measuring_device(self.config.latency.backend), self.folder / LATENCY
         if path.exists() and (before := read_json(path, *here)) != here:
             raise ConfigurationError(
                 f"study {self.name}: its latencies were measured with {before['backend']} on {before['device']}, here it would "
                 f"be {here['backend']} on {here['device']}; resume it there, or start another study here"
             )
-
-    def _measured_on(self) -> dict[str, str]:
-        found, wanted = probe(), self.config.latency.backend
-        entry = found.auto if wanted is Backend.AUTO else found.of(wanted)
-        if not entry.usable:
-            raise BackendError(f"latency.backend {wanted}: {entry.reason}; choose another, or auto")
-        on_gpu = entry.backend is Backend.TENSORRT
-        return {"backend": str(entry.backend), "device": found.gpus[0] if on_gpu else found.cpu}
 
     def write_config(self) -> None:
         """Keep the configuration, so that later commands and sessions use the same."""
@@ -101,9 +95,14 @@ class Study:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self.folder / CONFIG, text.encode())
-            write_atomic(self.folder / LATENCY, json.dumps(self._measured_on(), indent=1).encode())
+            (self.folder / CONFIG).chmod(0o600)  # the address of a store may hold a password
+            write_atomic(self.folder / LATENCY, json.dumps(measuring_device(self.config.latency.backend), indent=1).encode())
         except OSError as error:
             raise StoreError(f"study folder {self.folder}: cannot be written ({error.strerror})") from error
+
+    def _shown_config(self) -> dict[str, Any]:
+        plain: dict[str, Any] = schema.to_plain(self.config)
+        return plain | {"tracking": plain["tracking"] | {"uri": without_password(self.uri)}}
 
     def open_journal(self) -> Journal:
         """The record, for writing."""
@@ -125,7 +124,7 @@ class Study:
         info = StudyInfo(
             name=self.name,
             identity=self.identity(),
-            configuration=flatten(schema.to_plain(self.config)),
+            configuration=flatten(self._shown_config()),
             tags={"family": self.config.family, "data": "generated", **describe_environment()},
             description=f"Paretolens study **{self.name}** on the built-in generated clips.",
         )
@@ -144,7 +143,9 @@ class Study:
         """
         path = self.folder / RUN
         if not path.exists():
-            raise StoreError(f"study {self.name}: it has no run in {self.uri} yet; start it with 'paretolens search'")
+            raise StoreError(
+                f"study {self.name}: it has no run in {without_password(self.uri)} yet; start it with 'paretolens search'"
+            )
         return path.read_text(encoding="utf-8").strip()
 
     def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
@@ -164,7 +165,7 @@ class Study:
             task.space, work, settings=self.config.search, journal=journal,
             observers=(live, recorder), first=self.config.first_genomes(),
         )  # fmt: skip
-        state = TrialState.KILLED if result.interrupted else TrialState.FAILED if result.reason else TrialState.COMPLETE
+        state = TrialState.KILLED if result.interrupted else TrialState.COMPLETE if result.as_asked else TrialState.FAILED
         tracker.finish_study(state, reason=result.reason)
         return result
 
@@ -192,7 +193,7 @@ def open_study(
             raise ConfigurationError(
                 f"study {chosen} exists in {workspace.root}; add --resume to go on with it, or choose another --name"
             )
-        return Study(name=chosen, config=config, workspace=workspace)
+        return Study(name=chosen, config=_tracked_where_it_began(config), workspace=workspace)
     if name is None and not known:
         raise ConfigurationError(f"nothing to resume: {workspace.root} holds no study; leave --resume out to start one")
     chosen = name or known[0]
@@ -211,7 +212,8 @@ def open_study(
             f"study {chosen} was started with another configuration ({_first_difference(stored, config)}); "
             f"resume it without configuration flags, or choose another --name"
         )
-    return Study(name=chosen, config=config, workspace=workspace)
+    tracking = config.tracking if config.tracking.uri else replace(config.tracking, uri=stored.tracking.uri)
+    return Study(name=chosen, config=replace(config, tracking=tracking), workspace=workspace)
 
 
 def load_study(workspace: Workspace, name: str | None) -> Study:
@@ -231,9 +233,29 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
 
 
+def measuring_device(wanted: Backend) -> dict[str, str]:
+    """The `backend` and `device` that latencies are measured with here.
+
+    Raises:
+        BackendError: the back end is missing, or has nothing to run on.
+    """
+    found = probe()
+    entry = found.auto if wanted is Backend.AUTO else found.of(wanted)
+    if not entry.usable:
+        raise BackendError(f"latency.backend {wanted}: {entry.reason}; choose another, or auto")
+    on_gpu = entry.backend is Backend.TENSORRT
+    return {"backend": str(entry.backend), "device": found.gpus[0] if on_gpu else found.cpu}
+
+
 def tracking_uri(config: Config, workspace: Workspace) -> str:
-    """The tracking store: the configuration's, else MLFLOW_TRACKING_URI, else the workspace's."""
-    return config.tracking.uri or environment.default_tracking_uri() or workspace.tracking_uri
+    """The tracking store of a study: the one it was begun with, else the workspace's."""
+    return config.tracking.uri or workspace.tracking_uri
+
+
+def _tracked_where_it_began(config: Config) -> Config:
+    """MLFLOW_TRACKING_URI counts when a study begins; from then on its own record says where its runs are."""
+    found = config.tracking.uri or environment.default_tracking_uri()
+    return replace(config, tracking=replace(config.tracking, uri=found and resolve_uri(found)))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

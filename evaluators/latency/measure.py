@@ -19,7 +19,7 @@ from paretolens.evaluators.latency.runtimes import Timed, onnxruntime_run, tenso
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.evaluators.latency.timing import Clocks, fastest_quarter, interleave, scaled_latency
 
-__all__ = ["calibrate", "measure_latency"]
+__all__ = ["calibrate", "check_calibration", "measure_latency"]
 
 SETTINGS = LatencySettings()
 CLOCKS = Clocks()
@@ -53,8 +53,8 @@ def measure_latency(
     chosen, reason = _choose(artefact, backend)
     load = load_average()
     with _prepare(artefact, chosen, settings, example) as timed:
-        if not timed.on_gpu:
-            _check_reference(calibration)
+        if calibration is not None and not timed.on_gpu:
+            check_calibration(calibration)
         before = switches()
         measured = _on_gpu(timed, settings) if timed.on_gpu else _on_cpu(timed, settings, calibration, clocks)
         after = switches()
@@ -122,9 +122,12 @@ def _prepare(
     return tensorrt_run(artefact, settings) if backend is Backend.TENSORRT else onnxruntime_run(artefact, settings)
 
 
-def _check_reference(calibration: Calibration | None) -> None:
-    if calibration is None:
-        return
+def check_calibration(calibration: Calibration) -> None:
+    """Refuse a reference that this machine cannot be compared with.
+
+    Raises:
+        ConfigurationError: it was taken with another processor, runtime or calibration model.
+    """
     import onnxruntime
 
     now = {"device": cpu_name(), "runtime": f"onnxruntime {onnxruntime.__version__}", "model_sha256": calibration_digest()}

@@ -28,16 +28,18 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search.baseline import measure_baseline
     from paretolens.search.config import load_config
     from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.study import measuring_device
     from paretolens.search.task import Task
 
     config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})
     workspace, console = workspace_of(options), make_console()
     workspace.ensure_writable()
     task = Task.prepare(config, workspace, ConsoleSteps(console))
-    key = digest_of_json(
-        {"teacher": task.teacher_folder.name, "latency": schema.to_plain(config.latency), "eps": config.eps.record()}
-    )
-    baseline = measure_baseline(task, workspace.root / "baselines" / key[:16], calibrate())
+    unit = calibrate()
+    machine = {**measuring_device(config.latency.backend), "runtime": unit.runtime}
+    settings = {"latency": schema.to_plain(config.latency), "eps": config.eps.record()}
+    key = digest_of_json({"teacher": task.teacher_folder.name, "machine": machine, **settings})
+    baseline = measure_baseline(task, workspace.root / "baselines" / key[:16], unit)
     scores = Table(title="teacher on the generated clips", title_justify="left", pad_edge=False)
     for name in ("", "val", "test", "unseen manipulation"):
         scores.add_column(name, justify="right" if name else "left")

@@ -100,9 +100,9 @@ def _workspace(workspace: object) -> Row:
 
 def _store(uri: str) -> Row:
     from paretolens.errors import StoreError
-    from paretolens.mlflow.store import check_store
+    from paretolens.mlflow.store import check_store, without_password
 
     try:
-        return (True, "MLflow store", check_store(uri), "reachable and writable")
+        return (True, "MLflow store", without_password(check_store(uri)), "reachable and writable")
     except StoreError as error:
-        return (False, "MLflow store", uri, str(error))
+        return (False, "MLflow store", without_password(uri), str(error))

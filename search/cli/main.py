@@ -1,13 +1,15 @@
 """Entry point: parses the command, runs its module, turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 something failed that is not the user's input, 2 bad input, 130 stopped with Ctrl-C.
+Exit codes: 0 done, 1 something failed that is not the user's input, 2 bad input, 130 stopped with Ctrl-C, 143 with SIGTERM.
 """
 
 import argparse
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from paretolens import __version__
@@ -23,6 +25,7 @@ COMMANDS = {
     "export": "write a member of the front as a bundle that runs on its own",
     "predict": "run a bundle on a clip",
     "baseline": "train or load the teacher and report what it scores and costs",
+    "data": "make the built-in clips, count them, draw a contact sheet",
     "space": "print what may vary in a family's students",
     "ui": "open the MLflow UI on the workspace's store",
     "doctor": "tell what this machine has and what that means",
@@ -40,6 +43,10 @@ class Parser(argparse.ArgumentParser):
             wrong = message.removeprefix(prefix).split()[0]
             message = f"unknown argument {wrong}{nearest(wrong.split('=')[0], flags)}"
         self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a command as Ctrl-C does, so that what it started (servers, runs) is ended too."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,8 +83,12 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     debug = environment.debug()
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         return int(command.run(options))
+    except Terminated:
+        print("stopped by SIGTERM", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -88,6 +99,11 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         return _fail(name, error, 2, debug)
     except (ParetolensError, OSError) as error:
         return _fail(name, error, 1, debug)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
+    raise Terminated
 
 
 def _fail(name: str, error: Exception, code: int, debug: bool) -> int:

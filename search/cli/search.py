@@ -66,6 +66,7 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _search(study: "Study", console: "Console") -> int:
+    from paretolens.mlflow.store import without_password
     from paretolens.search.live import LiveTable
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.task import Task
@@ -76,7 +77,7 @@ def _search(study: "Study", console: "Console") -> int:
         study.write_config()
         try:
             with study.open_tracker() as tracker:
-                where = f"[bold]study {study.name}[/] in {study.folder}, tracked in {study.uri}"
+                where = f"[bold]study {study.name}[/] in {study.folder}, tracked in {without_password(study.uri)}"
                 console.print(where, highlight=False, soft_wrap=True)
                 task = Task.prepare(study.config, study.workspace, steps)
                 with steps.step("teacher's baseline") as update:
@@ -94,11 +95,11 @@ def _search(study: "Study", console: "Console") -> int:
                     _finish(study, tracker, steps, console, quiet=not result.interrupted)
         except KeyboardInterrupt:
             _say_resume(study, console)
-            return 130
-    if result.reason:
+            raise
+    if not result.as_asked:
         console.print(f"\nThe study is not finished: {result.completed} of {study.config.search.trials} trials.")
         _say_resume(study, console)
-    return 130 if result.interrupted else 1 if result.reason else 0
+    return 130 if result.interrupted else 0 if result.as_asked else 1
 
 
 def _say_resume(study: "Study", console: "Console") -> None:

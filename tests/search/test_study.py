@@ -1,5 +1,6 @@
 """Which run of the tracking store belongs to a study, and what it is told before the first trial."""
 
+import json
 import platform
 import shutil
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.store import check_store, open_client
 from paretolens.search.config import load_config
-from paretolens.search.study import Study
+from paretolens.search.study import Study, load_study, open_study
 from paretolens.search.workspace import Workspace
 
 
@@ -80,4 +81,24 @@ def test_latencies_of_another_device_are_refused(store: str, tmp_path: Path) -> 
         study.check()
     path.write_text("{")
     with pytest.raises(IntegrityError, match=r"latency\.json"):
+        study.check()
+
+
+def test_a_study_stays_in_the_store_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(**options: bool) -> Study:
+        config = load_config(preset="default", file=None, assignments=[], flags={})
+        return open_study(config, Workspace(tmp_path), "mine", resume=options["resume"], given=options["given"], changed={})
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/first.db")
+    opened(resume=False, given=False).write_config()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/second.db")
+    assert all(opened(resume=True, given=given).uri.endswith("first.db") for given in (False, True))
+    assert load_study(Workspace(tmp_path), "mine").uri.endswith("first.db")
+
+
+def test_a_unit_of_time_from_another_runtime_is_refused_before_the_search(store: str, tmp_path: Path) -> None:
+    study = _study(tmp_path / "here", store)
+    unit = study.calibration()
+    (study.folder / "calibration.json").write_text(json.dumps({**unit.to_json(), "runtime": "onnxruntime 1.0"}))
+    with pytest.raises(ConfigurationError, match=r"was onnxruntime 1\.0"):
         study.check()
