@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from paretolens.errors import ConfigurationError, IntegrityError
+from paretolens.errors import ConfigurationError
 from paretolens.evaluators.memory import PeakMemory, peak_memory
 from paretolens.exporters.modes import evaluating, without_onednn
 

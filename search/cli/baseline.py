@@ -3,8 +3,14 @@ size on disk, peak memory, latency. The saliency maps of explained clips are dra
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from paretolens.search.baseline import Baseline
 
 __all__ = ["add_arguments", "run"]
 
@@ -20,8 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print."""
     calm_threads()
-    from rich.table import Table
-
     from paretolens.data.store import digest_of_json
     from paretolens.evaluators.latency import calibrate
     from paretolens.search import schema
@@ -40,14 +44,26 @@ def run(options: argparse.Namespace) -> int:
     settings = {"latency": schema.to_plain(config.latency), "eps": config.eps.record()}
     key = digest_of_json({"teacher": task.teacher_folder.name, "machine": machine, **settings})
     baseline = measure_baseline(task, workspace.root / "baselines" / key[:16], unit)
+    console.print(_scores(baseline))
+    for name, text in _costs(baseline).items():
+        console.print(f"  {name:<14} {text}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _scores(baseline: "Baseline") -> "Table":
+    from rich.table import Table
+
     scores = Table(title="teacher on the generated clips", title_justify="left", pad_edge=False)
     for name in ("", "val", "test", "unseen manipulation"):
         scores.add_column(name, justify="right" if name else "left")
     for name in _SCORES:
         scores.add_row(name, *(_number(baseline.metrics.get(f"{prefix}{name}")) for prefix in ("", "test_", "unseen_")))
-    console.print(scores)
+    return scores
+
+
+def _costs(baseline: "Baseline") -> dict[str, str]:
     figures, latency = baseline.metrics, baseline.details["latency"]
-    rows = {
+    return {
         "parameters": f"{figures['parameters']:,.0f}",
         "MACs": f"{figures['macs'] / 1e6:,.1f} M",
         "size on disk": f"{figures['size_mb']:.2f} MB",
@@ -58,9 +74,6 @@ def run(options: argparse.Namespace) -> int:
         f"{latency['reason']}",
         "files": str(baseline.folder),
     }
-    for name, text in rows.items():
-        console.print(f"  {name:<14} {text}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def _number(value: float | None) -> str:
