@@ -6,8 +6,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from paretolens.errors import BackendError, ConfigurationError, IntegrityError
-from paretolens.evaluators.cost import MacCounter, count_cost, file_size, peak_memory
+from paretolens.errors import BackendError, ConfigurationError
+from paretolens.evaluators.cost import MacCounter, count_cost, peak_memory
 from paretolens.models.attention import Attention
 
 
@@ -62,15 +62,6 @@ def test_shared_parameters_count_once_and_modes_stay() -> None:
     assert torch.backends.mha.get_fastpath_enabled()
     with pytest.raises(ConfigurationError, match="at least one sample"):
         count_cost(model, [torch.randn(0, 4)])
-
-
-def test_file_size(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"12345")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "c").write_bytes(b"678")
-    assert (file_size(tmp_path / "a"), file_size(tmp_path)) == (5, 8)
-    with pytest.raises(IntegrityError, match="no such file"):
-        file_size(tmp_path / "none")
 
 
 def product(path: Path, size: int) -> Path:
