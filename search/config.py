@@ -175,18 +175,25 @@ def load_config(
     Raises:
         ConfigurationError: anything about them is wrong; all mistakes of a kind are named at once.
     """
-    available = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if preset not in available:
-        raise ConfigurationError(f"preset {preset}: not known{schema.nearest(preset, available)}")
     trees = [schema.read_yaml(file)] if file else []
     trees += [schema.parse_assignment(text) for text in assignments]
-    config = schema.build(Config, schema.merge(schema.read_yaml(PRESETS / f"{preset}.yaml"), *trees, flags))
+    config = schema.build(Config, schema.merge(_preset(preset), *trees, flags))
     if not any("first" in tree for tree in trees):
         space = config.make_space()
         config = dataclasses.replace(config, first=tuple(wish for wish in config.first if _fits(space, wish)))
     config = dataclasses.replace(config, search=dataclasses.replace(config.search, seed=config.seed))
     config.validate()
     return config
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """A preset's tree; `extends` names the one that it changes."""
+    available = sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    if name not in available:
+        raise ConfigurationError(f"preset {name}: not known{schema.nearest(name, available)}")
+    tree = dict(schema.read_yaml(PRESETS / f"{name}.yaml"))
+    base = tree.pop("extends", None)
+    return tree if base is None else dict(schema.merge(_preset(base), tree))
 
 
 def _first_genome(space: Space, wish: Mapping[str, Any]) -> dict[str, Any]:

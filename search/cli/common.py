@@ -27,7 +27,11 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     """`--preset`, `--config`, `--set`."""
-    parser.add_argument("--preset", metavar="NAME", help="built-in configuration to start from (default: default)")
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="built-in configuration: 'default' is quick, 'full' has 96 trials and 128 explained clips",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file over the preset")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",

@@ -72,3 +72,11 @@ def test_bad_values_are_refused_in_one_line(assignment: str, message: str) -> No
 def test_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="default"):
         load_config(preset="defualt", flags={})
+
+
+def test_the_full_preset_is_the_default_one_with_more_clips_and_trials() -> None:
+    quick, full = load_config(flags={}), load_config(preset="full", flags={})
+    assert (full.eps.samples, full.search.trials) == (128, 96)
+    assert (full.data, full.teacher, full.student, full.space, full.first) == (
+        quick.data, quick.teacher, quick.student, quick.space, quick.first
+    )  # fmt: skip
