@@ -12,6 +12,7 @@ from paretolens.data.generated.build import build_set
 from paretolens.data.generated.settings import SPLITS, GeneratedSettings
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
+from paretolens.errors import IntegrityError
 
 __all__ = ["clips_folder", "prepare", "set_folder"]
 
@@ -49,4 +50,7 @@ def prepare(
     """
     count = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     folder = build_once(set_folder(settings, cache), lambda place: build_set(settings, place, count, progress))
-    return {split: SampleSet.load(folder / split, verify=verify) for split in SPLITS}
+    try:
+        return {split: SampleSet.load(folder / split, verify=verify) for split in SPLITS}
+    except IntegrityError as error:
+        raise IntegrityError(f"generated clips: {error}; the entry is {folder}: delete all of it") from error

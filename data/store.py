@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from filelock import FileLock
 from paretolens.data.preprocessing import Preprocessing
 from paretolens.data.samples import COLUMNS, SampleSet
 from paretolens.errors import IntegrityError, StoreError
-from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "build_once", "digest_of_file", "digest_of_json", "finish_set", "load_samples", "save_samples"]
 
@@ -135,15 +135,15 @@ def load_samples(folder: Path, *, verify: bool = True) -> SampleSet:
     if verify:
         for name, digest in record["files"].items():
             if not (folder / name).is_file() or digest_of_file(folder / name) != digest:
-                raise IntegrityError(_damaged(folder / name, "its checksum differs"))
+                raise IntegrityError.damaged(folder, "its checksum differs", file=name)
     try:
-        signature = _signature(record["signature"])
+        signature = Signature.from_plain(record["signature"])
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*COLUMNS, "mean_image")}
         inputs = {
             spec.name: np.load(folder / f"input_{spec.name}.npy", mmap_mode="r", allow_pickle=False) for spec in signature.inputs
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(_damaged(folder, str(error))) from error
+        raise IntegrityError.damaged(folder, error) from error
     return SampleSet(
         signature=signature,
         preprocessing=Preprocessing.from_json(record["preprocessing"]),
@@ -166,19 +166,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
                 f"a sample set must have format {FORMAT}, {folder} has {record['format']}: delete it and build it again"
             )
         if record["fingerprint"] != digest_of_json(content):
-            raise IntegrityError(_damaged(folder / RECORD, "its checksum differs"))
+            raise IntegrityError.damaged(folder, "its checksum differs", file=RECORD)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(_damaged(folder / RECORD, str(error))) from error
+        raise IntegrityError.damaged(folder, error, file=RECORD) from error
     return record
-
-
-def _damaged(path: Path, reason: str) -> str:
-    return f"{path} must be what was written, but it is damaged or missing ({reason}): delete the folder and build it again"
-
-
-def _signature(plain: Mapping[str, Any]) -> Signature:
-    inputs = tuple(
-        InputSpec(name=item["name"], shape=tuple(item["shape"]), kind=InputKind(item["kind"]), mask=item["mask"])
-        for item in plain["inputs"]
-    )
-    return Signature(inputs=inputs, outputs=tuple(plain["outputs"]))

@@ -5,9 +5,10 @@ fields are the signature's outputs in order. The field `logit` (B, 1) is always 
 Masks are bool, True = ignore that position (padding), as in `torch.nn.MultiheadAttention`'s `key_padding_mask`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
@@ -50,6 +51,14 @@ class Signature:
     def explained(self) -> tuple[InputSpec, ...]:
         """The inputs that saliency maps are computed for: all but the masks."""
         return tuple(spec for spec in self.inputs if spec.kind is not InputKind.MASK)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after a trip through JSON."""
+        inputs = [
+            InputSpec(**{**item, "shape": tuple(item["shape"]), "kind": InputKind(item["kind"])}) for item in plain["inputs"]
+        ]
+        return cls(inputs=tuple(inputs), outputs=tuple(plain["outputs"]))
 
 
 class Detection(NamedTuple):

@@ -62,24 +62,19 @@ class Observers:
 
     def trial_started(self, start: TrialStart) -> None:
         """Pass on."""
-        for observer in self._observers:
-            try:
-                observer.trial_started(start)
-            except Exception:
-                _logger.exception("%s failed on the start of trial %d", type(observer).__name__, start.number)
+        self._tell("trial_started", start, start.number)
 
     def trial_reported(self, epoch: Epoch) -> None:
         """Pass on."""
-        for observer in self._observers:
-            try:
-                observer.trial_reported(epoch)
-            except Exception:
-                _logger.exception("%s failed on a report of trial %d", type(observer).__name__, epoch.number)
+        self._tell("trial_reported", epoch, epoch.number)
 
     def trial_ended(self, entry: TrialRecord) -> None:
         """Pass on."""
+        self._tell("trial_ended", entry, entry.number)
+
+    def _tell(self, event: str, what: TrialStart | Epoch | TrialRecord, number: int) -> None:
         for observer in self._observers:
             try:
-                observer.trial_ended(entry)
+                getattr(observer, event)(what)
             except Exception:
-                _logger.exception("%s failed on the end of trial %d", type(observer).__name__, entry.number)
+                _logger.exception("%s failed on %s of trial %d", type(observer).__name__, event, number)

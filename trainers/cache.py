@@ -137,16 +137,10 @@ def _load(place: Path, views: tuple[View, ...], name: str, count: int) -> Teache
         record = json.loads((place / RECORD).read_text(encoding="utf-8"))
         for file in ("logit.npy", "offset.npy", "attention.npy"):
             if digest_of_file(place / file) != record["files"][file]:
-                raise IntegrityError(_damaged(place / file, "its checksum differs"))
+                raise IntegrityError.damaged(place, "its checksum differs", file=file)
         arrays = [np.load(place / f"{file}.npy", mmap_mode="r", allow_pickle=False) for file in ("logit", "offset", "attention")]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(_damaged(place, str(error))) from error
+        raise IntegrityError.damaged(place, error) from error
     if any(array.shape[:2] != (len(views), count) for array in arrays):
-        raise IntegrityError(_damaged(place, "its arrays have another length"))
+        raise IntegrityError.damaged(place, "its arrays have another length")
     return TeacherOutputs(views=views, logit=arrays[0], offset=arrays[1], attention=arrays[2], fingerprint=name)
-
-
-def _damaged(path: Path, reason: str) -> str:
-    return (
-        f"teacher outputs {path} must be what was written, but are damaged or missing ({reason}): delete the entry and run again"
-    )

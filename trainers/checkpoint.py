@@ -87,7 +87,7 @@ def load_checkpoint(
         record: dict[str, Any] = json.loads((place / STATE).read_text(encoding="utf-8"))
         for name in FILES:
             if hashlib.sha256((place / name).read_bytes()).hexdigest() != record["files"][name]:
-                raise IntegrityError(_damaged(place / name, "its checksum differs"))
+                raise IntegrityError.damaged(place, "its checksum differs", file=name)
         if record["key"] != dict(key):
             raise IntegrityError(f"checkpoint {place} must belong to {dict(key)}, it has {record['key']}: use another folder")
         model.load_state_dict(load_file(place / "model.safetensors"))
@@ -102,7 +102,7 @@ def load_checkpoint(
     except IntegrityError:
         raise
     except Exception as error:  # safetensors, JSON and torch each have their own
-        raise IntegrityError(_damaged(place, str(error).splitlines()[0])) from error
+        raise IntegrityError.damaged(place, str(error).splitlines()[0]) from error
 
 
 def _write(place: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: Checkpoint, key: Mapping[str, Any]) -> None:
@@ -139,7 +139,3 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) ->
         number, slot = name.split(".", 1)
         state.setdefault(int(number), {})[slot] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-
-
-def _damaged(path: Path, reason: str) -> str:
-    return f"checkpoint {path} must be what was written, but it is damaged or missing ({reason}): delete it and start again"

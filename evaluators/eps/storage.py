@@ -21,7 +21,7 @@ from paretolens.evaluators.eps.compare import RankedMaps
 from paretolens.evaluators.eps.explained import ExplainedSet
 from paretolens.evaluators.eps.reference import TeacherReference
 from paretolens.evaluators.eps.settings import BaselineKind, EpsSettings, Population
-from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "fingerprint", "load_reference", "save_reference"]
 
@@ -99,18 +99,18 @@ def load_reference(folder: Path, *, verify: bool = True) -> TeacherReference:
         if verify:
             for name, digest in record["files"].items():
                 if digest_of_file(folder / name) != digest:
-                    raise IntegrityError(damaged(folder / name, "its checksum differs"))
+                    raise IntegrityError.damaged(folder, "its checksum differs", file=name)
         arrays = {
             name.removesuffix(".npy"): np.load(folder / name, mmap_mode="c", allow_pickle=False) for name in record["files"]
         }
         return restore(record, arrays)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(damaged(folder, str(error))) from error
+        raise IntegrityError.damaged(folder, error) from error
 
 
 def restore(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> TeacherReference:
     """A reference from its record and its arrays."""
-    signature = signature_of(record["signature"])
+    signature = Signature.from_plain(record["signature"])
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in COLUMNS}
     explained = ExplainedSet(
         signature=signature,
@@ -149,19 +149,5 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"a teacher reference has format {FORMAT}, {folder} has {record['format']}: delete it and build it again"
         )
     if record.pop("digest") != digest_of_json(record):
-        raise IntegrityError(damaged(folder / RECORD, "its checksum differs"))
+        raise IntegrityError.damaged(folder, "its checksum differs", file=RECORD)
     return record
-
-
-def damaged(path: Path, reason: str) -> str:
-    """The one line about a file that is not what was written."""
-    return f"{path} must be what was written, but it is damaged or missing ({reason}): delete the folder and build it again"
-
-
-def signature_of(plain: Mapping[str, Any]) -> Signature:
-    """A signature from its plain form."""
-    inputs = tuple(
-        InputSpec(name=item["name"], shape=tuple(item["shape"]), kind=InputKind(item["kind"]), mask=item["mask"])
-        for item in plain["inputs"]
-    )
-    return Signature(inputs=inputs, outputs=tuple(plain["outputs"]))

@@ -12,6 +12,9 @@ ParetolensError
 A message states the rule, the value received and the next step, on one line.
 """
 
+from pathlib import Path
+from typing import Self
+
 
 class ParetolensError(Exception):
     """Base of all errors raised on purpose."""
@@ -35,6 +38,13 @@ class StoreError(UserError):
 
 class IntegrityError(UserError):
     """A checkpoint, cache entry or bundle does not match its checksum or its format."""
+
+    @classmethod
+    def damaged(cls, entry: Path, reason: object, *, file: str = "") -> Self:
+        """Something of ours that is not what was written: `entry` can be deleted and is made again, `file` in it is to blame."""
+        return cls(
+            f"{entry / file} must be what was written, but it is damaged or missing ({reason}): delete {entry} and make it again"
+        )
 
 
 class BackendError(UserError):

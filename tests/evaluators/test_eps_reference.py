@@ -43,7 +43,7 @@ def test_damage_is_found(tiny_reference: TeacherReference, tmp_path: Path, name:
 
 
 def test_missing_file_and_folder(tiny_reference: TeacherReference, tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="delete the folder"):
+    with pytest.raises(IntegrityError, match="nowhere and make it again"):
         TeacherReference.load(tmp_path / "nowhere")
     tiny_reference.save(tmp_path / "reference")
     (tmp_path / "reference" / "sums.npy").unlink()

@@ -204,7 +204,7 @@ def test_an_observer_that_fails_is_logged_and_ignored(caplog: pytest.LogCaptureF
         source = dispatcher(journal, cube, Observers([Broken(), log]))  # type: ignore[arg-type]
         assert drain(source) == 6
     assert len(log.ended) == 6
-    assert "Broken failed on the end of trial 5" in caplog.text
+    assert "Broken failed on trial_ended of trial 5" in caplog.text
 
 
 SEARCH = """
