@@ -34,10 +34,14 @@ class Backbone(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) float → (N, channels)."""
+        return self.feature_map(frames).mean((2, 3))
+
+    def feature_map(self, frames: Tensor) -> Tensor:
+        """(N, 3, H, W) float → (N, channels, h, w)."""
         if frames.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
             frames = frames.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.stages(frames)
-        return features.mean((2, 3))
+        return features
 
     def train(self, mode: bool = True) -> "Backbone":
         """Switch the mode; frozen stages keep their batch-norm statistics."""

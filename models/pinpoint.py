@@ -89,6 +89,17 @@ class PinPoint(nn.Module):
         early = EarlyLogits(self.verdict(frames)[..., 0], frame_ignore, self.verdict(masked_mean(sounds, audio_mask)))
         return self._fuse(frames, frame_ignore, sounds, audio_mask), early
 
+    def patch_logits(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> dict[str, Tensor]:
+        """What the verdict's layer says of every place before the modalities meet, by input; 0 where it is padding.
+
+        `video` (B, T_s, h, w): their mean over a frame is the frame's logit of `forward_deep`, for all between the backbone's
+        last features and the verdict is linear (class activation maps, Zhou et al. 2016). `audio` (B, L).
+        """
+        frames, ignore = self.video.places(video, video_mask)
+        seen = self.verdict(frames)[..., 0].masked_fill(ignore[:, :, None, None], 0.0)
+        heard = self.verdict(self.audio(audio, audio_mask))[..., 0].masked_fill(audio_mask, 0.0)
+        return {"video": seen, "audio": heard}
+
     def _fuse(self, frames: Tensor, frame_ignore: Tensor, sounds: Tensor, audio_mask: Tensor) -> Detection:
         x = self.positions(sounds)
         weights = x

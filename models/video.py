@@ -83,3 +83,12 @@ class VideoEncoder(nn.Module):
             tokens = self.project(self.backbone(frames))
         tokens = self.positions(tokens.reshape(-1, ignore.shape[1], tokens.shape[-1]))
         return tokens.masked_fill(ignore[:, :, None], 0.0), ignore
+
+    def places(self, video: Tensor, ignore: Tensor) -> tuple[Tensor, Tensor]:
+        """A token for every place of the backbone's last features, (B, T_s, h, w, width), whose mean over a frame is the frame's
+        token of `forward`; and the frames' mask (B, T_s) bool."""
+        frames, ignore = self.sampler(video, ignore)
+        tokens = self.project(self.backbone.feature_map(frames).permute(0, 2, 3, 1))
+        tokens = tokens.unflatten(0, (-1, ignore.shape[1]))
+        nowhere = tokens.new_zeros(len(tokens), tokens.shape[1], tokens.shape[-1])
+        return tokens + self.positions(nowhere)[:, :, None, None], ignore

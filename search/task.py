@@ -65,6 +65,8 @@ class Task:
     """The teacher's explanations of the explained set, which is taken from the validation split."""
     floor: float
     """Mean EPS of re-initialised students."""
+    second: TeacherReference | None = None
+    """The same clips explained in another way (`eps.second`)."""
 
     @classmethod
     def prepare(cls, config: Config, workspace: Workspace, steps: Steps) -> "Task":
@@ -89,6 +91,8 @@ class Task:
             explained = ExplainedSet.choose(samples["val"], config.eps)
             precise = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes))
             reference = TeacherReference.load_or_compute(workspace.cache / "maps", teacher, explained, precise)
+            maps, other = workspace.cache / "maps", config.eps.of_second()
+            second = None if other is None else TeacherReference.load_or_compute(maps, teacher, explained, other)
             update(1, 1, f"{int(reference.eligible.sum())} of {len(explained)} explained clips are eligible")
         space = config.make_space()
         with steps.step("EPS floor") as update:
@@ -104,7 +108,7 @@ class Task:
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
-            teacher=teacher, teacher_folder=folder, outputs=outputs, reference=reference, floor=zero,
+            teacher=teacher, teacher_folder=folder, outputs=outputs, reference=reference, floor=zero, second=second,
         )  # fmt: skip
 
 

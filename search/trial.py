@@ -186,6 +186,7 @@ class Trial:
         with quantisers_off(student):
             eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
             twin = _twin_logits(student, self.task.samples["val"])
+            self._score_second(student)
         self._note_eps(eps)
         self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
         self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
@@ -200,6 +201,13 @@ class Trial:
         self._write("eps.json", eps.record())
         samples = {"eps": eps.samples.eps.tolist(), "groups": eps.samples.groups.tolist(), "rows": eps.samples.indices.tolist()}
         self._write("eps_samples.json", samples)
+
+    def _score_second(self, student: nn.Module) -> None:
+        """EPS by another explainer, so that the first does not judge itself."""
+        if self.task.second is not None:
+            second = score_eps(student, self.task.second)
+            self.metrics |= second.metrics_beside("eps_second")
+            self._write("eps_second.json", second.record())
 
     def _draw(self, eps: EpsScore) -> None:
         from paretolens.evaluators.overlays import write_overlays

@@ -57,10 +57,14 @@ def rank_maps(values: Tensor, valid: Tensor, share: float) -> RankedMaps:
 
 
 def ranked_maps_of(
-    attribution: Tensor, kind: InputKind, sign: Tensor, settings: EpsSettings, ignored: Tensor | None
+    attribution: Tensor, kind: InputKind, sign: Tensor | None, settings: EpsSettings, ignored: Tensor | None
 ) -> tuple[RankedMaps, RankedMaps | None]:
-    """Evidence maps on the grid, and signed maps of full resolution (None where the settings leave pixels out)."""
-    signed = signed_map(attribution, kind, sign)
+    """Evidence maps on the grid, and signed maps of full resolution (None where the settings leave pixels out).
+
+    `sign` is the side that the teacher chose, (B,); None for attributions that have no side.
+    """
+    side = torch.ones(len(attribution), device=attribution.device) if sign is None else sign
+    signed = signed_map(attribution, kind, side)
     evidence = evidence_map(signed, kind, settings, ignored)
     count, device = len(signed), signed.device
     cells = grid_valid(ignored, count, tuple(evidence.shape[1:]), kind, settings.audio_pool).to(device)

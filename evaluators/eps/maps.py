@@ -14,11 +14,16 @@ from paretolens.models.signature import InputKind
 __all__ = ["evidence_map", "grid_shape", "grid_valid", "pixel_valid", "signed_map", "to_common_grid"]
 
 CHANNEL_AXIS = {InputKind.VIDEO: 2, InputKind.IMAGE: 1}
+AXES = {InputKind.VIDEO: 5, InputKind.IMAGE: 4}
+"""Axes of an attribution that has channels."""
 
 
 def signed_map(attribution: Tensor, kind: InputKind, sign: Tensor) -> Tensor:
-    """s·Σ_channels A: video (B, T, 3, H, W) → (B, T, H, W), image (B, 3, H, W) → (B, H, W), audio stays; `sign` is (B,)."""
-    axis = CHANNEL_AXIS.get(kind)
+    """s·Σ_channels A: video (B, T, 3, H, W) → (B, T, H, W), image (B, 3, H, W) → (B, H, W), audio stays; `sign` is (B,).
+
+    An attribution that comes without the channel axis stays as it is.
+    """
+    axis = CHANNEL_AXIS.get(kind) if attribution.dim() == AXES.get(kind) else None
     total = attribution if axis is None else attribution.sum(dim=axis)
     return total * sign.to(total).view(-1, *[1] * (total.dim() - 1))
 

@@ -30,10 +30,10 @@ def gate_modalities(sums: Tensor, change: Tensor, gate: float) -> tuple[Tensor, 
     """Shares |Σ IG_m| / |ΔF| (B, M), and which modalities count (B, M) bool.
 
     Args:
-        sums: (B, M), Σ of the teacher's attributions to each modality.
+        sums: (B, M), Σ of the teacher's attributions to each modality; NaN where they do not stand for ΔF: that modality counts.
         change: (B,), ΔF of the teacher; share 0 where it is 0.
         gate: least share that counts.
     """
     size = change.abs()[:, None]
     share = torch.where(size > 0, sums.abs() / size.clamp_min(torch.finfo(size.dtype).tiny), 0.0)
-    return share, share >= gate
+    return share, (share >= gate) | share.isnan()

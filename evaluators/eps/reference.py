@@ -51,8 +51,8 @@ class TeacherReference:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names of the explained inputs."""
-        return tuple(spec.name for spec in self.explained.signature.explained)
+        """Names of the inputs that the explainer gives maps of."""
+        return tuple(self.grids)
 
     @property
     def change(self) -> Tensor:
@@ -84,7 +84,7 @@ class TeacherReference:
             DataError: no sample is eligible, or every map is constant.
             ConfigurationError, BackendError, TrialError: as the explainer raises them.
         """
-        explain = settings.explainer() if explainer is None else explainer
+        explain = settings.make_explainer() if explainer is None else explainer
         blocks = [
             explain_block(
                 teacher, explained, torch.arange(start, min(start + BLOCK, len(explained))), settings=settings, explainer=explain
@@ -147,7 +147,7 @@ class TeacherReference:
         """
         from paretolens.evaluators.eps.storage import fingerprint, save_reference
 
-        explain = settings.explainer() if explainer is None else explainer
+        explain = settings.make_explainer() if explainer is None else explainer
         folder = cache / fingerprint(teacher, explained, settings, describe(explain))
         if not folder.is_dir():
             save_reference(lambda: TeacherReference.compute(teacher, explained, settings, explain), folder)
@@ -182,7 +182,8 @@ def explain_block(
     for spec, values, total in zip(explained.signature.inputs, attribution.values, attribution.sums(), strict=True):
         if values is not None and total is not None:
             ignored = explained.ignored(spec.name, index)
-            grid, pixel = ranked_maps_of(values, spec.kind, side, settings, None if ignored is None else ignored.to(device))
+            signs = side if attribution.signed else None
+            grid, pixel = ranked_maps_of(values, spec.kind, signs, settings, None if ignored is None else ignored.to(device))
             grids[spec.name] = grid
             sums.append(total)
             if pixel is not None:
@@ -199,6 +200,8 @@ def without_values(attribution: Attribution) -> Attribution:
         delta=attribution.delta,
         converged=attribution.converged,
         nodes=attribution.nodes,
+        complete=attribution.complete,
+        signed=attribution.signed,
     )
 
 

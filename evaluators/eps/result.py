@@ -34,6 +34,12 @@ class ModalityScore:
     """Samples it was compared on."""
 
 
+def mean_over(scores: Mapping[str, ModalityScore], part: str) -> float | None:
+    """Mean of ρ or J over the modalities that were compared; None where none was."""
+    known = [getattr(score, part) for score in scores.values() if score.samples]
+    return float(np.mean(known)) if known else None
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleScores:
     """Scores sample by sample, in the order of the explained set; NaN where a sample or modality does not count."""
@@ -97,6 +103,10 @@ class EpsScore:
     explainer: str
     """The explainer and its settings."""
 
+    def metrics_beside(self, name: str = "eps_second") -> dict[str, float]:
+        """The metrics of another explainer, `eps…` as `<name>…`, for a place beside those of the first."""
+        return {f"{name}{key.removeprefix('eps')}": value for key, value in self.metrics().items() if key.startswith("eps")}
+
     def metrics(self) -> dict[str, float]:
         """Flat finite floats for a tracking store; what is not known is left out."""
         flat: dict[str, float | None] = {
@@ -113,6 +123,9 @@ class EpsScore:
             "eps_degenerate": float(self.degenerate),
             "eps_unconverged": float(self.unconverged),
             "eps_unconverged_share": self.unconverged / self.eligible if self.eligible else None,
+            "eps_teacher_unconverged": float(self.teacher_unconverged),
+            "eps_rho": mean_over(self.modalities, "rho"),
+            "eps_iou": mean_over(self.modalities, "iou"),
         }
         for prefix, scores in (("eps_", self.modalities), ("eps_pixel_", self.pixel_modalities)):
             for name, score in scores.items():

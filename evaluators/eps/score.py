@@ -41,7 +41,7 @@ def score_eps(
         reference: the teacher's side.
         settings: None = the reference's own. Weights, nodes, probes and bootstrap may differ, what shapes maps may not.
         floor: mean EPS of re-initialised students, for nEPS.
-        explainer: None = Integrated Gradients by the settings.
+        explainer: None = the one of the settings; it must be of the reference's kind.
         limit: score only the first so many eligible samples (a proxy during training).
 
     Raises:
@@ -51,7 +51,8 @@ def score_eps(
     """
     used = reference.settings if settings is None else settings
     check_settings(used, reference)
-    explain = used.explainer() if explainer is None else explainer
+    explain = used.make_explainer() if explainer is None else explainer
+    check_kind(explain, reference)
     eligible = reference.eligible.nonzero()[:, 0][:limit]
     sheet = Sheet(reference, used)
     for start in range(0, len(eligible), BLOCK):
@@ -73,6 +74,16 @@ def check_settings(settings: EpsSettings, reference: TeacherReference) -> None:
         different.append("pixels=True (reference: False)")
     if different:
         raise ConfigurationError(f"a score must use its reference's maps: {', '.join(different)}; compute the reference again")
+
+
+def check_kind(explainer: Explainer, reference: TeacherReference) -> None:
+    """Raise where teacher and student would be explained in different ways."""
+    mine, theirs = type(explainer).__name__, reference.explainer.split()[0]
+    if mine != theirs:
+        raise ConfigurationError(
+            f"teacher and student must be explained alike: the reference's maps are of {theirs}, the student's would be of "
+            f"{mine}; compute the reference again with the same explainer"
+        )
 
 
 class Sheet:
@@ -105,6 +116,9 @@ class Sheet:
             ("pixel", block.pixels, self.reference.pixels),
         ):
             for column, name in enumerate(self.reference.modalities if mine else ()):
+                if name not in mine:
+                    kind = self.reference.explainer.split()[0]
+                    raise ConfigurationError(f"{kind} gives no map of {name} for this student, but did for the teacher")
                 student = mine[name]
                 found = agreement(theirs[name].rows(index, student.values.device), student)
                 self.fill(group, rows, column, found, counting[:, column].numpy())

@@ -1,14 +1,18 @@
 """What a study has decided about EPS. Recorded with every score; scores are comparable only where the map settings agree."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
-from paretolens.evaluators.explain import IntegratedGradients
+from paretolens.evaluators.explain import Explainer, check_explainer, make_explainer
 
-__all__ = ["BaselineKind", "EpsSettings", "Population"]
+__all__ = ["NONE", "BaselineKind", "EpsSettings", "Population"]
+
+
+NONE = "none"
+"""No second explainer."""
 
 
 class BaselineKind(StrEnum):
@@ -33,6 +37,10 @@ class Population(StrEnum):
 class EpsSettings:
     """Definition, precision and cost of the Explainability Preservation Score."""
 
+    explainer: str = "integrated_gradients"
+    """What explains teacher and students: a name of `paretolens.evaluators.explain.EXPLAINERS`; grad_cam:LAYER names a layer."""
+    second: str = "grad_cam"
+    """Another explainer that is scored beside the first, so that it does not judge itself; none = leave it out."""
     samples: Annotated[int, Ge(1)] = 128
     """Samples in the explained set."""
     rank_weight: Annotated[float, Ge(0), Le(1)] = 0.5
@@ -72,10 +80,18 @@ class EpsSettings:
     seed: Annotated[int, Ge(0)] = 0
     """Seed of the choice of samples and of the bootstrap."""
 
-    def explainer(self) -> IntegratedGradients:
+    def __post_init__(self) -> None:
+        check_explainer(self.explainer)
+        if self.second != NONE:
+            check_explainer(self.second)
+
+    def make_explainer(self) -> Explainer:
         """The explainer these settings ask for."""
-        names = {field.name for field in fields(IntegratedGradients)} & {field.name for field in fields(self)}
-        return IntegratedGradients(**{name: getattr(self, name) for name in names})
+        return make_explainer(self.explainer, **{name: value for name, value in asdict(self).items() if name != "explainer"})
+
+    def of_second(self) -> "EpsSettings | None":
+        """The same definition with the second explainer in the first's place, without pixel maps; None where it is left out."""
+        return None if self.second == NONE else replace(self, explainer=self.second, second=NONE, pixels=False)
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON and for the tracking store."""

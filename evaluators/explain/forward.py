@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from paretolens.errors import BackendError, ConfigurationError
+from paretolens.errors import BackendError, ConfigurationError, TrialError
 
-__all__ = ["held_still", "logit_of", "logits", "logits_in_chunks"]
+__all__ = ["end_logits", "held_still", "logit_of", "logits", "logits_in_chunks"]
 
 
 def logit_of(output: object) -> Tensor:
@@ -50,6 +50,21 @@ def logits_in_chunks(model: nn.Module, inputs: Sequence[Tensor], chunk: int) -> 
     """Raw logits (B,) without gradients, `chunk` samples at a time."""
     with torch.no_grad():
         return torch.cat([logits(model, [x[i : i + chunk] for x in inputs]) for i in range(0, len(inputs[0]), chunk)])
+
+
+def end_logits(
+    model: nn.Module, inputs: Sequence[Tensor], baseline: Sequence[Tensor | None], chunk: int
+) -> tuple[Tensor, Tensor]:
+    """f(x) and f(baseline), (B,) float64 on the CPU; inputs without a baseline pass unchanged.
+
+    Raises:
+        TrialError: a logit is not finite.
+    """
+    start = [x if b is None else b.to(x).expand_as(x) for x, b in zip(inputs, baseline, strict=True)]
+    found = [logits_in_chunks(model, points, chunk).to("cpu", torch.float64) for points in (inputs, start)]
+    if not all(bool(torch.isfinite(part).all()) for part in found):
+        raise TrialError(f"{type(model).__name__} gives logits that are not finite; lower its learning rate")
+    return found[0], found[1]
 
 
 @contextmanager
