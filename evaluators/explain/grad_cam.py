@@ -76,7 +76,8 @@ class GradCam:
             )
         if self.layer not in found:
             raise BackendError(
-                f"Grad-CAM layer {self.layer!r} of {type(model).__name__} gives no feature map; those that do: {listed(model, found)}"
+                f"Grad-CAM layer {self.layer!r} of {type(model).__name__} gives no feature map; "
+                f"those that do: {listed(model, found)}"
             )
         return self.layer
 
