@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from paretolens.mlflow.pareto import Floats, as_points, non_dominated
 
-__all__ = ["contributions", "hypervolume"]
+__all__ = ["hypervolume", "hypervolume_history"]
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
@@ -27,11 +27,25 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     return _volume(points[inside], corner)
 
 
-def contributions(values: ArrayLike, reference: ArrayLike) -> Floats:
-    """(n,) volume that would be lost without each point."""
-    points = as_points(values)
-    whole = hypervolume(points, reference)
-    return np.array([whole - hypervolume(np.delete(points, row, axis=0), reference) for row in range(len(points))])
+def hypervolume_history(values: ArrayLike, reference: ArrayLike) -> Floats:
+    """(n,) hypervolume of the first 1, 2, … n rows of `values` (n, m), all minimised.
+
+    Each row adds what it alone dominates: its box, less what the front so far has of it (While et al., "A fast way of calculating
+    exact hypervolumes", 2012, equation 3). Rows that add nothing cost next to nothing.
+
+    Raises:
+        ValueError: the reference is not finite or has another number of objectives.
+    """
+    points, corner = as_points(values), np.asarray(reference, dtype=np.float64)
+    total, result = hypervolume(points[:0], corner), np.zeros(len(points))
+    front = points[:0]
+    for row, point in enumerate(points):
+        inside = bool(np.isfinite(point).all() and (point < corner).all())
+        if inside and not (front <= point).all(axis=1).any():
+            total += float(np.prod(corner - point)) - _volume(np.maximum(front, point), corner)
+            front = np.vstack([front[~(point <= front).all(axis=1)], point])
+        result[row] = total
+    return result
 
 
 def _volume(points: Floats, corner: Floats) -> float:

@@ -23,6 +23,20 @@ def test_ranks_agree_with_pymoo(objectives: int, grid: int | None) -> None:
         assert set(np.flatnonzero(own == rank)) == set(front)
 
 
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+def test_ten_thousand_points_agree_with_pymoo(objectives: int) -> None:
+    values = np.random.default_rng(objectives).random((10_000, objectives))
+    assert set(np.flatnonzero(ranks(values) == 0)) == set(NonDominatedSorting().do(values, only_non_dominated_front=True))
+    assert (non_dominated(values) == (ranks(values) == 0)).all()
+
+
+def test_every_rank_of_many_points_in_two_objectives_agrees_with_pymoo() -> None:
+    values = np.round(np.random.default_rng(0).random((2_000, 2)), 2)
+    own = ranks(values)
+    for rank, front in enumerate(NonDominatedSorting().do(values)):
+        assert set(np.flatnonzero(own == rank)) == set(front)
+
+
 def test_equal_points_are_on_the_front_once() -> None:
     values = [[2, 1], [1, 2], [2, 1], [1, 2], [3, 3]]
     assert non_dominated(values).tolist() == [True, True, False, False, False]
