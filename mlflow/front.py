@@ -4,24 +4,30 @@ Needs pandas and MLflow only, neither Ray nor torch, so that it runs wherever a 
 """
 
 import dataclasses
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from paretolens.errors import StoreError
-from paretolens.mlflow.hypervolume import hypervolume
+from paretolens.mlflow.hypervolume import hypervolume, hypervolume_history
 from paretolens.mlflow.knee import knee_point
-from paretolens.mlflow.names import Tag, TrialState
+from paretolens.mlflow.names import UPDATED, Tag, TrialState, interval_names
 from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, Direction, check_objectives, minimised
-from paretolens.mlflow.pareto import crowding, non_dominated, ranks
-from paretolens.mlflow.records import StudyRecord, read_study
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client, without_password
+from paretolens.mlflow.paired import Samples, read_samples
+from paretolens.mlflow.pareto import Floats, crowding, non_dominated, ranks
+from paretolens.mlflow.records import StudyRecord, merge_studies, read_study
+from paretolens.mlflow.store import DEFAULT_EXPERIMENT, current_uri, one_line, open_client, without_password
 from paretolens.mlflow.ties import ties
 from paretolens.mlflow.where import matches
 
-__all__ = ["Front", "front", "rank_trials", "tag_front"]
+__all__ = ["Front", "front", "front_of", "rank_trials", "tag_front"]
+
+_MOST_PAIRED = 100
+"""Members above which ties are judged by intervals: the samples of each would have to be fetched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class Front:
     """The other trials, with `why`."""
     study: StudyRecord | None = None
     """The study they are from, with the teacher's figures; None for a table of one's own."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know of how it came about, for instance samples that are gone; empty if nothing."""
 
     @property
     def members(self) -> pd.DataFrame:
@@ -50,6 +58,13 @@ class Front:
         rows = self.trials[self.trials["knee"].astype(bool)]
         return rows.iloc[0] if len(rows) else None
 
+    def to_frame(self, *, every: bool = False) -> pd.DataFrame:
+        """The members as a table of their own, best first; with `every`, all trials, those left out with the reason as `why`."""
+        if not every:
+            return self.members.reset_index(drop=True)
+        tables = [table for table in (self.trials.assign(why=""), self.excluded) if len(table)]
+        return pd.concat(tables, ignore_index=True) if tables else self.trials.assign(why="")
+
     def hypervolume(self, reference: Mapping[str, float] | None = None) -> float:
         """Share of the box from the ideal point to the reference that the front dominates, 0…1.
 
@@ -57,40 +72,96 @@ class Front:
         (and mind that the ideal point is the study's own) to follow a study over time.
         """
         points = minimised(self.trials, self.objectives)
+        corner, box = self._box(points, reference)
+        return hypervolume(points[non_dominated(points)], corner) / box if box > 0 else 0.0
+
+    def history(self, reference: Mapping[str, float] | None = None) -> pd.DataFrame:
+        """How the search came on: `trial`, `ended_ms` and `hypervolume` (0…1, as above) after each, in the order they ended."""
+        ended = _ended(self.trials)
+        order = np.argsort(ended, kind="stable")
+        points = minimised(self.trials, self.objectives)
+        corner, box = self._box(points, reference)
+        volumes = hypervolume_history(points[order], corner) / box if box > 0 else np.zeros(len(points))
+        names = self.trials["trial"].to_numpy()[order]
+        return pd.DataFrame({"trial": names, "ended_ms": ended[order], "hypervolume": volumes})
+
+    def _box(self, points: Floats, reference: Mapping[str, float] | None) -> tuple[Floats, float]:
+        """The corner of the box, minimised, and its volume; 0 without trials, or if they are all equal in an objective."""
         if not len(points):
-            return 0.0
+            return np.zeros(len(self.objectives)), 0.0
         signs = np.array([-1.0 if direction == "max" else 1.0 for direction in self.objectives.values()])
-        ideal, corner = points.min(axis=0), points.max(axis=0)
+        corner = points.max(axis=0)
         if reference is not None:
             corner = signs * np.array([reference[name] for name in self.objectives], dtype=np.float64)
-        box = float(np.prod(np.maximum(corner - ideal, 0.0)))
-        return hypervolume(points[non_dominated(points)], corner) / box if box > 0 else 0.0
+        return corner, float(np.prod(np.maximum(corner - points.min(axis=0), 0.0)))
+
+
+def _ended(trials: pd.DataFrame) -> Floats:
+    """When each trial ended; its place in the table where times aren't known."""
+    if "started_ms" not in trials or "run_seconds" not in trials:
+        return np.arange(len(trials), dtype=np.float64)
+    return np.asarray(trials["started_ms"].astype(float) + 1000 * trials["run_seconds"].astype(float), dtype=np.float64)
 
 
 def front(
-    study: str,
+    study: "str | Sequence[str] | pd.DataFrame",
     objectives: Mapping[str, str] = DEFAULT_OBJECTIVES,
     where: str | None = None,
     *,
-    tracking_uri: str,
+    tracking_uri: str | None = None,
     experiment: str = DEFAULT_EXPERIMENT,
+    cache: Path | None = None,
+    refresh: bool = False,
+    paired: bool = True,
 ) -> Front:
-    """The front of a study.
+    """The front of a study, of several together, or of a table.
 
     Args:
-        study: Name of the study, or the run id of its parent run.
+        study: Name of the study, or the run id of its parent run; several of them for their common front, with trials named
+            `study/trial` (whether their figures can be compared is for the caller to know, or see `comparable.differences`); or
+            a table of trials, as `rank_trials` takes it.
         objectives: Logged metrics and their directions, any number of them.
         where: Filter applied before sorting, as in `latency_ms < 5 and eps > .6`.
-        tracking_uri: Any store.
+        tracking_uri: Any store; by default the one MLflow is set to.
         experiment: MLflow experiment of the study.
+        cache: Folder that keeps ended runs between reads; see `records.read_study`.
+        refresh: Read every run again.
+        paired: Judge ties by the samples that trials kept (`<objective>_samples.json`), where there are any.
 
     Raises:
         StoreError: no such store or study.
         ConfigurationError: an unknown metric, direction or filter.
     """
-    record = read_study(study, tracking_uri=tracking_uri, experiment=experiment)
-    found = rank_trials(record.trials, objectives, where)
-    return dataclasses.replace(found, study=record)
+    if isinstance(study, pd.DataFrame):
+        return rank_trials(study, objectives, where)
+    uri = tracking_uri or current_uri()
+    names = [study] if isinstance(study, str) else list(study)
+    records = [read_study(name, tracking_uri=uri, experiment=experiment, cache=cache, refresh=refresh) for name in names]
+    return front_of(records[0] if len(records) == 1 else merge_studies(records), objectives, where, paired=paired)
+
+
+def front_of(
+    record: StudyRecord, objectives: Mapping[str, str] = DEFAULT_OBJECTIVES, where: str | None = None, *, paired: bool = True
+) -> Front:
+    """The front of a study that was read already.
+
+    Raises:
+        ConfigurationError: an unknown metric, direction or filter.
+    """
+    found = dataclasses.replace(rank_trials(record.trials, objectives, where), study=record)
+    return _judge_ties(found, record.tracking_uri) if paired and record.tracking_uri else found
+
+
+def _judge_ties(found: Front, uri: str) -> Front:
+    """The same front, its ties by paired comparison where the members' samples are there."""
+    rows = np.flatnonzero(found.trials["pareto"])
+    uncertain = [name for name in found.objectives if interval_names(name)[0] in found.trials]
+    if not uncertain or not 2 <= len(rows) <= _MOST_PAIRED:
+        return found
+    run_ids = found.trials["run_id"].iloc[rows].tolist()
+    samples, notes = read_samples(open_client(uri), run_ids, uncertain)
+    tied = _tied(found.trials, rows, found.objectives, samples)
+    return dataclasses.replace(found, trials=found.trials.assign(tied_with=tied), notes=tuple(notes))
 
 
 def rank_trials(trials: pd.DataFrame, objectives: Mapping[str, str] = DEFAULT_OBJECTIVES, where: str | None = None) -> Front:
@@ -129,12 +200,21 @@ def _ranked(trials: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.Dat
     knee = np.zeros(len(trials), dtype=bool)
     if on_front.any():
         knee[knee_point(values)] = True
-    tied = np.full(len(trials), "", dtype=object)
-    rows = np.flatnonzero(on_front)
-    names = trials["trial"].astype(str).to_numpy()
-    for row, others in zip(rows, ties(trials.iloc[rows], objectives), strict=True):
-        tied[row] = ", ".join(names[rows[other]] for other in others)
+    tied = _tied(trials, np.flatnonzero(on_front), objectives)
     return trials.assign(rank=rank, crowding=distance, pareto=on_front, knee=knee, tied_with=tied)
+
+
+def _tied(
+    trials: pd.DataFrame,
+    rows: "np.ndarray[tuple[int], np.dtype[np.intp]]",
+    objectives: Mapping[str, Direction],
+    samples: Mapping[str, Sequence[Samples | None]] | None = None,
+) -> list[str]:
+    """`tied_with` of every trial, given the rows of the members and their samples."""
+    tied, names = [""] * len(trials), trials["trial"].astype(str).to_numpy()
+    for row, others in zip(rows, ties(trials.iloc[rows], objectives, samples), strict=True):
+        tied[row] = ", ".join(names[rows[other]] for other in others)
+    return tied
 
 
 def tag_front(found: Front) -> int:
@@ -147,15 +227,17 @@ def tag_front(found: Front) -> int:
         StoreError: the store can't be written.
         ValueError: the front is not from a study.
     """
-    if found.study is None:
-        raise ValueError("only a front read from a store can be tagged")
-    from mlflow.entities import RunTag
+    if found.study is None or not found.study.run_id:
+        raise ValueError("only the front of one study, read from a store, can be tagged")
+    from mlflow.entities import Metric, RunTag
 
     client = open_client(found.study.tracking_uri)
     changed = 0
     try:
         for run_id, tags in _changed_tags(found, found.study.trials).items():
-            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            now = time.time_ns() // 1_000_000
+            stamp = Metric(UPDATED, float(now), now, 0)
+            client.log_batch(run_id, metrics=[stamp], tags=[RunTag(key, value) for key, value in tags.items()])
             changed += 1
         client.set_tag(found.study.run_id, Tag.OBJECTIVES, ", ".join(f"{name}:{way}" for name, way in found.objectives.items()))
     except Exception as error:

@@ -19,6 +19,9 @@ EPOCH_INDEX = "epoch/index"
 TEACHER_PREFIX = "teacher/"
 EPS_FLOOR = "eps_floor"
 EPS_REFERENCE = "eps_reference"
+SYSTEM_PREFIX = "system/"
+UPDATED = "paretolens/updated_ms"
+"""Metric of a child that has ended: when we last wrote to it, ms since the epoch. A metric, since MLflow orders no tags."""
 PARENT_TAG = "mlflow.parentRunId"
 
 
@@ -37,6 +40,7 @@ class Tag(StrEnum):
     KNEE = "paretolens.knee"
     RANK = "paretolens.rank"
     OBJECTIVES = "paretolens.objectives"
+    STAMPED = "paretolens.stamped"
 
 
 class RunKind(StrEnum):

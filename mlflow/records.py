@@ -1,25 +1,28 @@
 """A study read back out of MLflow as a table: one row per trial."""
 
 import difflib
-import json
-import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from paretolens.errors import StoreError
-from paretolens.mlflow.names import EPOCH_PREFIX, PARENT_TAG, TEACHER_PREFIX, RunKind, Tag
-from paretolens.mlflow.store import DEFAULT_EXPERIMENT, one_line, open_client, resolve_uri, search_runs, without_password
+from paretolens.errors import ConfigurationError, StoreError
+from paretolens.mlflow.children import read_children
+from paretolens.mlflow.names import TEACHER_PREFIX, RunKind, Tag
+from paretolens.mlflow.runs import FIXED_COLUMNS, Row, measured
+from paretolens.mlflow.store import (
+    DEFAULT_EXPERIMENT,
+    cache_folder,
+    one_line,
+    open_client,
+    resolve_uri,
+    search_runs,
+    without_password,
+)
 
-__all__ = ["StudyRecord", "list_studies", "read_study"]
-
-_log = logging.getLogger(__name__)
-
-# MLflow keeps infinities as the largest double; anything near it was none of our measurements.
-_INFINITE = 1e300
-_TRIAL_TAGS = (Tag.TRIAL, Tag.STATE, Tag.GENOME, Tag.REASON, Tag.PARETO, Tag.KNEE, Tag.RANK)
+__all__ = ["StudyRecord", "merge_studies", "read_study", "study_labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +38,9 @@ class StudyRecord:
     tracking_uri: str
     """The store, absolute."""
     trials: pd.DataFrame
-    """One row per child run: `run_id`, `trial`, `state`, `genome`, `reason`, `pareto`, `knee`, `rank` (tags as they are, text),
-    `started_ms`, `run_seconds`, one column per final metric by its own name, one per knob as `params.<knob>`. NaN = not there."""
+    """One row per child run: `run_id`, `study`, `trial`, `state`, `genome`, `reason`, `pareto`, `knee`, `rank` (tags as they are,
+    text), `started_ms`, `run_seconds`, one column per final metric by its own name, one per knob as `params.<knob>`. NaN = not
+    there."""
     metrics: Mapping[str, float]
     """Metrics of the study itself."""
     params: Mapping[str, str]
@@ -52,20 +56,23 @@ class StudyRecord:
         }
 
 
-def list_studies(tracking_uri: str, *, experiment: str = DEFAULT_EXPERIMENT) -> list[str]:
-    """Names of the studies in a store, the newest first.
-
-    Raises:
-        StoreError: the store can't be read.
-    """
-    client = open_client(tracking_uri)
-    number = _experiment(client, experiment, tracking_uri)
-    runs = _search(client, number, f"tags.`{Tag.KIND}` = '{RunKind.STUDY}'") if number else []
-    return list(dict.fromkeys(run.data.tags[Tag.STUDY] for run in runs))
-
-
-def read_study(study: str, *, tracking_uri: str, experiment: str = DEFAULT_EXPERIMENT) -> StudyRecord:
+def read_study(
+    study: str,
+    *,
+    tracking_uri: str,
+    experiment: str = DEFAULT_EXPERIMENT,
+    cache: Path | None = None,
+    refresh: bool = False,
+) -> StudyRecord:
     """Everything the store has of a study, by its name or the run id of its parent.
+
+    Args:
+        study: Name or run id.
+        tracking_uri: Any store.
+        experiment: MLflow experiment of the study.
+        cache: Folder that keeps the ended runs of large studies between reads; by default `cache/tracking` beside a sqlite file,
+            and none for other stores.
+        refresh: Read everything again, for runs that another program changed after their end.
 
     Raises:
         StoreError: the store can't be read, there is no such study (those there are get listed), or two of that name.
@@ -75,17 +82,58 @@ def read_study(study: str, *, tracking_uri: str, experiment: str = DEFAULT_EXPER
     number = _experiment(client, experiment, uri)
     parents = _search(client, number, f"tags.`{Tag.KIND}` = '{RunKind.STUDY}'") if number else []
     parent = _choose(parents, study, uri)
-    children = _search(client, number, f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
+    rows = read_children(client, parent, folder=cache or cache_folder(uri), refresh=refresh)
     return StudyRecord(
         name=parent.data.tags[Tag.STUDY],
         run_id=parent.info.run_id,
         experiment_id=number,
         tracking_uri=uri,
-        trials=_table(children),
-        metrics={name: _measured(value) for name, value in parent.data.metrics.items()},
+        trials=_table(rows),
+        metrics={name: measured(value) for name, value in parent.data.metrics.items()},
         params=dict(parent.data.params),
         tags=dict(parent.data.tags),
     )
+
+
+def merge_studies(records: Sequence[StudyRecord]) -> StudyRecord:
+    """Several studies as one: trials named `study/trial`, and of metrics, parameters and tags what they have in common.
+
+    The result has no run of its own (`run_id` is empty).
+
+    Raises:
+        ConfigurationError: none, or one of them twice.
+    """
+    if not records:
+        raise ConfigurationError("at least one study is needed")
+    twice = [record.name for number, record in enumerate(records) if record.run_id in {r.run_id for r in records[:number]}]
+    if twice:
+        raise ConfigurationError(f"study {twice[0]} is named twice")
+    labels = study_labels(records)
+    tables = [
+        record.trials.assign(study=label, trial=label + "/" + record.trials["trial"].astype(str))
+        for record, label in zip(records, labels, strict=True)
+    ]
+    first = records[0]
+    return StudyRecord(
+        name=" + ".join(labels),
+        run_id="",
+        experiment_id="",
+        tracking_uri=first.tracking_uri if len({record.tracking_uri for record in records}) == 1 else "",
+        trials=pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True),
+        metrics=_common([record.metrics for record in records]),
+        params=_common([record.params for record in records]),
+        tags=_common([record.tags for record in records]),
+    )
+
+
+def study_labels(records: Sequence[StudyRecord]) -> list[str]:
+    """Names that tell studies apart: their own, with the start of the run id where two share one."""
+    names = [record.name for record in records]
+    return [record.name if names.count(record.name) == 1 else f"{record.name}@{record.run_id[:6]}" for record in records]
+
+
+def _common(parts: "Sequence[Mapping[str, Any]]") -> dict[str, Any]:
+    return {key: value for key, value in parts[0].items() if all(part.get(key) == value for part in parts[1:])}
 
 
 def _choose(parents: list[Any], study: str, uri: str) -> Any:
@@ -119,39 +167,10 @@ def _search(client: Any, experiment: str, condition: str) -> list[Any]:
         raise StoreError(f"tracking store: can't be read ({one_line(error)})") from error
 
 
-def _table(runs: list[Any]) -> pd.DataFrame:
-    rows = [_row(run) for run in runs]
+def _table(rows: list[Row]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    for name in ("run_id", "started_ms", "run_seconds", *(tag.removeprefix("paretolens.") for tag in _TRIAL_TAGS)):
-        if name not in frame:
-            frame[name] = None
+    missing = [name for name in FIXED_COLUMNS if name not in frame]
+    frame = frame.assign(**dict.fromkeys(missing))
     if len(frame):
         frame = frame.sort_values(["started_ms", "trial"], kind="stable").reset_index(drop=True)
     return frame
-
-
-def _row(run: Any) -> dict[str, Any]:
-    tags, info = run.data.tags, run.info
-    row: dict[str, Any] = {"run_id": info.run_id}
-    row |= {tag.removeprefix("paretolens."): tags.get(tag, "") for tag in _TRIAL_TAGS}
-    row["started_ms"] = info.start_time
-    row["run_seconds"] = (info.end_time - info.start_time) / 1000 if info.end_time else float("nan")
-    taken = set(row)
-    for name, value in run.data.metrics.items():
-        if not name.startswith(EPOCH_PREFIX) and name not in taken:
-            row[name] = _measured(value)
-    row |= {f"params.{name}": _parsed(text) for name, text in run.data.params.items()}
-    return row
-
-
-def _measured(value: float) -> float:
-    return float(value) if abs(value) < _INFINITE else float("nan")
-
-
-def _parsed(text: str) -> Any:
-    """A parameter as the value it was, where JSON can tell."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, bool | int | float) else text

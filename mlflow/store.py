@@ -13,7 +13,9 @@ from paretolens.errors import StoreError
 
 __all__ = [
     "DEFAULT_EXPERIMENT",
+    "cache_folder",
     "check_store",
+    "current_uri",
     "ensure_experiment",
     "is_server",
     "one_line",
@@ -49,6 +51,19 @@ def is_server(uri: str) -> bool:
 def sqlite_path(uri: str) -> Path | None:
     """The file of a sqlite store; None for any other store."""
     return Path(uri.partition(":///")[2]) if _scheme(uri) == "sqlite" else None
+
+
+def cache_folder(uri: str) -> Path | None:
+    """Where reads of a sqlite store may keep what they found, beside it; None for any other store."""
+    path = sqlite_path(uri)
+    return path.parent / "cache" / "tracking" if path is not None else None
+
+
+def current_uri() -> str:
+    """The store that MLflow itself would use: `mlflow.set_tracking_uri`, else MLFLOW_TRACKING_URI, else its default."""
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
 
 
 def resolve_uri(uri: str) -> str:
@@ -147,11 +162,14 @@ def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | 
     return number
 
 
-def search_runs(client: Any, experiment: str, condition: str) -> list[Any]:
-    """Every run of an experiment that meets a condition, however many pages it takes; the newest first."""
+def search_runs(client: Any, experiment: str, condition: str, *, deleted: bool = False) -> list[Any]:
+    """Every active (or deleted) run of an experiment that meets a condition, however many pages it takes; the newest first."""
+    from mlflow.entities import ViewType
+
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     runs, token = [], None
     while True:
-        page = client.search_runs([experiment], condition, max_results=_PAGE, page_token=token)
+        page = client.search_runs([experiment], condition, run_view_type=view, max_results=_PAGE, page_token=token)
         runs += list(page)
         token = page.token
         if not token:

@@ -1,37 +1,58 @@
 """Front members whose place rests on differences smaller than the measurements' own intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from paretolens.mlflow.names import interval_names
 from paretolens.mlflow.objectives import Direction
+from paretolens.mlflow.paired import Samples, different
 from paretolens.mlflow.pareto import Floats
 
 __all__ = ["ties"]
 
+Bools = NDArray[np.bool_]
 
-def ties(members: pd.DataFrame, objectives: Mapping[str, Direction]) -> list[list[int]]:
+
+def ties(
+    members: pd.DataFrame,
+    objectives: Mapping[str, Direction],
+    samples: Mapping[str, Sequence[Samples | None]] | None = None,
+) -> list[list[int]]:
     """For every row, the rows that would dominate it if differences within the intervals counted as none.
 
-    Two values are within their intervals if each lies inside the other's; an objective without an interval is taken as exact. The
-    intervals are those of each model alone. Models scored on the same clips differ by less than that, so a tie found here may
-    still be told apart by a paired test, and a difference beyond it is one.
+    Where two rows have `samples` of an objective, scored on the same clips, they differ if the interval of their paired
+    difference leaves out 0. Where not, two values are within their intervals if each lies inside the other's, which calls more
+    models tied than a paired comparison would. An objective without an interval is taken as exact.
     """
-    better = np.stack([_clearly_better(members, name, direction) for name, direction in objectives.items()])
+    paired = samples or {}
+    better = np.stack([
+        _better(members, name, direction) & _apart(members, name, paired.get(name)) for name, direction in objectives.items()
+    ])  # fmt: skip
     ahead = np.any(better, axis=0)  # [i, j]: i is clearly better than j in something
     return [np.flatnonzero(~ahead[row] & ahead[:, row]).tolist() for row in range(len(members))]
 
 
-def _clearly_better(members: pd.DataFrame, name: str, direction: Direction) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """(n, n): row i is better than row j by more than their intervals."""
+def _better(members: pd.DataFrame, name: str, direction: Direction) -> Bools:
+    """(n, n): row i has the better value than row j."""
+    value = members[name].to_numpy(dtype=np.float64)
+    sign = 1.0 if direction == "max" else -1.0
+    return np.asarray(sign * (value[:, None] - value[None, :]) > 0, dtype=bool)
+
+
+def _apart(members: pd.DataFrame, name: str, samples: Sequence[Samples | None] | None) -> Bools:
+    """(n, n): the values of rows i and j differ by more than their noise."""
     value = members[name].to_numpy(dtype=np.float64)
     low, high = (_end(members, end, value) for end in interval_names(name))
     inside = (value[None, :] >= low[:, None]) & (value[None, :] <= high[:, None])
-    sign = 1.0 if direction == "max" else -1.0
-    better = sign * (value[:, None] - value[None, :]) > 0
-    return np.asarray(better & ~(inside & inside.T), dtype=bool)
+    apart = np.asarray(~(inside & inside.T), dtype=bool)
+    for i, first in enumerate(samples or ()):
+        for j, second in enumerate((samples or ())[:i]):
+            if first is not None and second is not None and first.matches(second):
+                apart[i, j] = apart[j, i] = different(first, second)
+    return apart
 
 
 def _end(members: pd.DataFrame, name: str, value: Floats) -> Floats:

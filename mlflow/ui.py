@@ -9,13 +9,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.mlflow.names import Tag
 from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_path
 
-__all__ = ["free_port", "runs_link", "serve", "server_command", "server_environment"]
+__all__ = ["free_port", "runs_link", "serve", "server", "server_command", "server_environment"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -52,19 +53,38 @@ def serve(
     open_client(uri)
     _check_port(host, port)
     address = f"http://{host}:{port}"
+    try:
+        with _running(uri, host, port, start_timeout_s) as process:
+            if ready:
+                ready(address)
+            code = process.wait()
+    except KeyboardInterrupt:
+        return address
+    raise BackendError(f"the MLflow UI on {address} ended by itself with code {code}; its last lines above say why")
+
+
+@contextmanager
+def server(tracking_uri: str, *, port: int, host: str = "127.0.0.1", start_timeout_s: float = 120.0) -> Iterator[str]:
+    """A tracking server on a database for the time of a `with`; gives its address.
+
+    Raises:
+        BackendError: the server ended before it answered.
+        StoreError: it didn't answer in time.
+    """
+    with _running(resolve_uri(tracking_uri), host, port, start_timeout_s):
+        yield f"http://{host}:{port}"
+
+
+@contextmanager
+def _running(uri: str, host: str, port: int, timeout_s: float) -> "Iterator[subprocess.Popen[bytes]]":
     # Somewhere else than the project: the UI must not care what lies in the current folder.
     with tempfile.TemporaryDirectory(prefix="paretolens-ui-") as folder:
         process = subprocess.Popen(server_command(uri, host=host, port=port), cwd=folder, env=server_environment())
         try:
-            _wait_until_up(process, address, start_timeout_s)
-            if ready:
-                ready(address)
-            code = process.wait()
-        except KeyboardInterrupt:
-            return address
+            _wait_until_up(process, f"http://{host}:{port}", timeout_s)
+            yield process
         finally:
             _end(process)
-    raise BackendError(f"the MLflow UI on {address} ended by itself with code {code}; its last lines above say why")
 
 
 def server_command(uri: str, *, host: str, port: int) -> list[str]:

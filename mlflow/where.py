@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from paretolens.errors import ConfigurationError
+from paretolens.mlflow.runs import PARAM_PREFIX
 
 __all__ = ["matches"]
 
-PARAM_PREFIX = "params."
 _LONGEST = 500
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

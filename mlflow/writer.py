@@ -1,11 +1,12 @@
 """Events applied to an MLflow store, each of them safe to apply twice."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 from paretolens.mlflow.events import Event, EventKind
-from paretolens.mlflow.names import EPOCH_INDEX, PARENT_TAG, RunKind, Tag, TrialState
+from paretolens.mlflow.names import EPOCH_INDEX, PARENT_TAG, UPDATED, RunKind, Tag, TrialState
 from paretolens.mlflow.store import DEFAULT_EXPERIMENT, ensure_experiment, open_client, search_runs
 
 __all__ = ["RunWriter", "is_permanent"]
@@ -37,6 +38,7 @@ class RunWriter:
         self._running: set[str] = set()
         self._last_step: dict[str, int] = {}
         self._unsure = False
+        self._stamp = 0
 
     def apply(self, event: Event) -> None:
         """Bring the store to where the event says it is.
@@ -91,7 +93,8 @@ class RunWriter:
             self._take_up(runs[0], event.tags)
         else:
             name = event.tags[Tag.STUDY]
-            run = self._client.create_run(self._experiment, start_time=event.time_ms, tags=dict(event.tags), run_name=name)
+            tags = {**event.tags, Tag.STAMPED: "true"}  # only where every child will bear the stamp, so from the start
+            run = self._client.create_run(self._experiment, start_time=event.time_ms, tags=tags, run_name=name)
             run, known = run.info.run_id, {}
         self._send(run, event, known=known)
         self.parent = run
@@ -144,7 +147,8 @@ class RunWriter:
             self._send(run, event)
             self._last_step[event.trial] = event.step
             return
-        self._send(run, event)
+        ended = event.kind is EventKind.FINISH or event.trial not in self._running
+        self._send(run, event, stamped=bool(event.trial) and ended)
         if event.kind is EventKind.FINISH:
             self._client.set_terminated(run, status=TrialState(event.state).mlflow_status, end_time=event.time_ms)
             self._running.discard(event.trial)
@@ -152,7 +156,7 @@ class RunWriter:
     def _close_orphans(self, event: Event) -> None:
         for trial in sorted(self._running):
             run = self._children[trial]
-            self._set_tags(run, {Tag.STATE: TrialState.KILLED, **event.tags})
+            self._set_tags(run, {Tag.STATE: TrialState.KILLED, **event.tags}, stamped=True)
             self._client.set_terminated(run, status=TrialState.KILLED.mlflow_status, end_time=event.time_ms)
             self._running.discard(trial)
 
@@ -169,14 +173,19 @@ class RunWriter:
         if missing:
             raise FileNotFoundError(f"gone before it could be sent: {', '.join(missing)}")
 
-    def _set_tags(self, run: str, tags: dict[str, str]) -> None:
-        self._send(run, Event(kind=EventKind.REPORT, time_ms=0, tags=tags))
+    def _set_tags(self, run: str, tags: dict[str, str], *, stamped: bool = False) -> None:
+        self._send(run, Event(kind=EventKind.REPORT, time_ms=0, tags=tags), stamped=stamped)
 
-    def _send(self, run: str, event: Event, *, known: dict[str, str] | None = None, with_tags: bool = True) -> None:
-        """One batch; further ones only where MLflow's limits on a batch ask for it."""
+    def _send(
+        self, run: str, event: Event, *, known: dict[str, str] | None = None, with_tags: bool = True, stamped: bool = False
+    ) -> None:
+        """One batch; further ones only where MLflow's limits on a batch ask for it. A stamp says that an ended run changed."""
         from mlflow.entities import Metric, Param, RunTag
 
         metrics = [Metric(name, value, event.time_ms, event.step) for name, value in event.metrics.items()]
+        if stamped:
+            self._stamp = max(time.time_ns() // 1_000_000, self._stamp + 1)
+            metrics.append(Metric(UPDATED, float(self._stamp), self._stamp, 0))
         params = [Param(name, text[:_PARAM_LENGTH]) for name, text in event.params.items() if name not in (known or {})]
         tags = [RunTag(name, text[:_TAG_LENGTH]) for name, text in event.tags.items()] if with_tags else []
         for start in range(0, max(len(metrics), len(params), len(tags)), _BATCH):

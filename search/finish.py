@@ -18,6 +18,7 @@ from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
 from paretolens.mlflow.front import Front, front, tag_front
 from paretolens.mlflow.names import teacher_metrics
+from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES
 from paretolens.mlflow.page import draw_html
 from paretolens.mlflow.plots import draw_png
 from paretolens.mlflow.table import to_csv, to_json
@@ -52,15 +53,20 @@ class FrontFiles:
     """The same with the study's figures."""
 
 
-def pull_front(study: Study, objectives: Mapping[str, str] | None = None, where: str | None = None) -> Front:
-    """The study's front, read back from its store.
+def pull_front(
+    study: Study, objectives: Mapping[str, str] | None = None, where: str | None = None, *, refresh: bool = False
+) -> Front:
+    """The study's front, read back from its store; with `refresh`, without what an earlier read kept.
 
     Raises:
         StoreError: the store cannot be read or does not know the study.
         ConfigurationError: an unknown objective or filter.
     """
-    axes = {} if objectives is None else {"objectives": objectives}
-    return front(study.run_id(), where=where, tracking_uri=study.uri, experiment=study.config.tracking.experiment, **axes)
+    return front(
+        study.run_id(), objectives or DEFAULT_OBJECTIVES, where,
+        tracking_uri=study.uri, experiment=study.config.tracking.experiment,
+        cache=study.workspace.cache / "tracking", refresh=refresh,
+    )  # fmt: skip
 
 
 def quiet_pass(study: Study, found: Front, tracker: Tracker, steps: Steps) -> None:

@@ -1,0 +1,106 @@
+"""Which members of a front differ, judged on the samples that they were scored on together.
+
+Students are scored on the same clips, so their difference is known several times better than either score: the mean of the
+differences sample by sample, resampled by source clip (percentile bootstrap: Efron and Tibshirani 1993, chapter 13).
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretolens.mlflow.pareto import Floats
+
+__all__ = ["Samples", "different", "read_samples", "samples_file"]
+
+_log = logging.getLogger(__name__)
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """One model's scores, sample by sample."""
+
+    values: Floats
+    """(N,) score of each sample, NaN where it has none."""
+    groups: NDArray[np.int64]
+    """(N,) source clip of each sample: the unit of resampling."""
+    rows: NDArray[np.int64]
+    """(N,) which samples of the set they are."""
+
+    def matches(self, other: "Samples") -> bool:
+        """Whether both were scored on the same samples."""
+        return np.array_equal(self.rows, other.rows) and np.array_equal(self.groups, other.groups)
+
+
+def samples_file(objective: str) -> str:
+    """Artefact of a trial with the scores of each sample, if the objective is a mean over samples."""
+    return f"{objective}_samples.json"
+
+
+def read_samples(
+    client: Any, run_ids: Sequence[str], objectives: Iterable[str]
+) -> tuple[dict[str, list[Samples | None]], list[str]]:
+    """Samples of every run by objective, and one line for each objective of which some runs lack them.
+
+    Objectives of which no run has samples are left out: they are no means over samples.
+    """
+    found: dict[str, list[Samples | None]] = {}
+    notes: list[str] = []
+    for objective in objectives:
+        samples = [_download(client, run_id, objective) for run_id in run_ids]
+        lost = [run_id for run_id, own in zip(run_ids, samples, strict=True) if own is None]
+        if len(lost) < len(run_ids):
+            found[objective] = samples
+        if 0 < len(lost) < len(run_ids):
+            shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            notes.append(f"{samples_file(objective)} is missing in {shown}: judged by the intervals of each model alone")
+    return found, notes
+
+
+def _download(client: Any, run_id: str, objective: str) -> Samples | None:
+    try:
+        path = Path(client.download_artifacts(run_id, samples_file(objective)))
+        return _parse(json.loads(path.read_text(encoding="utf-8")), objective)
+    except Exception as error:  # every store and artefact repository has errors of its own
+        _log.debug("run %s: no %s (%s)", run_id, samples_file(objective), error)
+        return None
+
+
+def _parse(content: Mapping[str, Any], objective: str) -> Samples:
+    values = np.array([np.nan if value is None else value for value in content[objective]], dtype=np.float64)
+    groups = np.asarray(content["groups"], dtype=np.int64)
+    rows = np.asarray(content.get("rows", range(len(values))), dtype=np.int64)
+    if not values.shape == groups.shape == rows.shape:
+        raise ValueError(f"{samples_file(objective)}: values, groups and rows must be as many")
+    return Samples(values=values, groups=groups, rows=rows)
+
+
+def different(first: Samples, second: Samples) -> bool:
+    """Whether the interval of the mean difference, over samples that both have, leaves out 0."""
+    difference = first.values - second.values
+    known = ~np.isnan(difference)
+    if not known.any():
+        return False
+    _, group = np.unique(first.groups[known], return_inverse=True)
+    total = np.bincount(group, weights=difference[known])
+    size = np.bincount(group).astype(np.float64)
+    draws = _draws(len(size))
+    low, high = np.percentile((draws @ total) / (draws @ size), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return bool(low > 0 or high < 0)
+
+
+@lru_cache(maxsize=64)
+def _draws(groups: int) -> Floats:
+    """(RESAMPLES, groups) how often each group is drawn; the same for every pair, as a paired comparison wants it."""
+    draws = np.random.default_rng(_SEED).multinomial(groups, np.full(groups, 1.0 / groups), size=RESAMPLES)
+    return draws.astype(np.float64)
