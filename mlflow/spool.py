@@ -54,12 +54,6 @@ class Spool:
                 self._append(self._path, event)
             self._lock.notify_all()
 
-    def put_first(self, event: Event) -> None:
-        """Add an event before all that wait, as the study is told before what an earlier driver left behind."""
-        with self._lock:
-            self._queue.appendleft(event)
-            self._lock.notify_all()
-
     def head(self, timeout_s: float) -> Event | None:
         """The oldest event, left in place; None if there is none within the time."""
         with self._lock:

@@ -138,15 +138,6 @@ class Journal:
         """All trials, oldest first."""
         return [record(trial) for trial in self.trials()]
 
-    def set_note(self, key: str, value: Any) -> None:
-        """Keep a JSON value with the study (rungs of a scheduler, paths)."""
-        with store_errors(self.folder):
-            self._storage.set_study_user_attr(self._study, f"note:{key}", value)
-
-    def note(self, key: str) -> Any:
-        """The value kept by `set_note`, or None."""
-        return self._storage.get_study_user_attrs(self._study).get(f"note:{key}")
-
     def _open(self, fingerprint: str) -> None:
         path = self.folder / JOURNAL
         repair_tail(path)

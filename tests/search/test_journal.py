@@ -178,11 +178,3 @@ def test_an_append_that_fails_halfway_leaves_no_broken_line(open_journal: Open, 
         evaluate(journal, space, 1)
     assert all(json.loads(line) for line in path.read_bytes().splitlines())
     assert len(read_records(tmp_path / "study")) == 2
-
-
-def test_notes_survive(open_journal: Open) -> None:
-    with open_journal() as journal:
-        assert journal.note("rungs") is None
-        journal.set_note("rungs", {"3": [0.5]})
-    with open_journal() as journal:
-        assert journal.note("rungs") == {"3": [0.5]}
