@@ -10,9 +10,10 @@ import pandas as pd
 
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, interval_names
+from paretolens.mlflow.objectives import Direction
 from paretolens.mlflow.pareto import Floats, non_dominated
 
-__all__ = ["Colour", "Panel", "Rule", "describe", "format_value", "headline", "panels", "speed_up", "trial_label"]
+__all__ = ["Colour", "Panel", "Rule", "axes_of", "describe", "format_value", "headline", "panels", "speed_up", "trial_label"]
 
 
 class Colour:
@@ -89,12 +90,15 @@ def is_share(name: str) -> bool:
 
 
 def panels(front: Front) -> list[Panel]:
-    """One panel per objective against the cost: latency, or the first objective that is minimised, or the last one."""
-    objectives = dict(front.objectives)
+    """One panel per objective against the cost."""
+    return [_panel(front, x, y) for x, y in axes_of(front.objectives)]
+
+
+def axes_of(objectives: Mapping[str, Direction]) -> list[tuple[str, str]]:
+    """x and y of every panel: the cost (latency, else the first objective that is minimised, else the last) and each of the rest."""
     costs = [name for name, direction in objectives.items() if direction == "min"]
     x = "latency_ms" if "latency_ms" in objectives else (costs[0] if costs else list(objectives)[-1])
-    others = [name for name in objectives if name != x] or [x]
-    return [_panel(front, x, y) for y in others]
+    return [(x, y) for y in objectives if y != x] or [(x, x)]
 
 
 def _panel(front: Front, x: str, y: str) -> Panel:
