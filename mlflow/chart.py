@@ -95,7 +95,7 @@ def panels(front: Front) -> list[Panel]:
 
 
 def axes_of(objectives: Mapping[str, Direction]) -> list[tuple[str, str]]:
-    """x and y of every panel: the cost (latency, else the first objective that is minimised, else the last) and each of the rest."""
+    """x and y of every panel: the cost (latency, else the first objective minimised, else the last) and each of the rest."""
     costs = [name for name, direction in objectives.items() if direction == "min"]
     x = "latency_ms" if "latency_ms" in objectives else (costs[0] if costs else list(objectives)[-1])
     return [(x, y) for y in objectives if y != x] or [(x, x)]
