@@ -3,10 +3,13 @@
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from paretolens.errors import BackendError
+from paretolens.models.signature import InputKind, Signature
 
-__all__ = ["probe_inputs"]
+__all__ = ["probe_inputs", "probe_tensors"]
 
 _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
@@ -38,3 +41,14 @@ def probe_inputs(session: Any, *, batch: int = 1, seed: int = 0) -> dict[str, np
         else:
             raise BackendError(f"input {node.name} must hold floats, integers or bools, got {node.type}")
     return made
+
+
+def probe_tensors(signature: Signature, *, batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
+    """The same for a torch model: standard normal floats and False masks, (batch, *shape) each, in the signature's order."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(
+        torch.zeros(batch, *spec.shape, dtype=torch.bool)
+        if spec.kind is InputKind.MASK
+        else torch.randn(batch, *spec.shape, generator=generator)
+        for spec in signature.inputs
+    )

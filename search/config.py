@@ -15,6 +15,7 @@ from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps.settings import EpsSettings
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.search import schema
+from paretolens.search.bounds import LimitSettings
 from paretolens.search.engine import EngineSettings
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
@@ -99,6 +100,8 @@ class Config:
     """Budget, workers and sampler."""
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     """How latency is measured."""
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    """The most that a student may cost; what exceeds it is not trained."""
     eps: EpsSettings = field(default_factory=EpsSettings)
     """How explanations are compared."""
     floor: FloorSettings = field(default_factory=FloorSettings)

@@ -238,4 +238,4 @@ class Dispatcher:
 def _why(fate: Fate, outcome: TrialOutcome) -> str:
     if fate is Fate.EARLY_STOPPED:
         return "stopped early by the scheduler"
-    return ", ".join(f"over the limit of {name} by {excess:.4g}" for name, excess in outcome.violations.items())
+    return ", ".join(f"over the limit of {name} by {100 * excess:.3g} %" for name, excess in outcome.violations.items())

@@ -38,7 +38,7 @@ class TrialOutcome:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Paths, names and other JSON values that go with the trial."""
     violations: Mapping[str, float] = field(default_factory=dict)
-    """Limit → how far it was exceeded, > 0. Any entry makes the trial infeasible: it can never enter a front."""
+    """Limit → how far it was exceeded as a share of it, > 0. Any entry makes the trial infeasible: it can never enter a front."""
 
 
 TrialFunction: TypeAlias = Callable[[Genome, Report], TrialOutcome]
@@ -81,7 +81,7 @@ class TrialRecord:
     details: Mapping[str, Any]
     """Other JSON values."""
     violations: Mapping[str, float]
-    """Limit → how far it was exceeded."""
+    """Limit → how far it was exceeded, as a share of it."""
     reason: str
     """Why it failed or was stopped; empty if evaluated."""
     again: bool

@@ -19,10 +19,12 @@ from paretolens.mlflow.store import check_store, resolve_uri, without_password
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
+from paretolens.search.bounds import resolve
 from paretolens.search.config import Config, load_stored
 from paretolens.search.engine import EngineResult, run
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Objective
+from paretolens.search.placement import placed
 from paretolens.search.recorder import Recorder
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task
@@ -77,8 +79,10 @@ class Study:
         Raises:
             StoreError: the store cannot be reached or written.
             BackendError: the back end is missing, or has nothing to run on.
-            ConfigurationError: the study's earlier latencies come from another back end, device or runtime.
+            ConfigurationError: the study's earlier latencies come from another back end, device or runtime, or its quantisers
+                would stand where the timed runtime takes none.
         """
+        placed(self.config.student.quantise, self.config.latency.backend)
         if (self.folder / CALIBRATION).exists():
             check_calibration(self.calibration())
         check_store(self.uri, experiment=self.config.tracking.experiment)
@@ -157,6 +161,7 @@ class Study:
             "workspace": str(self.workspace.root),
             "study": self.name,
             "calibration": self.calibration().to_json(),
+            "limits": resolve(self.config.limits, baseline.metrics),
         }
         work = Work(target="paretolens.search.trial:make_trial", payload=payload, objectives=tuple(OBJECTIVES))
         recorder = Recorder(tracker, task.space)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ from torch import nn
 from paretolens.data.samples import SampleSet
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import EpsScore, score_eps
-from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, measure_latency, probe
+from paretolens.evaluators.latency import Calibration, LatencyResult, measure_latency
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
 from paretolens.models.record import save_model
+from paretolens.search.bounds import violations
+from paretolens.search.cheap import CHEAP, student_cost
 from paretolens.search.config import Config
+from paretolens.search.curve import Curve
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
+from paretolens.search.placement import placed
 from paretolens.search.progress import Silent
 from paretolens.search.score import BATCH, score_artefact
 from paretolens.search.task import Task, example_of
@@ -34,7 +39,7 @@ from paretolens.spaces.knobs import Genome
 from paretolens.trainers.distill import DistillSettings, distill
 from paretolens.trainers.loop import LoopSettings
 from paretolens.trainers.prune import PruneReport, prune
-from paretolens.trainers.quantise import Placement, QuantiseSettings, freeze, quantise, quantisers_off
+from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
 __all__ = ["ARTEFACT", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
 
@@ -42,6 +47,7 @@ OBJECTIVES = {"accuracy": True, "latency_ms": False, "eps": True}
 """Objective → whether more is better."""
 ARTEFACT = "artefact.json"
 """What was exported and how well it agrees with the model, in the trial's folder."""
+NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 _CALIBRATION_CLIPS = 128
 
 
@@ -49,7 +55,7 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     """What a worker process calls once: open the task, return the function that runs trials.
 
     Args:
-        payload: `config` and `calibration` (plain values), `workspace` (path) and `study` (name).
+        payload: `config`, `calibration` and `limits` (plain values), `workspace` (path) and `study` (name).
     """
     from paretolens.search import schema
 
@@ -57,17 +63,25 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     task = Task.prepare(schema.build(Config, payload["config"]), workspace, Silent())
     folder = workspace.study(payload["study"]) / "trials"
     calibration = Calibration.from_json(payload["calibration"])
+    limits = payload["limits"]
 
     def trial(genome: Genome, report: Report) -> TrialOutcome:
-        return run_trial(genome, task, folder / genome_key(task.space.active(genome)), report, calibration=calibration)
+        place = folder / genome_key(task.space.active(genome))
+        return run_trial(genome, task, place, report, calibration=calibration, limits=limits)
 
     return trial
 
 
 def run_trial(
-    genome: Genome, task: Task, folder: Path, report: Report, *, calibration: Calibration | None = None
+    genome: Genome,
+    task: Task,
+    folder: Path,
+    report: Report,
+    *,
+    calibration: Calibration | None = None,
+    limits: Mapping[str, float] = NO_LIMITS,
 ) -> TrialOutcome:
-    """Train, export and score the student of a genome.
+    """Measure what the student of a genome costs; then, unless that is over a limit, train, export and score it.
 
     Args:
         genome: repaired and complete.
@@ -75,13 +89,14 @@ def run_trial(
         folder: where its artefacts go; what an earlier attempt left is replaced.
         report: called after every epoch.
         calibration: the study's unit of time on a CPU.
+        limits: metric → the most that the student may cost.
 
     Raises:
         TrialError: a loss is not finite, a graph cannot be pruned, or twin and file disagree.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return Trial(genome=genome, task=task, folder=folder, report=report, calibration=calibration).run()
+    return Trial(genome=genome, task=task, folder=folder, report=report, calibration=calibration, limits=limits).run()
 
 
 @dataclass(kw_only=True)
@@ -93,12 +108,17 @@ class Trial:
     folder: Path
     report: Report
     calibration: Calibration | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> TrialOutcome:
-        """All stages."""
+        """All stages, unless the untrained student is over a limit already."""
         config = self.task.config
+        with self._stage("cheap"):
+            exceeded = self._price()
+        if exceeded:
+            return self._infeasible(exceeded)
         student = self.task.family.student(self.genome, self.task.signature, seed=config.seed)
         with self._stage("distill"):
             self._teach(student, config.student.distill, "distill")
@@ -113,6 +133,28 @@ class Trial:
         with self._stage("score"):
             self._score(student, artefact)
         return self._outcome()
+
+    def _price(self) -> dict[str, float]:
+        """Measure the untrained student; returns the limits that it exceeds. From now on every report has the figures."""
+        cost = student_cost(self.genome, self.task.config, self.calibration)
+        self.metrics |= cost.figures(suffix="_untrained")
+        epochs = sum(loop.epochs for loop in self._loops())
+        self.report = Curve(self.report, epochs=epochs, constants=cost.figures(prefix="cheap_"))
+        return violations(self.limits, cost.figures())
+
+    def _loops(self) -> list[LoopSettings]:
+        """The trained stages of this genome."""
+        student = self.task.config.student
+        pruned = [student.repair] if float(self.genome["prune_ratio"]) > 0 else []
+        return [student.distill, *pruned, *([student.qat] if self.genome["qat"] else [])]
+
+    def _infeasible(self, exceeded: Mapping[str, float]) -> TrialOutcome:
+        """The outcome of a trial that ends before training: its untrained figures stand for what was not measured."""
+        self.metrics |= {name: self.metrics[f"{name}_untrained"] for name in CHEAP if name not in OBJECTIVES}
+        values = {name: self.metrics[f"{name}_untrained"] for name in CHEAP if name in OBJECTIVES}
+        self._write("result.json", {"genome": dict(self.genome), "metrics": self.metrics, "violations": dict(exceeded)})
+        details = {"folder": str(self.folder), "limits": dict(self.limits)}
+        return TrialOutcome(values=values, metrics=self.metrics, details=details, violations=exceeded)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -150,9 +192,9 @@ class Trial:
         self._write("pruning.json", asdict(done))
 
     def _quantise(self, student: nn.Module) -> None:
-        train = self.task.samples["train"]
+        train, config = self.task.samples["train"], self.task.config
         batches = (train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), _CALIBRATION_CLIPS), BATCH))
-        done = quantise(student, example_of(train), _quantise_settings(self.task.config), batches=batches)
+        done = quantise(student, example_of(train), placed(config.student.quantise, config.latency.backend), batches=batches)
         self._write("quantisation.json", asdict(done))
         self._teach(student, self.task.config.student.qat, "qat")
         freeze(student)
@@ -216,20 +258,15 @@ class Trial:
 
     def _outcome(self) -> TrialOutcome:
         values = {name: self.metrics[name] for name in OBJECTIVES}
-        outcome = TrialOutcome(values=values, metrics=self.metrics, details={**self.details, "folder": str(self.folder)})
+        details = {**self.details, "folder": str(self.folder)}
+        exceeded = violations(self.limits, self.metrics)
+        outcome = TrialOutcome(values=values, metrics=self.metrics, details=details, violations=exceeded)
         self._write("result.json", {"genome": dict(self.genome), "metrics": self.metrics, "details": self.details})
         return outcome
 
     def _write(self, name: str, value: Any) -> None:
         text = json.dumps(value, indent=1, default=str, allow_nan=True)
         write_atomic(self.folder / name, text.encode())
-
-
-def _quantise_settings(config: Config) -> QuantiseSettings:
-    """The configuration's, but placed as TensorRT needs it where TensorRT is what is timed: it takes no other placement."""
-    backend = probe().auto.backend if config.latency.backend is Backend.AUTO else config.latency.backend
-    settings = config.student.quantise
-    return replace(settings, placement=Placement.TENSORRT) if backend is Backend.TENSORRT else settings
 
 
 def _twin_logits(model: nn.Module, samples: SampleSet) -> np.ndarray:

@@ -51,6 +51,7 @@ __all__ = [
 class Placement(StrEnum):
     """Where quantisers stand, by the runtime that shall melt them into int8 operations."""
 
+    AUTO = "auto"  # as the runtime that is timed needs it; here, by the device the model is on: CUDA means TensorRT
     ORT_CPU = "ort-cpu"  # uint8 activations, outputs of convolutions too: ONNX Runtime then runs QLinearConv
     TENSORRT = "tensorrt"  # int8, inputs of layers and of attention products only
 
@@ -67,7 +68,7 @@ class AttentionProducts(StrEnum):
 class QuantiseSettings:
     """What is quantised, and how the steps are found."""
 
-    placement: Placement = Placement.ORT_CPU
+    placement: Placement = Placement.AUTO
     """Runtime for which quantisers are placed."""
     attention: AttentionProducts = AttentionProducts.PLACEMENT
     """Precision of the attention's matrix products."""
@@ -195,7 +196,7 @@ class _Placing:
         self.model = model
         self.settings = settings
         self.flow = flow
-        self.runtime = settings.placement
+        self.runtime = settings.placement if settings.placement is not Placement.AUTO else _runtime_of(model)
 
     def run(self) -> Iterator[QuantisedLayer]:
         """Quantise layer by layer in the model's order."""
@@ -298,6 +299,11 @@ class _Placing:
         return ActivationQuantiser(
             grid=grid, observer=settings.observer, momentum=settings.momentum, percentile=settings.percentile
         )
+
+
+def _runtime_of(model: nn.Module) -> Placement:
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    return Placement.TENSORRT if on_gpu else Placement.ORT_CPU
 
 
 def _quantised(module: nn.Conv1d | nn.Conv2d | nn.Linear) -> QuantisedConv1d | QuantisedConv2d | QuantisedLinear:

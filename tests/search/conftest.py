@@ -4,12 +4,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from paretolens.search.config import Config, load_config
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Objective
+from paretolens.search.progress import Silent
+from paretolens.search.task import Task
+from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Knob, Space, Stage
 
 TWO = (Objective(name="cost", maximise=False), Objective(name="gain", maximise=True))
+
+TINY = """
+data: {train: 24, val: 16, test: 8, unseen: 8, clips_per_identity: 4, frames: 4, min_frames: 4, size: 32}
+model: {frames: 4, frame_size: 32, audio_frames: 40, teacher: {backbone_width: 0.25, width: 32, depth: 1, heads: 4}}
+teacher: {epochs: 1}
+student: {distill: {epochs: 2}, repair: {epochs: 1}, qat: {epochs: 1}}
+space: {width: [32], depth: [1], frames: [4], frame_size: [32], backbone: [resnet18, mobilenet_v3_small]}
+eps: {samples: 6, nodes: 4, resamples: 100, population: all}
+latency: {runs: 12, min_runs: 5, seconds: 1}
+first: []
+"""
+"""A real task of a few seconds: generated clips, trained teacher, everything small."""
 
 
 def _line(name: str) -> Knob:
@@ -45,3 +62,19 @@ def open_journal(tmp_path: Path) -> Callable[..., Journal]:
         return Journal(tmp_path / name, objectives=TWO, fingerprint=fingerprint)
 
     return open_it
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration file of the tiny task."""
+    file = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
+    file.write_text(TINY)
+    return file
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tiny_file: Path) -> Task:
+    """The tiny task, prepared once."""
+    torch.set_num_threads(1)
+    config: Config = load_config(file=tiny_file, flags={})
+    return Task.prepare(config, Workspace.at(tiny_file.parent / "runs"), Silent())

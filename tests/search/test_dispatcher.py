@@ -129,7 +129,7 @@ def test_over_a_limit_costs_no_budget_but_is_bounded(open_journal: Open, cube: S
         source.evaluated(take(source).number, over)
         source.evaluated(take(source).number, over)
         assert source.next() is Next.DONE
-        assert "over the limit of latency_ms by 2.5" in source.stopped
+        assert "over the limit of latency_ms by 250 %" in source.stopped
 
 
 def test_early_stopped_trials_use_budget(open_journal: Open, cube: Space) -> None:

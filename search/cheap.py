@@ -1,0 +1,94 @@
+"""What a student costs, known before it is trained: parameters, multiply-accumulates, size and latency of the file it would ship.
+
+Pruning and quantisers are applied untrained, since they are what changes these figures; no data is needed. Pruned widths do not
+depend on weights unless `student.prune.scope` is `model`, so only the latency differs from the final one, by its noise.
+"""
+
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from paretolens.evaluators.cost import count_cost
+from paretolens.evaluators.latency import Calibration, LatencySettings, measure_latency
+from paretolens.exporters.onnx import export_onnx
+from paretolens.exporters.probe_inputs import probe_tensors
+from paretolens.search.config import Config
+from paretolens.search.placement import placed
+from paretolens.spaces.knobs import Genome
+from paretolens.trainers.prune import prune
+from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+
+__all__ = ["CHEAP", "CheapCost", "student_cost", "teacher_cost"]
+
+CHEAP = ("latency_ms", "parameters", "macs", "size_mb")
+"""Metrics that are known before training."""
+RUNS, WARMUP = 30, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheapCost:
+    """Cost of an untrained, exported model."""
+
+    latency_ms: float
+    """As `LatencyResult.latency_ms`, from fewer runs."""
+    parameters: float
+    """Number of parameters."""
+    macs: float
+    """Multiply-accumulates of one sample."""
+    size_mb: float
+    """10⁶ bytes of the exported file."""
+
+    def figures(self, *, prefix: str = "", suffix: str = "") -> dict[str, float]:
+        """The four by name."""
+        return {f"{prefix}{name}{suffix}": value for name, value in asdict(self).items()}
+
+
+def student_cost(genome: Genome, config: Config, calibration: Calibration | None = None) -> CheapCost:
+    """Cost of the student that a genome would ship.
+
+    Args:
+        genome: repaired and complete.
+        config: gives family, input, pruning, quantisation and how latency is measured.
+        calibration: the study's unit of time on a CPU.
+
+    Raises:
+        UserError, TrialError: the student cannot be built, pruned, quantised, exported or run.
+    """
+    family = config.make_family()
+    signature = family.signature(config.make_model_settings())
+    student = family.student(genome, signature, seed=config.seed)
+    example = probe_tensors(signature)
+    if float(genome["prune_ratio"]) > 0:
+        settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
+        prune(student, example, settings, family.pruning_rules(student))
+    if genome["qat"]:
+        quantise(student, example, placed(config.student.quantise, config.latency.backend), batches=[example])
+        freeze(student)
+    return _cost(student, config, calibration)
+
+
+def teacher_cost(config: Config, calibration: Calibration | None = None) -> CheapCost:
+    """Cost of the teacher, which need not be trained for it."""
+    return _cost(config.make_family().teacher(config.make_model_settings(), seed=config.seed), config, calibration)
+
+
+def _cost(model: nn.Module, config: Config, calibration: Calibration | None) -> CheapCost:
+    signature = config.make_family().signature(config.make_model_settings())
+    with quantisers_off(model):
+        cost = count_cost(model, probe_tensors(signature, batch=1))
+    wanted = config.latency
+    settings = LatencySettings(
+        batch=wanted.batch, threads=wanted.threads, warmup=min(WARMUP, wanted.warmup), runs=min(RUNS, wanted.runs),
+        min_runs=min(wanted.min_runs, RUNS, wanted.runs), seconds=min(1.0, wanted.seconds),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        artefact = export_onnx(model, signature, probe_tensors(signature), Path(folder) / "untrained.onnx")
+        latency = measure_latency(artefact.path, wanted.backend, settings, calibration=calibration)
+    return CheapCost(
+        latency_ms=latency.latency_ms,
+        parameters=float(cost.parameters),
+        macs=float(cost.macs),
+        size_mb=artefact.size_bytes / 1e6,
+    )

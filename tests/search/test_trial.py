@@ -1,0 +1,45 @@
+"""One trial on a real, tiny task: what is known before training, what every epoch reports, what ends it early."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from paretolens.search.cheap import CHEAP
+from paretolens.search.task import Task
+from paretolens.search.trial import run_trial
+from paretolens.spaces.knobs import Genome
+
+SMALL = {"backbone": "resnet18", "backbone_width": 0.125, "prune_ratio": 0.4, "qat": True}
+
+
+def genome_of(task: Task, **wishes: object) -> Genome:
+    return task.space.repair({**task.space.default(), **SMALL, **wishes})  # type: ignore[dict-item]  # wishes are knob values
+
+
+def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task, tmp_path: Path) -> None:
+    reports: list[Mapping[str, float]] = []
+    outcome = run_trial(genome_of(tiny_task), tiny_task, tmp_path / "trial", reports.append)
+    found = outcome.metrics
+    for name in ("parameters", "macs"):
+        assert found[f"{name}_untrained"] == found[name]
+    assert found["size_mb_untrained"] == pytest.approx(found["size_mb"], rel=0.03)
+    assert found["latency_ms_untrained"] == pytest.approx(found["latency_ms"], rel=0.5)
+    assert outcome.details["precision"] == "int8"
+    assert [entry["progress_epoch"] for entry in reports] == [1, 2, 3, 4]  # distilled twice, repaired, quantised
+    for entry in reports:
+        stage = next(name for name in ("distill", "repair", "qat") if f"{name}_val_accuracy" in entry)
+        assert entry["progress_error"] == pytest.approx(1 - entry[f"{stage}_val_accuracy"])
+        assert {f"cheap_{name}": entry[f"cheap_{name}"] for name in CHEAP} == {
+            f"cheap_{name}": found[f"{name}_untrained"] for name in CHEAP
+        }
+
+
+def test_a_student_over_a_limit_is_not_trained(tiny_task: Task, tmp_path: Path) -> None:
+    reports: list[Mapping[str, float]] = []
+    limits = {"size_mb": 0.1, "parameters": 1e9}
+    outcome = run_trial(genome_of(tiny_task), tiny_task, tmp_path / "trial", reports.append, limits=limits)
+    assert reports == []
+    assert not (tmp_path / "trial" / "model.onnx").exists()
+    assert outcome.violations == {"size_mb": pytest.approx(outcome.metrics["size_mb"] / 0.1 - 1)}
+    assert set(outcome.values) == {"latency_ms"}
