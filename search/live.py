@@ -35,6 +35,11 @@ def short_genome(genome: Genome) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _one_row(text: str, style: str = "") -> Text:
+    """Text of which a narrow terminal cuts the end off, rather than the figures beside it."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
 _SHORT = {"width": "d", "depth": "L", "heads": "h", "frames": "T", "frame_size": "px"}
 
 
@@ -136,10 +141,11 @@ class LiveTable:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
         for name in ("trial", "accuracy", "latency", "vs teacher", "EPS", "size", "student"):
-            table.add_column(name, justify="left" if name in ("trial", "student") else "right", no_wrap=True)
+            table.add_column(name, justify="left" if name in ("trial", "student") else "right", no_wrap=name != "student")
         front = self._front()
         for entry in front[:_SHOWN]:
-            table.add_row(*self._cells(entry))
+            *figures, student = self._cells(entry)
+            table.add_row(*figures, _one_row(student))
         if len(front) > _SHOWN:
             table.add_row(f"… {len(front) - _SHOWN} more")
         return table
@@ -169,6 +175,6 @@ class LiveTable:
     def _rows_running(self) -> list[Text]:
         now = time.monotonic()
         return [
-            Text(f"running #{number}  {clock(now - run.began)}  {run.stage}  {short_genome(run.genome)}", style="dim")
+            _one_row(f"running #{number}  {clock(now - run.began)}  {run.stage}  {short_genome(run.genome)}", style="dim")
             for number, run in sorted(self._running.items())
         ]

@@ -27,9 +27,9 @@ def record(number: int, accuracy: float, latency: float, *, fate: Fate = Fate.EV
     )  # fmt: skip
 
 
-def table(*, terminal: bool, history: tuple[TrialRecord, ...] = ()) -> tuple[LiveTable, io.StringIO]:
+def table(*, terminal: bool, history: tuple[TrialRecord, ...] = (), width: int = 180) -> tuple[LiveTable, io.StringIO]:
     said = io.StringIO()
-    console = Console(file=said, width=180, force_terminal=terminal)
+    console = Console(file=said, width=width, force_terminal=terminal)
     return LiveTable(console=console, objectives=OBJECTIVES, trials=4, teacher={"latency_ms": 8.0}, history=history), said
 
 
@@ -65,3 +65,16 @@ def test_on_a_terminal_the_running_stage_and_the_front_are_drawn() -> None:
     assert "distill 2/4, accuracy 0.750" in text
     assert "trials 2/4" in text
     assert "front 1" in text
+
+
+def test_a_narrow_terminal_cuts_the_student_and_keeps_every_figure() -> None:
+    live, said = table(terminal=True, width=60)
+    with live:
+        live.trial_started(TrialStart(number=3, key="k", genome=GENOME))
+        live.trial_ended(record(1, 0.9, 1.0))
+    last = said.getvalue().rsplit("trials 1/4", 1)[1]
+    assert all(
+        text in last for text in ("accuracy", "vs teacher", "0.900", "1.00 ms", "8.0x", "0.500", "1.50 MB", "resnet18", "…")
+    )
+    assert last.count("running #3") == 1
+    assert "int8" not in last
