@@ -5,6 +5,7 @@ process that dies between any two writes leaves at most trials that are still RU
 INTERRUPTED and their genomes are owed another attempt. Any Optuna tool can read the file.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from paretolens.spaces.knobs import Genome
 
 __all__ = ["LOST", "ORPHANED", "Journal", "read_records"]
 
+_logger = logging.getLogger(__name__)
 JOURNAL = "journal.log"
 _LOCK = "driver.lock"
 ORPHANED = "the driver died while it ran"
@@ -140,7 +142,8 @@ class Journal:
 
     def _open(self, fingerprint: str) -> None:
         path = self.folder / JOURNAL
-        repair_tail(path)
+        if copy := repair_tail(path):
+            _logger.warning("%s ended in a damaged line, which was cut off; the file as it was: %s", path, copy)
         (self.folder / f"{JOURNAL}.lock").unlink(missing_ok=True)  # left by a writer that was killed; we hold the driver's lock
         name = self.folder.name
         directions = [direction(objective) for objective in self.objectives]

@@ -44,7 +44,7 @@ def repair_tail(path: Path) -> Path | None:
     """Cut a journal back to its last whole line and return where a copy of the damaged file was kept; None if it was whole.
 
     Raises:
-        IntegrityError: a damaged line is followed by sound ones, so that cutting would lose trials.
+        IntegrityError: a damaged line is followed by sound ones, or no line is sound, so that cutting would lose trials.
         StoreError: the file cannot be read or written.
     """
     if not path.exists():
@@ -58,6 +58,10 @@ def repair_tail(path: Path) -> Path | None:
         if any(sound[first:]):
             raise IntegrityError(
                 f"{path}: line {first + 1} of {len(lines)} is damaged and sound lines follow; restore the file from a copy"
+            )
+        if first == 0 and len(lines) > 1:  # the first write of all, cut short, leaves one line
+            raise IntegrityError(
+                f"{path}: not one line of it is a journal's; restore the file from a copy, or choose another study"
             )
         copy = _free_copy_name(path)
         shutil.copy2(path, copy)

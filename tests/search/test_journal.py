@@ -128,6 +128,17 @@ def test_a_damaged_tail_is_cut_and_a_copy_kept(open_journal: Open, space: Space,
         assert [entry.fate for entry in journal.records()] == [Fate.EVALUATED] * 2
 
 
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(open_journal: Open, space: Space, tmp_path: Path) -> None:
+    path = tmp_path / "study" / "journal.log"
+    with open_journal() as journal:
+        evaluate(journal, space, 0)
+    path.write_bytes(b"\x9f\x03\n" * 20)
+    with pytest.raises(IntegrityError, match=r"journal\.log: not one line of it is a journal's"), open_journal():
+        pass
+    assert path.read_bytes() == b"\x9f\x03\n" * 20
+    assert [file.name for file in path.parent.glob("journal.log.*")] == []
+
+
 def test_any_cut_leaves_a_journal_that_can_be_opened(open_journal: Open, space: Space, tmp_path: Path) -> None:
     path = tmp_path / "study" / "journal.log"
     with open_journal() as journal:
