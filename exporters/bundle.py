@@ -101,8 +101,10 @@ def write_bundle(folder: Path, content: BundleContent, *, replace: bool = False)
         ConfigurationError: a score is not finite, a detail is not plain, or an extra file has the name of one that the bundle
             writes itself.
     """
-    if folder.exists() and not (replace and (folder / MANIFEST).is_file() and (folder / SUMS).is_file()):
-        raise StoreError(f"a bundle is written to a new folder, {folder} exists: choose another name or remove it")
+    is_bundle = (folder / MANIFEST).is_file() and (folder / SUMS).is_file()
+    if folder.exists() and not (replace and is_bundle):
+        way = "replace it (--replace)" if is_bundle else "remove it"
+        raise StoreError(f"a bundle is written to a new folder, {folder} exists: {way} or choose another place")
     if not content.artefact.path.is_file() or sha256_of(content.artefact.path) != content.artefact.sha256:
         raise IntegrityError(f"model {content.artefact.path}: missing, or changed since it was exported; export it again")
     _check(content)

@@ -128,7 +128,8 @@ def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0) -> tup
     import av
 
     if not path.is_file():
-        raise PredictError(f"a clip must be a file, {path} does not exist: check the path")
+        wrong = "is none" if path.exists() else "does not exist"
+        raise PredictError(f"a clip must be a file, {path} {wrong}: check the path")
     try:
         with av.open(str(path)) as container:
             pictures, wave = decode(container, path, clip, start)
@@ -322,17 +323,25 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         predictor = Predictor(folder or Path(__file__).resolve().parent, threads=given.threads)
-        for path in given.clips:
-            result = predictor.predict(path, start=given.start)
-            note = f"  ({result['note']})" if result["note"] else ""
-            line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms  {path}{note}"
-            print(json.dumps(result) if given.json else line)
+        return max([_judge(predictor, path, given) for path in given.clips])
     except PredictError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(f"error: {error}: install what requirements.txt names (pip install -r requirements.txt)", file=sys.stderr)
         return 2
+
+
+def _judge(predictor: Predictor, path: Path, given: argparse.Namespace) -> int:
+    """Print the verdict on one clip, or what is wrong with it; the clips after it are judged all the same."""
+    try:
+        result = predictor.predict(path, start=given.start)
+    except PredictError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    note = f"  ({result['note']})" if result["note"] else ""
+    line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms  {path}{note}"
+    print(json.dumps(result) if given.json else line, flush=True)
     return 0
 
 

@@ -130,13 +130,13 @@ def test_damaged_lists(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_only_bundles_are_replaced(content: BundleContent, bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="exists"):
+    with pytest.raises(StoreError, match=r"exists: replace it \(--replace\)"):
         write_bundle(bundle, content)
     write_bundle(bundle, replace(content, name="second"), replace=True)
     assert verify_bundle(bundle)["name"] == "second"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(StoreError, match="exists"):
+    with pytest.raises(StoreError, match="exists: remove it"):
         write_bundle(tmp_path / "mine", content, replace=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "mine"]
 

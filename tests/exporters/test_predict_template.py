@@ -127,12 +127,14 @@ def test_bad_clips_are_one_line_each(bundle: Path, clips: dict[str, Path], tmp_p
     noise.write_bytes(bytes(range(256)) * 20)
     clip = asdict(ClipSettings())
     predictor = predict.Predictor(bundle)
-    for path, message in ((tmp_path / "none.mp4", "does not exist"), (noise, "is not"), (tmp_path, "does not exist")):
+    for path, message in ((tmp_path / "none.mp4", "does not exist"), (noise, "is not"), (tmp_path, "is none")):
         with pytest.raises(predict.PredictError, match=message):
             predictor.predict(path)
     with pytest.raises(predict.PredictError, match="at least one frame after 50 s"):
         predict.read_clip(clips["usual"], clip, start=50.0)
-    assert run(bundle, str(noise)).returncode == 2
+    done = run(bundle, str(noise), str(clips["usual"]))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == len(done.stdout.splitlines()) == 1, "the clips after a bad one are judged"
 
 
 def test_bad_bundles_are_one_line_each(bundle: Path, tmp_path: Path) -> None:
