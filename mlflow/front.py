@@ -24,8 +24,10 @@ from paretolens.mlflow.store import DEFAULT_EXPERIMENT, current_uri, one_line, o
 from paretolens.mlflow.ties import ties
 from paretolens.mlflow.where import matches
 
-__all__ = ["Front", "front", "front_of", "rank_trials", "tag_front"]
+__all__ = ["FILTERED", "Front", "front", "front_of", "rank_trials", "tag_front"]
 
+FILTERED = "left out by the filter"
+"""Why a complete trial is not in a filtered front, in `Front.excluded`."""
 _MOST_PAIRED = 100
 """Members above which ties are judged by intervals: the samples of each would have to be fetched."""
 
@@ -181,7 +183,7 @@ def rank_trials(trials: pd.DataFrame, objectives: Mapping[str, str] = DEFAULT_OB
     finite = np.isfinite(values)
     why = pd.Series("", index=trials.index, dtype=object)
     if where is not None:
-        why[~matches(trials, where)] = "left out by the filter"
+        why[~matches(trials, where)] = FILTERED
     for column, name in enumerate(checked):
         why[~finite[:, column]] = f"no finite {name}"
     if "state" in trials:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from paretolens.mlflow.chart import axis_label, format_knob, format_value, is_share, knobs, speed_up, trial_label
-from paretolens.mlflow.front import Front
+from paretolens.mlflow.front import FILTERED, Front
 from paretolens.mlflow.names import interval_names
 
 __all__ = ["front_rows", "rich_table", "to_csv", "to_json"]
@@ -112,7 +112,9 @@ def rich_table(front: Front, *, shown_knobs: Sequence[str] | None = None, width:
 
 def _title(front: Front) -> str:
     name = f"{front.study.name}: " if front.study else ""
-    return f"{name}{len(front.members)} of {len(front.trials)} complete trials are on the front"
+    filtered = int((front.excluded["why"] == FILTERED).sum())
+    beside = f" ({filtered} more left out by the filter)" if filtered else ""
+    return f"{name}{len(front.members)} of {len(front.trials)} complete trials are on the front{beside}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,17 +10,18 @@ from typing import Any
 import pandas as pd
 
 from paretolens.data.prepare import prepare
-from paretolens.errors import ConfigurationError, IntegrityError
+from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.evaluators.latency import LatencySettings, measure_latency
 from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
-from paretolens.mlflow.front import Front, front, tag_front
+from paretolens.mlflow.front import FILTERED, Front, front, tag_front
 from paretolens.mlflow.names import teacher_metrics
 from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES
 from paretolens.mlflow.page import draw_html
 from paretolens.mlflow.plots import draw_png
+from paretolens.mlflow.store import sqlite_path
 from paretolens.mlflow.table import to_csv, to_json
 from paretolens.mlflow.tracking import Tracker
 from paretolens.search.progress import Steps
@@ -28,7 +29,7 @@ from paretolens.search.schema import nearest
 from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
 
-__all__ = ["FrontFiles", "choose", "export_member", "pull_front", "quiet_pass", "trial_folder", "write_front"]
+__all__ = ["FrontFiles", "choose", "export_member", "pull_front", "quiet_pass", "require_members", "trial_folder", "write_front"]
 
 _QUIET = {"latency_ms": "quiet_ms", "latency_p50_ms": "quiet_p50_ms", "latency_p90_ms": "quiet_p90_ms"}
 _QUIET |= {"latency_p99_ms": "quiet_p99_ms", "latency_load_average": "quiet_load_average"}
@@ -62,6 +63,12 @@ def pull_front(
         StoreError: the store cannot be read or does not know the study.
         ConfigurationError: an unknown objective or filter.
     """
+    database = sqlite_path(study.uri)
+    if database is not None and not database.exists():
+        raise StoreError(
+            f"study {study.name}: its tracking store {database} is gone; 'paretolens search --name {study.name} --resume' "
+            "writes it again from the study's journal"
+        )
     return front(
         study.run_id(), objectives or DEFAULT_OBJECTIVES, where,
         tracking_uri=study.uri, experiment=study.config.tracking.experiment,
@@ -103,6 +110,20 @@ def write_front(study: Study, found: Front, tracker: Tracker | None = None) -> F
     return files
 
 
+def require_members(found: Front) -> None:
+    """Say why a front is empty.
+
+    Raises:
+        ConfigurationError: it is.
+    """
+    if len(found.members):
+        return
+    filtered = int((found.excluded["why"] == FILTERED).sum())
+    if filtered:
+        raise ConfigurationError(f"the front is empty: --where leaves out all {filtered} complete trials; widen it")
+    raise ConfigurationError("the front is empty: no trial is complete yet; go on with 'paretolens search --resume'")
+
+
 def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
     """Members by name: knee, fastest, most-faithful, most-accurate, all, or a trial.
 
@@ -110,8 +131,7 @@ def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
         ConfigurationError: the front is empty or has no such member.
     """
     members = found.members
-    if not len(members):
-        raise ConfigurationError("the front is empty: no trial is complete yet; go on with 'paretolens search --resume'")
+    require_members(found)
     named = {
         "knee": members[members["knee"].astype(bool)],
         "fastest": members.nsmallest(1, "latency_ms"),

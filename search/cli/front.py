@@ -28,12 +28,13 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.mlflow.page import draw_html
     from paretolens.mlflow.plots import draw_png
     from paretolens.mlflow.table import rich_table, to_csv, to_json
-    from paretolens.search.finish import pull_front
+    from paretolens.search.finish import pull_front, require_members
     from paretolens.search.study import load_study
 
     study = load_study(workspace_of(options), options.study)
     objectives = None if options.objectives is None else parse_objectives(options.objectives)
     found = pull_front(study, objectives, options.where)
+    require_members(found)
     console = make_console()
     console.print(rich_table(found, width=console.width))
     for path, text in ((options.csv, to_csv), (options.json, to_json)):

@@ -5,7 +5,7 @@ import pytest
 
 from paretolens.errors import ConfigurationError
 from paretolens.mlflow.front import Front, rank_trials
-from paretolens.search.finish import choose
+from paretolens.search.finish import choose, require_members
 
 
 @pytest.fixture
@@ -49,3 +49,8 @@ def test_empty_front_says_so() -> None:
     empty = rank_trials(pd.DataFrame({"trial": [], "accuracy": [], "latency_ms": [], "eps": []}, dtype=float))
     with pytest.raises(ConfigurationError, match="the front is empty"):
         choose(empty, "knee")
+
+
+def test_a_front_that_a_filter_emptied_blames_the_filter(found: Front) -> None:
+    with pytest.raises(ConfigurationError, match=r"--where leaves out all 4 complete trials"):
+        require_members(rank_trials(found.trials, where="latency_ms < 0.1"))

@@ -12,6 +12,7 @@ from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.store import check_store, open_client
 from paretolens.search.config import load_config
+from paretolens.search.finish import pull_front
 from paretolens.search.study import Study, load_study, open_study
 from paretolens.search.workspace import Workspace
 
@@ -43,6 +44,12 @@ def test_a_study_is_found_by_its_own_number_and_not_by_its_name(store: str, tmp_
     again = _open(_study(tmp_path / "here", store))
     assert len({first, other, again}) == 3
     assert _open(there) == other
+
+
+def test_a_study_whose_store_is_gone_says_how_it_is_written_again(tmp_path: Path) -> None:
+    study = _study(tmp_path / "here", f"sqlite:///{tmp_path}/gone.db")
+    with pytest.raises(StoreError, match=r"gone\.db is gone; 'paretolens search --name pinpoint-1 --resume' writes it again"):
+        pull_front(study)
 
 
 def test_the_parent_run_says_what_it_ran_on_and_ends_with_a_fault(store: str, tmp_path: Path) -> None:
