@@ -10,6 +10,7 @@ ARGS ?=
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
 	@echo "make test     set up, then check style and types and run the tests"
+	@echo "make setup    the environment only (.venv; about 7 GB)"
 	@echo "make check    style and types only"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
 

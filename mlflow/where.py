@@ -137,7 +137,7 @@ class _Reader:
         if full not in self._frame.columns:
             known = [str(column) for column in self._frame.columns]
             short = known + [column.removeprefix(PARAM_PREFIX) for column in known]
-            near = difflib.get_close_matches(name, short, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, short, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
             raise self._error(f"there is no metric or knob {name!r}; {hint}")
         column = self._frame[full]

@@ -124,7 +124,7 @@ def _unknown_keys(kind: Any, tree: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 def nearest(word: str, names: Sequence[str], *, prefix: Sequence[str] = ()) -> str:
     """A hint that names the nearest valid name, or lists them all."""
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f" (did you mean {'.'.join((*prefix, close[0]))}?)"
     return f" (allowed: {', '.join(sorted(names))})"

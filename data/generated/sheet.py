@@ -9,6 +9,7 @@ from paretolens.data.generated.build import film
 from paretolens.data.generated.plan import ClipPlan, plan_split
 from paretolens.data.generated.settings import SPLITS, GeneratedSettings
 from paretolens.data.samples import SampleSet
+from paretolens.errors import DataError
 
 __all__ = ["draw_sheet"]
 
@@ -21,6 +22,9 @@ def draw_sheet(sets: dict[str, SampleSet], settings: GeneratedSettings, path: Pa
         settings: What they were made with.
         path: The picture to write.
         per_kind: Clips of each kind, from faint to strong.
+
+    Raises:
+        DataError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -36,8 +40,13 @@ def draw_sheet(sets: dict[str, SampleSet], settings: GeneratedSettings, path: Pa
         line[-1].imshow(np.asarray(samples.arrays["audio"][row]).T, aspect="auto", origin="lower", cmap="magma")
         line[-1].set_axis_off()
     temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=90, format="png")
-    temporary.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(temporary, dpi=90, format="png")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"contact sheet {path}: cannot be written ({error.strerror}); choose another file") from error
 
 
 def _choose(sets: dict[str, SampleSet], settings: GeneratedSettings, per_kind: int) -> list[tuple[SampleSet, int, ClipPlan]]:

@@ -28,6 +28,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     ("arguments", "hint"),
     [
         (["serach"], "did you mean search?"),
+        (["nonsense"], "allowed: baseline, "),
         (["search", "--trails", "3"], "--trials"),
         (["search", "--trials", "many"], "invalid int value"),
         (["export", "--selct=knee"], "--select"),
