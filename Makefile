@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: search test check setup clean help
+.PHONY: search test check bench-eps setup clean help
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
 	@echo "make test     set up, then check style and types and run the tests"
 	@echo "make setup    the environment only (.venv; about 7 GB)"
+	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
 	@echo "make check    style and types only"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
 
@@ -26,6 +27,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 search: $(STAMP)
 	@$(BIN)/paretolens search $(ARGS)
+
+bench-eps: $(STAMP)
+	@$(BIN)/python benchmarks/eps_speed.py $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,17 +1,21 @@
 """EPS against the plain recipe, side by side in one run: the same definition, the same nodes, the same score.
 
 The plain recipe explains teacher and student with Captum, sample by sample, and compares them with SciPy. Ours keeps the
-teacher's maps and scores the student in chunks. Times are CPU seconds of this process. The networks are untrained: only times
-and parity count here.
+teacher's maps and scores the student in chunks. Times are CPU seconds of this process. The image detectors are trained here for
+a few seconds on planted patches. The audio-visual ones are untrained and of the default task's shapes, so that only times and
+parity count, unless a trained pair is named (folders as `paretolens eps` takes them).
 
-    python benchmarks/eps_speed.py [--samples 12] [--nodes 16] [--threads 1]
+    python benchmarks/eps_speed.py [--samples 12] [--nodes 16] [--threads 1] [--teacher A --student B --data DIR] [--memory]
 """
 
 import argparse
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -24,7 +28,11 @@ from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population, Tea
 from paretolens.evaluators.explain import logit_of
 from paretolens.models.registry import build
 from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.search.config import load_config
+from paretolens.search.pair import explained_clips, load_twin
 
+EXACT = 128
+"""Nodes of the score that the default setting is held against."""
 CHANNELS = {InputKind.VIDEO: 1, InputKind.IMAGE: 0}
 
 
@@ -36,6 +44,7 @@ class Case:
     teacher: nn.Module
     student: nn.Module
     explained: ExplainedSet
+    trained: bool
 
 
 class ImageDetector(nn.Module):
@@ -57,12 +66,41 @@ class ImageDetector(nn.Module):
         return found
 
 
+def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Smooth noise (N, 3, 96, 96) and labels (N, 1); the fakes carry a checkered patch of 16 px somewhere."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 12, 12, generator=generator)
+    images = nn.functional.interpolate(coarse, size=(96, 96), mode="bilinear") + 0.3 * torch.randn(
+        count, 3, 96, 96, generator=generator
+    )
+    labels = (torch.arange(count) % 2).float()[:, None]
+    checks = ((torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2.0 - 1.0) * 0.5
+    for row in (labels[:, 0] > 0).nonzero()[:, 0]:
+        top, left = torch.randint(0, 80, (2,), generator=generator).tolist()
+        images[row, :, top : top + 16, left : left + 16] += checks
+    return images, labels
+
+
+def trained(model: nn.Module, seed: int, steps: int = 120) -> nn.Module:
+    """The model after some steps on fresh pictures."""
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    model.train()
+    for step in range(steps):
+        images, labels = pictures(32, 1000 * seed + step)
+        loss = nn.functional.binary_cross_entropy_with_logits(model(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
 def image_case(samples: int) -> Case:
-    """96 px pictures, networks of two widths."""
+    """96 px pictures, networks of two widths; all explained pictures are fakes."""
     signature = Signature(inputs=(InputSpec(name="image", shape=(3, 96, 96), kind=InputKind.IMAGE),), outputs=("logit",))
-    torch.manual_seed(1)
-    explained = ExplainedSet.of_tensors(signature, (torch.randn(samples, 3, 96, 96),), (torch.zeros(1, 3, 96, 96),))
-    return Case(name="image", teacher=ImageDetector(0, 32).eval(), student=ImageDetector(1, 16).eval(), explained=explained)
+    images, _ = pictures(2 * samples, 7)
+    explained = ExplainedSet.of_tensors(signature, (images[1::2].contiguous(),), (torch.zeros(1, 3, 96, 96),))
+    teacher, student = trained(ImageDetector(0, 32), 1), trained(ImageDetector(1, 16), 2)
+    return Case(name="image", teacher=teacher, student=student, explained=explained, trained=True)
 
 
 def pinpoint_case(samples: int) -> Case:
@@ -84,7 +122,19 @@ def pinpoint_case(samples: int) -> Case:
     common = {"input_frames": 8, "input_size": 64, "audio_frames": 80}
     teacher = build("pinpoint", backbone="resnet18", backbone_width=0.5, width=128, depth=3, heads=8, **common)
     student = build("pinpoint", backbone="mobilenet_v3_small", backbone_width=0.5, width=64, depth=2, heads=4, **common)
-    return Case(name="audio-visual", teacher=teacher.eval(), student=student.eval(), explained=explained)
+    return Case(name="audio-visual", teacher=teacher.eval(), student=student.eval(), explained=explained, trained=False)
+
+
+def named_case(teacher: Path, student: Path, data: Path, samples: int) -> Case:
+    """Two trained models on clips of their test split."""
+    explained = explained_clips(data, EpsSettings(samples=samples), split="test", like=None)
+    return Case(
+        name=f"audio-visual, {student.name}",
+        teacher=load_twin(teacher, "teacher"),
+        student=load_twin(student, "student"),
+        explained=explained,
+        trained=True,
+    )
 
 
 def pooled(values: Tensor, kind: InputKind, settings: EpsSettings, ignored: Tensor | None) -> np.ndarray:
@@ -163,35 +213,99 @@ def timed(work: Callable[[], float]) -> tuple[float, float]:
 def compare(case: Case, nodes: int) -> None:
     """Print one case."""
     same = EpsSettings(population=Population.ALL, change_share=0.0, nodes=nodes, probes=0, doublings=0, pixels=False)
-    default = EpsSettings(population=Population.ALL, change_share=0.0)
-    logit_of(case.teacher(*[x[:2] for x in case.explained.inputs]))  # warm up
+    preset = load_config(flags={}).eps
+    default = replace(preset, population=Population.ALL, change_share=0.0)
+    few = [x[:2] for x in case.explained.inputs]
+    logit_of(case.teacher(*few)), logit_of(case.student(*few))  # warm up
     plain, plain_s = timed(lambda: plain_eps(case, same))
     start = time.process_time()
     reference = TeacherReference.compute(case.teacher, case.explained, same)
     teacher_s = time.process_time() - start
     ours, ours_s = timed(lambda: score_eps(case.student, reference).eps)
-    full_reference = TeacherReference.compute(case.teacher, case.explained, default)
-    full, full_s = timed(lambda: score_eps(case.student, full_reference).eps)
+    full_reference = TeacherReference.compute(case.teacher, case.explained, replace(default, nodes=16))
+    full, full_s = timed(lambda: score_eps(case.student, full_reference, default).eps)
     count = len(case.explained)
     print(f"{case.name}: {count} samples, {nodes} nodes")
     print(f"  plain recipe          EPS {plain:.6f}   {plain_s:7.2f} s   {1e3 * plain_s / count:6.1f} ms each")
     print(f"  same, teacher cached  EPS {ours:.6f}   {ours_s:7.2f} s   {plain_s / ours_s:5.1f}x   |dEPS| {abs(ours - plain):.1e}")
-    print(f"  default setting       EPS {full:.6f}   {full_s:7.2f} s   {plain_s / full_s:5.1f}x   (and pixel maps)")
+    note = f"{default.nodes} nodes, {default.probes} probes, pixel maps too"
+    print(f"  default of a search   EPS {full:.6f}   {full_s:7.2f} s   {plain_s / full_s:5.1f}x   ({note})")
+    settings = default.of_second()
+    if settings is not None:
+        second_reference = TeacherReference.compute(case.teacher, case.explained, settings)
+        second, second_s = timed(lambda: score_eps(case.student, second_reference).eps)
+        print(f"  and {settings.explainer:<17} EPS {second:.6f}   {second_s:7.2f} s   (the second explainer)")
     print(f"  teacher, once a study            {teacher_s:7.2f} s")
+    if case.trained:
+        exact = replace(default, nodes=EXACT, pixels=False)
+        best = score_eps(case.student, TeacherReference.compute(case.teacher, case.explained, exact)).eps
+        print(
+            f"  at {EXACT} nodes          EPS {best:.6f}   default |dEPS| {abs(full - best):.4f}, plain {abs(plain - best):.4f}"
+        )
     if abs(ours - plain) > 1e-5:
         raise SystemExit(f"{case.name}: the scores differ by {abs(ours - plain):.1e}, more than 1e-5")
+
+
+def anonymous_mb() -> float:
+    """Memory of this process that no file backs, MB."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("RssAnon:"):
+            return float(line.split()[1]) / 1e3
+    return float("nan")
+
+
+def peak_mb(work: Callable[[], object]) -> float:
+    """The most memory in use while the work ran, above what was in use before, MB."""
+    before, highest, done = anonymous_mb(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.005):
+            highest = max(highest, anonymous_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    done.set()
+    watcher.join()
+    return highest - before
+
+
+def memory(make: Callable[[int], Case]) -> None:
+    """Print what scoring takes at two sample counts; the reference and its samples are mapped from disk, as in a study."""
+    settings = EpsSettings(population=Population.ALL, change_share=0.0, nodes=4, probes=4, doublings=0)
+    for count in (64, 512):
+        case = make(count)
+        with TemporaryDirectory() as folder:
+            TeacherReference.compute(case.student, case.explained, settings).save(Path(folder) / "reference")
+            student, name = case.student, case.name
+            del case
+            reference = TeacherReference.load(Path(folder) / "reference", verify=False)
+            peak = peak_mb(lambda student=student, reference=reference: score_eps(student, reference))
+        print(f"{name}: {count} samples, peak {peak:.0f} MB above the start")
 
 
 def main() -> None:
     """Run both cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=12)
+    parser.add_argument("--samples", type=int, default=12, help="clips; four times as many pictures")
     parser.add_argument("--nodes", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
+    for name in ("teacher", "student", "data"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--memory", action="store_true", help="show peak memory at 64 and 512 samples instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    for case in (image_case(4 * options.samples), pinpoint_case(options.samples)):
-        compare(case, options.nodes)
+    if options.memory:
+        memory(image_case)
+        memory(pinpoint_case)
+        return
+    compare(image_case(4 * options.samples), options.nodes)
+    named = (options.teacher, options.student, options.data)
+    if all(named):
+        compare(named_case(*named, options.samples), options.nodes)
+    else:
+        compare(pinpoint_case(options.samples), options.nodes)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from paretolens.evaluators.eps.maps import evidence_map, grid_valid, pixel_valid, signed_map
 from paretolens.evaluators.eps.masks import mask_iou, top_mask
-from paretolens.evaluators.eps.ranks import centred_ranks, rank_correlation
+from paretolens.evaluators.eps.ranks import rank_correlation, ranks_and_order
 from paretolens.evaluators.eps.settings import EpsSettings
 from paretolens.models.signature import InputKind
 
@@ -52,8 +52,9 @@ class Agreement:
 def rank_maps(values: Tensor, valid: Tensor, share: float) -> RankedMaps:
     """Rank and mask maps (n, ...) with the cells `valid` of the same shape."""
     shape, flat, ok = tuple(values.shape[1:]), values.flatten(1), valid.flatten(1)
-    ranks = centred_ranks(flat, None if bool(ok.all()) else ok)
-    return RankedMaps(values=flat, ranks=ranks.to(torch.float32), mask=top_mask(flat, share, ok), valid=ok, shape=shape)
+    ranks, ordered = ranks_and_order(flat, None if bool(ok.all()) else ok)
+    mask = top_mask(flat, share, ok, ordered)
+    return RankedMaps(values=flat, ranks=ranks.to(torch.float32), mask=mask, valid=ok, shape=shape)
 
 
 def ranked_maps_of(

@@ -10,23 +10,29 @@ from torch import Tensor
 __all__ = ["mask_iou", "top_mask"]
 
 
-def top_mask(values: Tensor, share: float, valid: Tensor | None = None) -> Tensor:
+def top_mask(values: Tensor, share: float, valid: Tensor | None = None, ordered: Tensor | None = None) -> Tensor:
     """The k = round(share · valid cells), at least 1, largest cells among the strictly positive ones; ties go to the first cell.
 
     Args:
         values: (B, N), finite where valid.
         share: in (0, 1].
         valid: (B, N) bool; None = all cells.
+        ordered: (B, N), the values in ascending order, those that are not valid at the end as infinity; None = sort them here.
 
     Returns:
         (B, N) bool; fewer than k cells where fewer are positive.
     """
-    positive = values > 0 if valid is None else (values > 0) & valid
-    cells = torch.full((len(values),), values.shape[1], device=values.device) if valid is None else valid.sum(dim=1)
-    k = (share * cells.to(torch.float64)).round().clamp_min(1).to(torch.int64)
-    order = values.masked_fill(~positive, 0.0).sort(dim=1, descending=True, stable=True).indices
-    chosen = torch.arange(values.shape[1], device=values.device).expand_as(order) < k[:, None]
-    return torch.zeros_like(positive).scatter_(1, order, chosen) & positive
+    if valid is not None:
+        values = values.masked_fill(~valid, -torch.inf)
+    if ordered is None:
+        ordered = values.masked_fill(values == -torch.inf, torch.inf).sort(dim=1).values
+    size = values.shape[1]
+    cells = torch.full((len(values),), size, device=values.device) if valid is None else valid.sum(dim=1)
+    k = (share * cells.to(torch.float64)).round().to(torch.int64).clamp_min(1)
+    least = ordered.gather(1, (cells - k).clamp_min(0)[:, None])
+    above, equal = values > least, values == least
+    wanted = k[:, None] - above.sum(dim=1, keepdim=True)
+    return (above | (equal & (equal.cumsum(dim=1) <= wanted))) & (values > 0)
 
 
 def mask_iou(a: Tensor, b: Tensor) -> Tensor:

@@ -13,8 +13,6 @@ __all__ = ["centred_ranks", "rank_correlation", "spearman"]
 def centred_ranks(values: Tensor, valid: Tensor | None = None) -> Tensor:
     """Average ranks minus their mean, so that a dot product is a covariance.
 
-    One sort; the start of each run of ties is a cumulative maximum of run-start positions, its end the same from behind.
-
     Args:
         values: (B, N), finite where valid.
         valid: (B, N) bool, the cells that are ranked; None = all.
@@ -22,23 +20,29 @@ def centred_ranks(values: Tensor, valid: Tensor | None = None) -> Tensor:
     Returns:
         (B, N) float64; 0 outside of `valid`. A constant map is 0 everywhere.
     """
+    return ranks_and_order(values, valid)[0]
+
+
+def ranks_and_order(values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`centred_ranks`, and the values (B, N) in ascending order, those that are not valid at the end as infinity.
+
+    One sort; a tied run has the mean of its first and its last place.
+    """
     if valid is not None:
         values = values.masked_fill(~valid, torch.inf)
     ordered, order = values.sort(dim=1)
-    size = values.shape[1]
-    place = torch.arange(size, device=values.device).expand_as(order)
+    rows, size = values.shape
     new_run = torch.ones_like(order, dtype=torch.bool)
     new_run[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = place.masked_fill(~new_run, 0).cummax(dim=1).values
-    last_of_run = torch.ones_like(new_run)
-    last_of_run[:, :-1] = new_run[:, 1:]
-    last = place.masked_fill(~last_of_run, size - 1).flip(1).cummin(dim=1).values.flip(1)
-    rank = 0.5 * (first + last).to(torch.float64)
+    first = new_run.flatten().nonzero()[:, 0]
+    last = torch.cat([first[1:], first.new_tensor([rows * size])]) - 1
+    middle_of_run = 0.5 * (first % size + last % size).to(torch.float64)
+    rank = middle_of_run[new_run.flatten().cumsum(0) - 1].view(rows, size)
     ranks = torch.empty_like(rank).scatter_(1, order, rank)
     if valid is None:
-        return ranks - 0.5 * (size - 1)
+        return ranks - 0.5 * (size - 1), ordered
     middle = 0.5 * (valid.sum(dim=1, keepdim=True) - 1).to(torch.float64)
-    return (ranks - middle).masked_fill(~valid, 0.0)
+    return (ranks - middle).masked_fill(~valid, 0.0), ordered
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:

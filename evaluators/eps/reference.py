@@ -13,7 +13,7 @@ from paretolens.evaluators.eps.compare import RankedMaps, is_constant, ranked_ma
 from paretolens.evaluators.eps.explained import ExplainedSet
 from paretolens.evaluators.eps.population import eligible_samples, gate_modalities, verdict_sign
 from paretolens.evaluators.eps.settings import EpsSettings
-from paretolens.evaluators.explain import Attribution, Explainer
+from paretolens.evaluators.explain import Attribution, Explainer, holding
 
 __all__ = ["BLOCK", "TeacherReference", "device_of"]
 
@@ -85,12 +85,9 @@ class TeacherReference:
             ConfigurationError, BackendError, TrialError: as the explainer raises them.
         """
         explain = settings.make_explainer() if explainer is None else explainer
-        blocks = [
-            explain_block(
-                teacher, explained, torch.arange(start, min(start + BLOCK, len(explained))), settings=settings, explainer=explain
-            )
-            for start in range(0, len(explained), BLOCK)
-        ]
+        pieces = torch.arange(len(explained)).split(BLOCK)
+        with holding(explain, teacher) as held:
+            blocks = [explain_block(teacher, explained, index, settings=settings, explainer=held) for index in pieces]
         reference = TeacherReference(
             explained=explained,
             settings=settings,

@@ -18,7 +18,7 @@ from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block
 from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
 from paretolens.evaluators.eps.settings import EpsSettings
-from paretolens.evaluators.explain import Explainer, held_still, logits_in_chunks
+from paretolens.evaluators.explain import Explainer, held_still, holding, logits_in_chunks
 
 __all__ = ["score_eps"]
 
@@ -55,13 +55,11 @@ def score_eps(
     check_kind(explain, reference)
     eligible = reference.eligible.nonzero()[:, 0][:limit]
     sheet = Sheet(reference, used)
-    for start in range(0, len(eligible), BLOCK):
-        index = eligible[start : start + BLOCK]
-        sign = verdict_sign(reference.logit[index])
-        block = explain_block(
-            student, reference.explained, index, settings=used, explainer=explain, sign=sign.to(device_of(student))
-        )
-        sheet.add(index, block)
+    device = device_of(student)
+    with holding(explain, student) as held:
+        for index in eligible.split(BLOCK):
+            sign = verdict_sign(reference.logit[index]).to(device)
+            sheet.add(index, explain_block(student, reference.explained, index, settings=used, explainer=held, sign=sign))
     sheet.add_logits(student, used.chunk)
     return sheet.result(floor)
 

@@ -69,7 +69,7 @@ class EpsSettings:
     """A sample is converged where |δ| ≤ tolerance · max(|ΔF|, Σ|A|)."""
     doublings: Annotated[int, Ge(0), Le(6)] = 1
     """How often the nodes of an unconverged sample are doubled."""
-    chunk: Annotated[int, Ge(1)] = 20
+    chunk: Annotated[int, Ge(1)] = 32
     """Points (samples × nodes) that go through a model at once."""
     pixels: bool = True
     """Also score the signed maps at full resolution."""
@@ -87,7 +87,7 @@ class EpsSettings:
 
     def make_explainer(self) -> Explainer:
         """The explainer these settings ask for."""
-        return make_explainer(self.explainer, **{name: value for name, value in asdict(self).items() if name != "explainer"})
+        return make_explainer(self.explainer, **asdict(self))
 
     def of_second(self) -> "EpsSettings | None":
         """The same definition with the second explainer in the first's place, without pixel maps; None where it is left out."""

@@ -1,13 +1,14 @@
 """What an explainer returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Attribution", "Explainer"]
+__all__ = ["Attribution", "Explainer", "holding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +68,14 @@ class Explainer(Protocol):
     def __call__(self, model: nn.Module, inputs: Sequence[Tensor], baseline: Sequence[Tensor | None]) -> Attribution:
         """Explain a batch; inputs without a baseline are passed through unchanged."""
         ...
+
+
+@contextmanager
+def holding(explainer: Explainer, model: nn.Module) -> Iterator[Explainer]:
+    """The explainer for several batches of one model; one that has a method `holding(model)` gets the model ready only once."""
+    ready = getattr(explainer, "holding", None)
+    if ready is None:
+        yield explainer
+        return
+    with ready(model) as held:
+        yield held

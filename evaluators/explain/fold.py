@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -47,6 +48,8 @@ def norms_folded(model: nn.Module) -> Iterator[nn.Module]:
             if norm.training:
                 continue
             fused = fuse_conv_bn_eval(convolution, norm).requires_grad_(False)
+            if fused.weight.device.type == "cpu":
+                fused = fused.to(memory_format=torch.channels_last)
             swapped += [(sequence, first, convolution), (sequence, second, norm)]
             sequence._modules[first], sequence._modules[second] = fused, nn.Identity()
         yield model

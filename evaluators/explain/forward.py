@@ -8,7 +8,31 @@ from torch import Tensor, nn
 
 from paretolens.errors import BackendError, ConfigurationError, TrialError
 
-__all__ = ["end_logits", "held_still", "logit_of", "logits", "logits_in_chunks"]
+__all__ = ["ClassLogit", "end_logits", "held_still", "logit_of", "logits", "logits_in_chunks"]
+
+
+class ClassLogit(nn.Module):
+    """One class of a classifier against all others: log p/(1 - p) of its softmax, from the raw scores (B, C)."""
+
+    def __init__(self, classifier: nn.Module, index: int) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.index = index
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logit (B, 1).
+
+        Raises:
+            BackendError: the classifier gives no scores (B, C) with that class.
+        """
+        scores = self.classifier(*inputs)
+        if not isinstance(scores, Tensor) or scores.dim() != 2 or not 0 <= self.index < scores.shape[1] or scores.shape[1] < 2:
+            shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise BackendError(
+                f"class {self.index} needs scores (B, C) of at least {max(2, self.index + 1)} classes; got {shape}"
+            )
+        others = torch.cat([scores[:, : self.index], scores[:, self.index + 1 :]], dim=1)
+        return scores[:, self.index : self.index + 1] - others.logsumexp(dim=1, keepdim=True)
 
 
 def logit_of(output: object) -> Tensor:

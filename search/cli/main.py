@@ -24,6 +24,7 @@ COMMANDS = {
     "front": "show a study's Pareto front, read back from MLflow",
     "export": "write a member of the front as a bundle that runs on its own",
     "predict": "run a bundle on a clip",
+    "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",
     "data": "make the built-in clips, count them, draw a contact sheet",
     "space": "print what may vary in a family's students",

@@ -1,0 +1,150 @@
+"""EPS of two saved models on a folder of clips, without a study."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from paretolens.data.clips import read_inputs
+from paretolens.data.samples import SampleSet
+from paretolens.errors import BackendError, ConfigurationError, DataError
+from paretolens.evaluators.eps import EpsScore, EpsSettings, ExplainedSet, TeacherReference, score_eps
+from paretolens.evaluators.eps.explained import baseline_inputs
+from paretolens.evaluators.explain import make_explainer
+from paretolens.models.record import MODEL_FILE, load_model
+from paretolens.trainers.quantise import quantisers_off
+
+__all__ = ["PairScore", "explained_clips", "load_twin", "score_pair"]
+
+RECORD = "set.json"
+"""What makes a folder a prepared set."""
+CLIPS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairScore:
+    """A student held against a teacher."""
+
+    score: EpsScore
+    """By the first explainer."""
+    second: EpsScore | None
+    """By the second, without pixel maps."""
+    reference: TeacherReference
+    """The teacher's side of the first."""
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON, with the definition of both scores."""
+        found = self.score.record()
+        if self.second is not None:
+            found["metrics"] |= self.second.metrics_beside()
+            found["second"] = self.second.record()
+        return found
+
+
+def load_twin(path: Path, role: str) -> nn.Module:
+    """The torch model of a saved-model folder, or of a folder that has one in `model/` (a trial's, a bundle with its twin).
+
+    Raises:
+        ConfigurationError: nothing is there.
+        BackendError: only an exported file is there, which has no gradients.
+        IntegrityError: a file is damaged.
+    """
+    for folder in (path, path / "model"):
+        if (folder / MODEL_FILE).is_file():
+            return load_model(folder)
+    if path.suffix == ".onnx" or (path / "model.onnx").is_file():
+        raise BackendError(
+            f"{role} {path}: an exported file has no gradients to explain it by; give the folder of its torch twin, "
+            f"which holds {MODEL_FILE} (in a trial's folder: model/)"
+        )
+    raise ConfigurationError(
+        f"{role} {path}: no model is there; give a folder with {MODEL_FILE} and its weights, as "
+        "paretolens.models.record.save_model writes it, or a trial's folder"
+    )
+
+
+def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Path | None) -> ExplainedSet:
+    """The clips to explain: of a prepared set its fakes, of a folder of video files all of them.
+
+    Args:
+        folder: a prepared set, a folder of its splits, the `clips` folder beside these, or any folder of video files.
+        settings: how many, and from which baseline.
+        split: which split, where there are several.
+        like: a prepared set that says how video files become inputs, and what the mean input is; prepared sets need none.
+
+    Raises:
+        DataError: nothing is there, or the clips are those that models were trained on.
+    """
+    for place in (folder, folder / split, folder.parent / split if folder.name == "clips" else folder):
+        if (place / RECORD).is_file():
+            samples = SampleSet.load(place)
+            if any(name.startswith("train/") for name in samples.ids):
+                raise DataError(
+                    f"explained clips must be new to the models, those of {place} are the training split; give another split"
+                )
+            return ExplainedSet.choose(samples, settings)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS) if folder.is_dir() else []
+    if not files:
+        raise DataError(
+            f"{folder}: no clips are there; give a prepared set ({RECORD}), a folder with a split {split}/, or a folder of "
+            f"video files ({', '.join(CLIPS)})"
+        )
+    if like is None or not (like / RECORD).is_file():
+        raise DataError(
+            f"{folder}: video files become inputs as a prepared set says; name one with --like (a folder with {RECORD}), "
+            f"got {like or 'none'}"
+        )
+    return decoded(files[: settings.samples], SampleSet.load(like), settings)
+
+
+def decoded(files: list[Path], like: SampleSet, settings: EpsSettings) -> ExplainedSet:
+    """Video files, each its own group, prepared as the samples of another set."""
+    parts = [read_inputs(path, like.signature, like.preprocessing) for path in files]
+    inputs = [torch.cat(column) for column in zip(*parts, strict=True)]
+    baseline = baseline_inputs(like.signature, like.baseline(), settings.baseline)
+    found = ExplainedSet.of_tensors(like.signature, inputs, baseline)
+    return replace(found, kinds=tuple(path.stem for path in files))
+
+
+def score_pair(
+    teacher: nn.Module,
+    student: nn.Module,
+    explained: ExplainedSet,
+    settings: EpsSettings,
+    *,
+    student_explainer: str | None = None,
+) -> PairScore:
+    """Explain both and compare; quantisers are off meanwhile, for gradients through rounding do not add up.
+
+    Raises:
+        UserError: the models cannot be explained or take other inputs, or no sample is worth it.
+        TrialError: gradients are not finite, or all of the student's maps are constant.
+    """
+    with ExitStack() as stack:
+        for model in (teacher, student):
+            stack.enter_context(quantisers_off(model))
+        other = settings.of_second()
+        scores = []
+        for chosen, name in ((settings, student_explainer), (other, None)):
+            if chosen is not None:
+                reference = TeacherReference.compute(teacher, explained, chosen)
+                explainer = None if name is None else make_explainer(name, **chosen.record())
+                scores.append((score_eps(student, reference, explainer=explainer), reference))
+    second = scores[1][0] if len(scores) > 1 else None
+    return PairScore(score=scores[0][0], second=second, reference=scores[0][1])
+
+
+def rows_of(score: EpsScore) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Lines of a score's table: the whole, then each modality, then the signed pixel maps."""
+    whole = {"eps": score.eps, "low": score.ci_low, "high": score.ci_high, "samples": float(score.eligible)}
+    counted = [part for part in score.modalities.values() if part.samples]
+    means = {name: float(np.mean([getattr(part, name) for part in counted])) for name in ("rho", "iou")}
+    yield "all", {**whole, **means}
+    for prefix, found in (("", score.modalities), ("pixels, ", score.pixel_modalities)):
+        for name, part in found.items():
+            yield f"{prefix}{name}", {"eps": part.eps, "rho": part.rho, "iou": part.iou, "samples": float(part.samples)}

@@ -1,0 +1,153 @@
+"""Two saved models on a folder of clips: what is accepted, what is refused, and that the table says what was scored."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from paretolens.data.generated.encode import write_clip
+from paretolens.data.preprocessing import ClipSettings, Preprocessing, audio_visual_signature
+from paretolens.data.samples import SampleSet
+from paretolens.models.record import save_model
+from paretolens.models.registry import build
+from paretolens.search.cli import main
+
+CLIP = ClipSettings(frames=4, fps=8.0, size=32)
+
+
+def samples(split: str, count: int = 12) -> SampleSet:
+    signature, rng = audio_visual_signature(CLIP), np.random.default_rng(0)
+    shapes = {spec.name: (count, *spec.shape) for spec in signature.inputs}
+    fakes = np.arange(count) % 2
+    return SampleSet(
+        signature=signature,
+        preprocessing=Preprocessing(clip=CLIP),
+        arrays={
+            "video": rng.integers(0, 256, shapes["video"], dtype=np.uint8),
+            "audio": rng.normal(size=shapes["audio"]).astype(np.float32),
+            "video_mask": np.zeros(shapes["video_mask"], bool),
+            "audio_mask": np.zeros(shapes["audio_mask"], bool),
+        },
+        labels=fakes.astype(np.float32),
+        ids=tuple(f"{split}/{row:06d}" for row in range(count)),
+        groups=np.arange(count) // 2,
+        identities=np.arange(count) // 2,
+        kinds=tuple("mouth" if fake else "real" for fake in fakes),
+        strengths=fakes.astype(np.float32),
+        offsets=np.full(count, 5),
+        regions=np.zeros((count, 4, 16, 16), bool),
+        periods=np.zeros((count, 2), np.float32),
+        mean_image=np.full((3, 32, 32), 120.0, np.float32),
+        fingerprint="",
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Teacher and student, a set with a test and a train split, a folder of video files, an exported file alone."""
+    folder = tmp_path_factory.mktemp("pair")
+    length = audio_visual_signature(CLIP).inputs[1].shape[0]
+    sizes = {"input_frames": 4, "input_size": 32, "audio_frames": length, "backbone": "resnet18", "backbone_width": 0.125}
+    for seed, name, width in ((0, "teacher", 32), (1, "student", 16)):
+        torch.manual_seed(seed)
+        model = build("pinpoint", width=width, depth=1, heads=2, **sizes)
+        with torch.no_grad():
+            model.verdict.bias.fill_(4.0)  # type: ignore[union-attr, operator]  # calls every clip a fake
+        save_model(model, folder / name / "model" if name == "student" else folder / name)
+    for split in ("test", "train"):
+        samples(split).save(folder / "set" / split)
+    (folder / "clips").mkdir()
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(folder / "clips" / name, pictures, 8.0, np.zeros(8000, np.float32), 16000, crf=10, bit_rate=96_000)
+    (folder / "exported").mkdir()
+    (folder / "exported" / "model.onnx").write_bytes(b"")
+    return folder
+
+
+def run(place: Path, *more: str, teacher: str = "teacher", student: str = "student", data: str = "set") -> int:
+    names = {"teacher": teacher, "student": student, "data": data}
+    flags = [part for name, value in names.items() for part in (f"--{name}", str(place / value))]
+    return main(["eps", *flags, "--set", "nodes=4", "--set", "probes=4", "--set", "change_share=0", *more])
+
+
+def test_prints_a_table_and_writes_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "--json", str(place / "score.json")) == 0
+    shown = capsys.readouterr().out
+    written = json.loads((place / "score.json").read_text())
+    metrics = written["metrics"]
+    for figure in (
+        metrics["eps"],
+        metrics["eps_video_rho"],
+        metrics["eps_audio_iou"],
+        metrics["agreement"],
+        metrics["eps_second"],
+    ):
+        assert f"{figure:.3f}" in shown
+    assert f"{metrics['eps_eligible']:.0f} eligible" in shown
+    assert metrics["eps_eligible"] + metrics["eps_excluded"] == 6  # the fakes of the test split
+    assert written["settings"]["nodes"] == 4
+    assert written["second"]["explainer"].startswith("GradCam")
+
+
+def test_a_model_is_its_own_best_student(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "--second", "none", "--explainer", "gradient_shap", student="teacher") == 0
+    shown = capsys.readouterr().out
+    assert "EPS by GradientShap" in shown
+    assert "1.000" in shown
+
+
+def test_video_files_need_a_set_that_tells_how_they_become_inputs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, data="clips") == 2
+    assert "name one with --like" in capsys.readouterr().err
+    assert run(place, "--like", str(place / "set" / "test"), "--second", "none", data="clips") == 0
+    assert "2 eligible" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "flags", "hint"),
+    [
+        ({"student": "exported"}, [], "an exported file has no gradients"),
+        ({"student": "nothing"}, [], "no model is there"),
+        ({"data": "nothing"}, [], "no clips are there"),
+        ({}, ["--split", "train"], "are the training split"),
+        ({}, ["--explainer", "gradcam"], "did you mean grad_cam?"),
+        ({}, ["--explainer", "grad_cam:layer9"], "its layers: "),
+        ({}, ["--set", "node=3"], "did you mean nodes?"),
+        ({}, ["--device", "warp"], "not a device"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_one_line(
+    place: Path, given: dict[str, str], flags: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(place, *flags, **given) == 2
+    error = capsys.readouterr().err
+    assert hint in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_models_with_other_inputs_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not (place / "other").is_dir():
+        other = build("pinpoint", input_frames=4, input_size=32, audio_frames=7, backbone_width=0.125, width=16, depth=1, heads=2)
+        save_model(other, place / "other")
+    assert run(place, student="other") == 2
+    assert "must take the same inputs" in capsys.readouterr().err
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path) -> None:
+    """The very lines of docs/eps-any-model.md."""
+    page = (Path(__file__).parents[2] / "docs" / "eps-any-model.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 16
+    found: dict[str, object] = {}
+    here = Path.cwd()
+    try:
+        os.chdir(tmp_path)
+        exec(compile(code, "docs/eps-any-model.md", "exec"), found)
+    finally:
+        os.chdir(here)
+    score = found["score"]
+    assert -0.5 <= score.eps <= 1.0  # type: ignore[attr-defined]  # an EpsScore
