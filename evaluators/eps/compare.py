@@ -30,8 +30,11 @@ class RankedMaps:
     """Shape of a map, N its product."""
 
     def rows(self, index: Tensor, device: torch.device) -> "RankedMaps":
-        """Some samples, on a device."""
-        parts = {name: getattr(self, name)[index].to(device) for name in ("values", "ranks", "mask", "valid")}
+        """Some samples, on a device; neighbours are not copied."""
+        first, count = int(index[0]), len(index)
+        together = int(index[-1]) - first + 1 == count and bool((index.diff() == 1).all())
+        chosen = slice(first, first + count) if together else index
+        parts = {name: getattr(self, name)[chosen].to(device) for name in ("values", "ranks", "mask", "valid")}
         return RankedMaps(shape=self.shape, **parts)
 
 

@@ -4,6 +4,7 @@ Ties matter: evidence maps hold many zeros. Ranks by `argsort(argsort)` break ti
 independent sparse maps correlate.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ def ranks_and_order(values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tenso
     """
     if valid is not None:
         values = values.masked_fill(~valid, torch.inf)
-    ordered, order = values.sort(dim=1)
+    ordered, order = in_order(values)
     rows, size = values.shape
     new_run = torch.ones_like(order, dtype=torch.bool)
     new_run[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -43,6 +44,18 @@ def ranks_and_order(values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tenso
         return ranks - 0.5 * (size - 1), ordered
     middle = 0.5 * (valid.sum(dim=1, keepdim=True) - 1).to(torch.float64)
     return (ranks - middle).masked_fill(~valid, 0.0), ordered
+
+
+def in_order(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Ascending values (B, N) and where they came from; the order within ties is any.
+
+    On a CPU NumPy sorts indices with vector instructions where there are some, several times as fast as torch.
+    """
+    if values.device.type != "cpu":
+        ordered, order = values.sort(dim=1)
+        return ordered, order
+    order = torch.from_numpy(np.argsort(values.detach().numpy(), axis=1))
+    return values.gather(1, order), order
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
