@@ -44,7 +44,7 @@ class Dominated:
     """A member of one side's front that another side beats in every objective, or in one and loses in none."""
 
     trial: str
-    """The member."""
+    """The member, as `study/trial`."""
     by: tuple[str, ...]
     """Members of the other side that dominate it."""
 
@@ -146,10 +146,16 @@ def _corners(values: list[Floats]) -> tuple[Floats, Floats]:
 def _dominated(first: Side, second: Side) -> tuple[Dominated, ...]:
     a, b = _points(first.together), _points(second.together)
     ahead = np.all(a[:, None] <= b[None], axis=2) & np.any(a[:, None] < b[None], axis=2)
-    winners, losers = (side.together.members["trial"].astype(str).to_numpy() for side in (first, second))
+    winners, losers = (_labels(side) for side in (first, second))
     return tuple(
         Dominated(trial=losers[column], by=tuple(winners[ahead[:, column]])) for column in np.flatnonzero(ahead.any(axis=0))
     )
+
+
+def _labels(side: Side) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
+    """`study/trial` of every member; fronts of several studies have it so already."""
+    names = side.together.members["trial"].astype(str)
+    return (names if len(side.fronts) > 1 else side.name + "/" + names).to_numpy(dtype=object)
 
 
 def _knobs(tables: list[pd.DataFrame]) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from paretolens.mlflow.chart import Colour, Panel, format_value, headline, inter
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.labels import Label, place_labels
 
-__all__ = ["draw_png", "front_figure"]
+__all__ = ["draw_png", "front_figure", "style_axes", "write_picture"]
 
 JOINED, ASIDE, DOMINATED = "on the front", "on the front by another objective", "dominated"
 _FEW = 14
@@ -25,7 +25,15 @@ def draw_png(front: Front, path: Path, *, dpi: int = 160) -> Path:
     Raises:
         StoreError: the file can't be written.
     """
-    figure = front_figure(front)
+    return write_picture(front_figure(front), path, dpi=dpi)
+
+
+def write_picture(figure: Any, path: Path, *, dpi: int = 160) -> Path:
+    """Write a matplotlib figure as PNG.
+
+    Raises:
+        StoreError: the file can't be written.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +66,7 @@ def front_figure(front: Front) -> Any:
 
 
 def _draw_panel(axes: Any, panel: Panel, front: Front) -> None:
-    _style(axes, panel)
+    style_axes(axes, x_label=panel.x_label, y_label=panel.y_label, log_x=panel.log_x, percent=panel.percent)
     x, y, blue = panel.x, panel.y, Colour.FRONT
     axes.scatter(panel.dominated[x], panel.dominated[y], s=20, c=Colour.DOMINATED, alpha=0.35, lw=0, label=DOMINATED, zorder=2)
     axes.step(panel.joined[x], panel.joined[y], where="post", color=blue, lw=1.5, alpha=0.6, zorder=3)
@@ -94,17 +102,18 @@ def _draw_rules(axes: Any, panel: Panel) -> None:
         axes.annotate(rule.label, textcoords="offset points", **place, **style)
 
 
-def _style(axes: Any, panel: Panel) -> None:
+def style_axes(axes: Any, *, x_label: str, y_label: str, log_x: bool, percent: bool) -> None:
+    """The look that every panel shares: labels, a log scale with round ticks, shares in per cent, a quiet grid."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.set_xlabel(panel.x_label, fontsize=11, color=Colour.INK)
-    axes.set_ylabel(panel.y_label, fontsize=11, color=Colour.INK)
-    if panel.log_x:
+    axes.set_xlabel(x_label, fontsize=11, color=Colour.INK)
+    axes.set_ylabel(y_label, fontsize=11, color=Colour.INK)
+    if log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0), numticks=20))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    if panel.percent:
+    if percent:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
     axes.grid(True, color=Colour.GRID, lw=0.8, zorder=0)
     axes.set_axisbelow(True)

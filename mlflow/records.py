@@ -15,6 +15,7 @@ from paretolens.mlflow.runs import FIXED_COLUMNS, Row, measured
 from paretolens.mlflow.store import (
     DEFAULT_EXPERIMENT,
     cache_folder,
+    find_experiment,
     one_line,
     open_client,
     resolve_uri,
@@ -79,7 +80,7 @@ def read_study(
     """
     uri = resolve_uri(tracking_uri)
     client = open_client(uri)
-    number = _experiment(client, experiment, uri)
+    number = find_experiment(client, uri, experiment)
     parents = _search(client, number, f"tags.`{Tag.KIND}` = '{RunKind.STUDY}'") if number else []
     parent = _choose(parents, study, uri)
     rows = read_children(client, parent, folder=cache or cache_folder(uri), refresh=refresh)
@@ -119,7 +120,7 @@ def merge_studies(records: Sequence[StudyRecord]) -> StudyRecord:
         run_id="",
         experiment_id="",
         tracking_uri=first.tracking_uri if len({record.tracking_uri for record in records}) == 1 else "",
-        trials=pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True),
+        trials=pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True).copy(),  # in one piece
         metrics=_common([record.metrics for record in records]),
         params=_common([record.params for record in records]),
         tags=_common([record.tags for record in records]),
@@ -150,14 +151,6 @@ def _choose(parents: list[Any], study: str, uri: str) -> Any:
     hint = f"did you mean {near[0]!r}? " if near else ""
     known = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none yet"
     raise StoreError(f"study {study!r}: not in {without_password(uri)}; {hint}there are: {known}")
-
-
-def _experiment(client: Any, name: str, uri: str) -> str:
-    try:
-        found = client.get_experiment_by_name(name)
-    except Exception as error:
-        raise StoreError(f"tracking store {without_password(uri)}: can't be read ({one_line(error)})") from error
-    return str(found.experiment_id) if found is not None and found.lifecycle_stage == "active" else ""
 
 
 def _search(client: Any, experiment: str, condition: str) -> list[Any]:

@@ -17,6 +17,7 @@ __all__ = [
     "check_store",
     "current_uri",
     "ensure_experiment",
+    "find_experiment",
     "is_server",
     "one_line",
     "open_client",
@@ -29,7 +30,7 @@ __all__ = [
 DEFAULT_EXPERIMENT = "paretolens"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
-_PAGE = 5000
+_PAGE = 500  # a server must hand over a page well within the time-out below: 5,000 runs took longer than that
 # A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -163,6 +164,19 @@ def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | 
     return number
 
 
+def find_experiment(client: Any, uri: str, name: str) -> str:
+    """Id of an experiment; empty if there is none, or it was deleted.
+
+    Raises:
+        StoreError: the store can't be read.
+    """
+    try:
+        found = client.get_experiment_by_name(name)
+    except Exception as error:
+        raise StoreError(f"tracking store {without_password(uri)}: can't be read ({one_line(error)})") from error
+    return str(found.experiment_id) if found is not None and found.lifecycle_stage == "active" else ""
+
+
 def search_runs(client: Any, experiment: str, condition: str, *, deleted: bool = False) -> list[Any]:
     """Every active (or deleted) run of an experiment that meets a condition, however many pages it takes; the newest first."""
     from mlflow.entities import ViewType
@@ -243,6 +257,8 @@ def without_password(uri: str) -> str:
 
 def _hint(error: Exception, uri: str) -> str:
     text = one_line(error)
+    if is_server(uri) and ("error code 401" in text or "error code 403" in text or "not authenticated" in text):
+        return "it doesn't let you in; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user with a right on it"
     if "schema" in text and ("out-of-date" in text or "version" in text):
         return f"it was written by another MLflow version; run `mlflow db upgrade {without_password(uri)}` or name another store"
     return text

@@ -2,14 +2,28 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from paretolens.search import environment
 from paretolens.search.workspace import Workspace
 
-__all__ = ["add_configuration", "add_study", "add_workspace", "calm_threads", "make_console", "workspace_of"]
+if TYPE_CHECKING:
+    from paretolens.mlflow.records import StudyRecord
+
+__all__ = [
+    "add_configuration",
+    "add_front_options",
+    "add_study",
+    "add_workspace",
+    "calm_threads",
+    "make_console",
+    "read_studies",
+    "workspace_of",
+]
 
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +51,44 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
         help="set one key, for example --set space.width=[32,64]; may be given several times",
     )  # fmt: skip
+
+
+def add_front_options(parser: argparse.ArgumentParser) -> None:
+    """What to trade off, among which trials, and where they are."""
+    parser.add_argument(
+        "--objectives", metavar="A,B:min,…",
+        help="metrics to trade off, with :min or :max where it is not the usual (default: accuracy, latency_ms, eps)",
+    )  # fmt: skip
+    parser.add_argument("--where", metavar="EXPR", help="only trials that fulfil this, such as 'latency_ms < 5 and eps > .6'")
+    parser.add_argument("--force", action="store_true", help="put studies together even if they were measured differently")
+    parser.add_argument("--tracking-uri", metavar="URI", help="read studies from this MLflow store, by name or run id")
+    parser.add_argument("--experiment", default="paretolens", help="MLflow experiment in that store (default: %(default)s)")
+    parser.add_argument("--refresh", action="store_true", help="read every run again (of large studies, ended runs are kept)")
+
+
+def read_studies(options: argparse.Namespace, names: "Sequence[str | None]") -> "list[StudyRecord]":
+    """The studies that a command line names: of the workspace, or of the store that `--tracking-uri` names.
+
+    Raises:
+        ConfigurationError: the workspace has no such study, or a store was named but no study.
+        StoreError: the store can't be read or doesn't know the study.
+    """
+    from paretolens.errors import ConfigurationError
+    from paretolens.mlflow.records import read_study
+    from paretolens.search.study import load_study
+
+    workspace = workspace_of(options)
+    reading = {"cache": workspace.cache / "tracking", "refresh": options.refresh}
+    if options.tracking_uri:
+        if None in names:
+            raise ConfigurationError("--tracking-uri: name the study too, as in 'paretolens front STUDY --tracking-uri URI'")
+        place = {"tracking_uri": options.tracking_uri, "experiment": options.experiment}
+        return [read_study(str(name), **place, **reading) for name in names]
+    studies = [load_study(workspace, name) for name in names]
+    return [
+        read_study(study.run_id(), tracking_uri=study.uri, experiment=study.config.tracking.experiment, **reading)
+        for study in studies
+    ]
 
 
 def workspace_of(options: argparse.Namespace) -> Workspace:

@@ -1,21 +1,20 @@
-"""Show a study's Pareto front, read back from its MLflow store; write it as CSV, JSON, PNG or HTML."""
+"""Show the Pareto front of a study, or of several together, read back from MLflow; write it as CSV, JSON, PNG or HTML."""
 
 import argparse
 from pathlib import Path
 
-from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
+from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add_study(parser)
     parser.add_argument(
-        "--objectives", metavar="A,B:min,…",
-        help="metrics to trade off, with :min or :max where it is not the usual (default: accuracy, latency_ms, eps)",
+        "studies", nargs="*", metavar="STUDY",
+        help="name of the study (default: the one touched last); several are merged into one front, trials named STUDY/TRIAL",
     )  # fmt: skip
-    parser.add_argument("--where", metavar="EXPR", help="only trials that fulfil this, such as 'latency_ms < 5 and eps > .6'")
+    add_front_options(parser)
     for kind in ("csv", "json", "png", "html"):
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"also write the front as {kind.upper()}")
     add_workspace(parser)
@@ -24,19 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the front."""
     from paretolens.exporters.files import write_atomic
-    from paretolens.mlflow.objectives import parse_objectives
+    from paretolens.mlflow.comparable import require_comparable
+    from paretolens.mlflow.front import front_of
+    from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, parse_objectives
     from paretolens.mlflow.page import draw_html
     from paretolens.mlflow.plots import draw_png
+    from paretolens.mlflow.records import merge_studies
     from paretolens.mlflow.table import rich_table, to_csv, to_json
-    from paretolens.search.finish import pull_front, require_members
-    from paretolens.search.study import load_study
+    from paretolens.search.finish import require_members
 
-    study = load_study(workspace_of(options), options.study)
-    objectives = None if options.objectives is None else parse_objectives(options.objectives)
-    found = pull_front(study, objectives, options.where)
+    objectives = DEFAULT_OBJECTIVES if options.objectives is None else parse_objectives(options.objectives)
+    records = read_studies(options, options.studies or [None])
+    if not options.force:
+        require_comparable(records, objectives)
+    found = front_of(records[0] if len(records) == 1 else merge_studies(records), objectives, options.where)
     require_members(found)
     console = make_console()
     console.print(rich_table(found, width=console.width))
+    for note in found.notes:
+        console.print(note, style="yellow", highlight=False)
     for path, text in ((options.csv, to_csv), (options.json, to_json)):
         if path:
             write_atomic(path, text(found).encode())

@@ -22,7 +22,9 @@ __all__ = ["main"]
 COMMANDS = {
     "search": "search for students (start here)",
     "front": "show a study's Pareto front, read back from MLflow",
+    "compare": "hold searches against each other: hypervolume, coverage, who dominates whom",
     "export": "write a member of the front as a bundle that runs on its own",
+    "register": "put members of the front into MLflow's model registry",
     "predict": "run a bundle on a clip",
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",

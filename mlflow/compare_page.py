@@ -1,0 +1,97 @@
+"""A comparison of searches as a page: hover for a trial's figures, zoom, hide a side."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paretolens.errors import StoreError
+from paretolens.mlflow.chart import axes_of, axis_label, format_value, is_share, trial_label
+from paretolens.mlflow.compare import Comparison
+from paretolens.mlflow.compare_curves import COLOURS, Curve, comparison_headline, curves_of, is_log
+
+__all__ = ["comparison_html"]
+
+_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+_TICKS = [digit * 10.0**power for power in range(-6, 10) for digit in (1, 2, 5)]
+_FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 14, "color": "#222222"}
+
+
+def comparison_html(found: Comparison, path: Path) -> Path:
+    """Write the page, which needs no network.
+
+    Raises:
+        StoreError: the file can't be written.
+    """
+    from plotly.subplots import make_subplots
+
+    pairs = axes_of(found.objectives)
+    figure = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.08)
+    for column, (x, y) in enumerate(pairs, start=1):
+        place = {"row": 1, "col": column}
+        for number, curve in enumerate(curves_of(found, x, y)):
+            for trace in _traces(found, curve, x, y, number, first=column == 1):
+                figure.add_trace(trace, **place)
+        log = is_log(found, x)
+        figure.update_xaxes(title_text=axis_label(x, log=log), **(_log_ticks() if log else {}), **place)
+        figure.update_yaxes(title_text=axis_label(y).replace(" (%)", ""), tickformat=".0%" if is_share(y) else None, **place)
+    figure.update_layout(**_layout(*comparison_headline(found)))
+    return _write(figure, path)
+
+
+def _traces(found: Comparison, curve: Curve, x: str, y: str, number: int, *, first: bool) -> Iterator[Any]:
+    import plotly.graph_objects as go
+
+    colour, shape = COLOURS[number % len(COLOURS)], "hv" if found.objectives[x] == "min" else "vh"
+    for line, width, dash in ((curve.middle, 2.2, "solid"), *((end, 1.0, "dash") for end in curve.ends)):
+        style = {"color": colour, "width": width, "shape": shape, "dash": dash}
+        yield go.Scatter(
+            x=line[:, 0], y=line[:, 1], mode="lines", line=style, hoverinfo="skip", showlegend=False, legendgroup=curve.name
+        )
+    hover = [_hover(found, row) for row in curve.members.to_dict("records")]
+    marker = {"color": colour, "size": 10, "symbol": _SYMBOLS[number % len(_SYMBOLS)], "line": {"color": "white", "width": 1}}
+    yield go.Scatter(
+        x=curve.members[x], y=curve.members[y], mode="markers", marker=marker, hovertext=hover, hoverinfo="text",
+        name=curve.name, legendgroup=curve.name, showlegend=first,
+    )  # fmt: skip
+
+
+def _hover(found: Comparison, row: dict[Any, Any]) -> str:
+    name = _plain(f"{row['study']}: trial {trial_label(str(row['trial']).rpartition('/')[2])}")
+    lines = [f"{axis_label(key).partition(' (')[0]}: {format_value(key, float(row[key]))}" for key in found.objectives]
+    return "<br>".join([f"<b>{name}</b>", *lines])
+
+
+def _log_ticks() -> dict[str, Any]:
+    return {"type": "log", "tickmode": "array", "tickvals": _TICKS, "ticktext": [f"{value:g}" for value in _TICKS]}
+
+
+def _layout(title: str, subtitle: str) -> dict[str, Any]:
+    text = f"<b>{_plain(title)}</b><br><sup>{_plain(subtitle)}</sup>"
+    return {
+        "template": "plotly_white",
+        "title": {"text": text, "x": 0.01, "xanchor": "left"},
+        "font": _FONT,
+        "legend": {"orientation": "h", "y": -0.14, "x": 0.0},
+        "hoverlabel": {"align": "left", "bgcolor": "white"},
+        "margin": {"l": 60, "r": 30, "t": 90, "b": 60},
+        "hovermode": "closest",
+    }
+
+
+def _plain(text: str) -> str:
+    """Text that no browser takes for markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _write(figure: Any, path: Path) -> Path:
+    config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
+    text = figure.to_html(full_html=True, include_plotlyjs=True, config=config, default_height="92vh")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: can't be written ({error.strerror})") from error
+    return path
