@@ -29,7 +29,17 @@ from paretolens.search.schema import nearest
 from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
 
-__all__ = ["FrontFiles", "choose", "export_member", "pull_front", "quiet_pass", "require_members", "trial_folder", "write_front"]
+__all__ = [
+    "FrontFiles",
+    "bundle_content",
+    "choose",
+    "export_member",
+    "pull_front",
+    "quiet_pass",
+    "require_members",
+    "trial_folder",
+    "write_front",
+]
 
 _QUIET = {"latency_ms": "quiet_ms", "latency_p50_ms": "quiet_p50_ms", "latency_p90_ms": "quiet_p90_ms"}
 _QUIET |= {"latency_p99_ms": "quiet_p99_ms", "latency_load_average": "quiet_load_average"}
@@ -125,7 +135,7 @@ def require_members(found: Front) -> None:
 
 
 def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
-    """Members by name: knee, fastest, most-faithful, most-accurate, all, or a trial.
+    """Members by name: knee, fastest, most-faithful, most-accurate, all (or front), or a trial.
 
     Raises:
         ConfigurationError: the front is empty or has no such member.
@@ -138,6 +148,7 @@ def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
         "most-faithful": members.nlargest(1, "eps"),
         "most-accurate": members.nlargest(1, "accuracy"),
         "all": members,
+        "front": members,
     }
     rows = named.get(selection, members[members["trial"].astype(str).isin([selection, _trial_of(selection)])])
     if not len(rows):
@@ -153,11 +164,20 @@ def export_member(study: Study, row: "pd.Series[Any]", folder: Path, *, replace:
         IntegrityError: the trial's files are missing or were changed since they were scored.
         StoreError: the folder exists or cannot be written.
     """
+    return write_bundle(folder, bundle_content(study, row), replace=replace)
+
+
+def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
+    """What is known of one member: artefact, scores, limits, where it comes from.
+
+    Raises:
+        IntegrityError: the trial's files are missing or damaged.
+    """
     place = trial_folder(study, row)
     artefact, parity = _exported(place)
     samples = prepare(study.config.data, study.workspace.cache)["val"]
     overlays = sorted((place / "overlays").glob("*.png"))
-    content = BundleContent(
+    return BundleContent(
         name=f"{study.name}-{row['trial']}",
         summary=f"Student of the {study.config.family} family, found by study {study.name} ({row['trial']}).",
         artefact=artefact,
@@ -177,7 +197,6 @@ def export_member(study: Study, row: "pd.Series[Any]", folder: Path, *, replace:
         },
         extra={f"overlays/{path.name}": path for path in overlays},
     )
-    return write_bundle(folder, content, replace=replace)
 
 
 def trial_folder(study: Study, row: "Mapping[Any, Any] | pd.Series[Any]") -> Path:

@@ -139,6 +139,7 @@ def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, qui
     files = write_front(study, found, tracker)
     bundle = export_member(study, choose(found, "knee")[0], study.folder / "bundle", replace=True)
     tracker.log_artifacts(None, {"": [bundle]})
+    registered = quiet and _register(study, found, steps)
     console.print()
     console.print(rich_table(found, width=console.width))
     clip = next(iter(sorted((_clips(study) / "test").glob("*.mp4"))), "CLIP.mp4")
@@ -148,11 +149,29 @@ def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, qui
         "try it": f"{_command(study, 'predict').partition(' --')[0]} {bundle} {clip}",
         "browse the trials": f"{_command(study, 'ui')} {study.name}",
         "the front again": f"{_command(study, 'front')} {study.name}",
+        **({"load the knee": f"mlflow.onnx.load_model('models:/{study.name}@knee')"} if registered else {}),
         "another member": f"{_command(study, 'export')} {study.name} --select fastest",
     }
     console.print()
     for name, text in lines.items():
         console.print(f"  {name:<20} {text}", highlight=False, soft_wrap=True)
+
+
+def _register(study: "Study", found: Any, steps: Any) -> bool:
+    """Put the front into the registry of the study's own store; others' registry is left to 'paretolens register'."""
+    from paretolens.mlflow.store import one_line, sqlite_path
+    from paretolens.search.register import register_members
+
+    if sqlite_path(study.uri) is None:
+        return False
+    with steps.step("model registry") as update:
+        try:
+            done = register_members(study, found)
+        except Exception as error:  # the study is done, and its models are in its folder
+            update(1, 1, f"not registered: {one_line(error)}; 'paretolens register {study.name}' tries again")
+            return False
+        update(1, 1, f"{len(done)} versions of {done[0].name}, aliases {', '.join(a for one in done for a in one.aliases)}")
+    return True
 
 
 def _clips(study: "Study") -> Any:
