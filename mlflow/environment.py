@@ -3,12 +3,12 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 import paretolens
 
-__all__ = ["code_version", "describe_environment"]
+__all__ = ["code_version", "describe_environment", "packages"]
 
 _LIBRARIES = ("torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "torch-pruning", "numpy")
 
@@ -16,9 +16,11 @@ _LIBRARIES = ("torch", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "torch-
 def describe_environment() -> dict[str, str]:
     """Versions of Python, of the system, of Paretolens and of the libraries that a result depends on, by tag.
 
-    Nothing is imported for it. For `StudyInfo.tags`, where each becomes `paretolens.<key>`.
+    Nothing is imported for it. For `StudyInfo.tags`, where each becomes `paretolens.<key>`. MLflow's own tag of the commit is set
+    only where no file differs from it.
     """
     found = {
+        **_source(),
         "code": code_version(),
         "env.python": platform.python_version(),
         "env.system": f"{platform.system()} {platform.machine()}",
@@ -40,6 +42,19 @@ def code_version() -> str:
         return paretolens.__version__
     changes = "+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else ""
     return f"{paretolens.__version__} {commit}{changes}"
+
+
+def packages() -> str:
+    """Every installed distribution as `name==version`, a line each: what a run can be installed from again."""
+    found = {f"{one.metadata['Name']}=={one.version}" for one in distributions() if one.metadata["Name"]}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def _source() -> dict[str, str]:
+    """MLflow's own tags of where a run comes from, which its UI shows in columns."""
+    commit = _git(Path(paretolens.__file__).resolve().parent, "rev-parse", "HEAD")
+    own = {"mlflow.source.name": "paretolens", "mlflow.source.type": "LOCAL"}
+    return {**own, "mlflow.source.git.commit": commit} if commit and "+" not in code_version() else own
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Event", "EventKind", "Scalar", "to_text"]
+__all__ = ["DatasetInfo", "Event", "EventKind", "Scalar", "to_text"]
 
 Scalar = int | float | str | bool
 
 
 class EventKind(StrEnum):
-    """The six things that can be told."""
+    """The seven things that can be told."""
 
     STUDY = "study"  # find or create the parent run
     ORPHANS = "orphans"  # children still running although nobody runs them
@@ -19,6 +19,23 @@ class EventKind(StrEnum):
     REPORT = "report"  # metrics and tags, in one batch
     FINISH = "finish"  # last metrics and the state
     ARTIFACTS = "artifacts"  # files
+    DATASETS = "datasets"  # what the study was fed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """One split of a data set, as MLflow lists it beside a run."""
+
+    name: str
+    """Name of the set."""
+    digest: str
+    """Hash of the content, at most 36 characters: the set's version."""
+    context: str
+    """What it was for: train, val, test."""
+    source: str
+    """Where it is kept, within the workspace."""
+    profile: str = ""
+    """What is in it, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +62,8 @@ class Event:
     """Tags."""
     files: dict[str, list[str]] = field(default_factory=dict)
     """Folder within the run's artifacts → absolute paths of local files or folders."""
+    datasets: list[dict[str, str]] = field(default_factory=list)
+    """`DatasetInfo`s as plain values."""
 
     def to_json(self) -> str:
         """One line, without fields that are empty."""

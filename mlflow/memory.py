@@ -1,12 +1,12 @@
 """A tracker that keeps everything in memory: what the tests of a search look at instead of a store."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from paretolens.mlflow.events import Scalar
+from paretolens.mlflow.events import DatasetInfo, Scalar
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.tracking import Files, StudyInfo, Tags
 
@@ -37,6 +37,7 @@ class MemoryTracker:
         self.run = TrackedRun()
         self.trials: dict[str, TrackedRun] = {}
         self.closed = False
+        self.datasets: tuple[DatasetInfo, ...] = ()
 
     def start_study(self, study: StudyInfo) -> None:
         """Open the study; trials still running become `killed`."""
@@ -89,6 +90,10 @@ class MemoryTracker:
         run = self.run if trial is None else self._of(trial)
         for folder, paths in files.items():
             run.files.setdefault(folder, []).extend(map(Path, paths))
+
+    def log_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
+        """Keep what the study was fed."""
+        self.datasets = tuple(datasets)
 
     def finish_study(self, state: TrialState, *, metrics: Mapping[str, float] | None = None, reason: str = "") -> None:
         """Close the study."""

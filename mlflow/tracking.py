@@ -7,7 +7,7 @@ away is waited out by a thread of its own, from a spool on disk.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +15,24 @@ from typing import Protocol, Self
 
 from paretolens.errors import StoreError
 from paretolens.mlflow.courier import Courier
-from paretolens.mlflow.events import Event, EventKind, Scalar, to_text
-from paretolens.mlflow.names import EPOCH_INDEX, EPOCH_PREFIX, PARENT_TAG, RunKind, Tag, TrialState, finite, teacher_metrics
+from paretolens.mlflow.events import DatasetInfo, Event, EventKind, Scalar, to_text
+from paretolens.mlflow.names import (
+    EPOCH_INDEX,
+    EPOCH_PREFIX,
+    PARENT_TAG,
+    SYSTEM_PREFIX,
+    RunKind,
+    Tag,
+    TrialState,
+    finite,
+    teacher_metrics,
+)
 from paretolens.mlflow.spool import Spool
 from paretolens.mlflow.store import DEFAULT_EXPERIMENT, check_store, one_line, open_client, search_runs, without_password
 from paretolens.mlflow.system import SystemSampler
 from paretolens.mlflow.writer import RunWriter
 
-__all__ = ["MlflowTracker", "StudyInfo", "Tracker", "TrialState", "teacher_metrics"]
+__all__ = ["DatasetInfo", "MlflowTracker", "StudyInfo", "Tracker", "TrialState", "teacher_metrics"]
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +96,9 @@ class Tracker(Protocol):
 
         They must stay where they are until the tracker is closed.
         """
+
+    def log_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
+        """The data sets that the study works on."""
 
     def finish_study(self, state: TrialState, *, metrics: Mapping[str, float] | None = None, reason: str = "") -> None:
         """Close the study."""
@@ -212,7 +225,7 @@ class MlflowTracker:
 
     def log_epoch(self, trial: str, metrics: Mapping[str, float], *, step: int) -> None:
         """One point of each curve; see `Tracker`."""
-        curves = {f"{EPOCH_PREFIX}{name}": value for name, value in metrics.items()}
+        curves = {name if name.startswith(SYSTEM_PREFIX) else f"{EPOCH_PREFIX}{name}": value for name, value in metrics.items()}
         self._report(trial, {**curves, EPOCH_INDEX: float(step)}, step=step)
 
     def log_trial(self, trial: str, metrics: Mapping[str, float]) -> None:
@@ -230,6 +243,10 @@ class MlflowTracker:
         places = {folder: [str(Path(path).absolute()) for path in paths] for folder, paths in files.items() if paths}
         if places:
             self._put(Event(kind=EventKind.ARTIFACTS, time_ms=_now(), trial=trial or "", files=places))
+
+    def log_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
+        """The data sets that the study works on; see `Tracker`."""
+        self._put(Event(kind=EventKind.DATASETS, time_ms=_now(), datasets=[asdict(one) for one in datasets]))
 
     def finish_study(self, state: TrialState, *, metrics: Mapping[str, float] | None = None, reason: str = "") -> None:
         """Close the study; see `Tracker`."""

@@ -1,5 +1,6 @@
 """Events applied to an MLflow store, each of them safe to apply twice."""
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -68,6 +69,8 @@ class RunWriter:
             self._start_child(event)
         elif event.kind is EventKind.ARTIFACTS:
             self._send_files(event)
+        elif event.kind is EventKind.DATASETS:
+            self._client.log_inputs(self._run(event), datasets=[_dataset(one) for one in event.datasets])
         else:
             self._report(event)
 
@@ -191,3 +194,14 @@ class RunWriter:
         for start in range(0, max(len(metrics), len(params), len(tags)), _BATCH):
             part = slice(start, start + _BATCH)
             self._client.log_batch(run, metrics=metrics[part], params=params[part], tags=tags[part])
+
+
+def _dataset(one: dict[str, str]) -> Any:
+    """MLflow's form of a data set; logging it twice leaves it there once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"uri": one["source"]})
+    content = Dataset(
+        name=one["name"], digest=one["digest"], source_type="local", source=source, profile=one.get("profile") or None
+    )
+    return DatasetInput(content, [InputTag("mlflow.data.context", one["context"])])

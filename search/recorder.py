@@ -19,7 +19,7 @@ _STATES = {
     Fate.FAILED: TrialState.FAILED,
     Fate.INTERRUPTED: TrialState.KILLED,
 }
-_REPORTS = ("result.json", "pruning.json", "quantisation.json", "eps.json", "eps_samples.json")
+_REPORTS = ("result.json", "pruning.json", "quantisation.json", "eps.json", "eps_samples.json", "accuracy_samples.json")
 
 
 def trial_name(number: int) -> str:

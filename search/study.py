@@ -10,13 +10,15 @@ from typing import Any
 
 import yaml
 
+from paretolens.data.samples import SampleSet
+from paretolens.data.store import digest_of_json
 from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.evaluators.latency import Backend, Calibration, calibrate, check_calibration, probe
 from paretolens.exporters.files import write_atomic
-from paretolens.mlflow.environment import describe_environment
+from paretolens.mlflow.environment import describe_environment, packages
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.store import check_store, resolve_uri, without_password
-from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
+from paretolens.mlflow.tracking import DatasetInfo, MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
@@ -39,6 +41,8 @@ CALIBRATION = "calibration.json"
 RUN = "mlflow_run_id"
 LATENCY = "latency.json"
 IDENTITY = "study_id"
+PACKAGES = "packages.txt"
+_SYSTEM_METRICS_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,10 @@ class Study:
     def open_tracker(self) -> MlflowTracker:
         """The tracking store, with the parent run open; an exception within `with` ends the run as failed or killed."""
         tracker = MlflowTracker(
-            tracking_uri=self.uri, spool=self.folder / "spool.jsonl", experiment=self.config.tracking.experiment
+            tracking_uri=self.uri,
+            spool=self.folder / "spool.jsonl",
+            experiment=self.config.tracking.experiment,
+            system_metrics_s=_SYSTEM_METRICS_S,
         )
         info = StudyInfo(
             name=self.name,
@@ -152,10 +159,20 @@ class Study:
             )
         return path.read_text(encoding="utf-8").strip()
 
+    def _describe(self, task: Task, baseline: Baseline, tracker: MlflowTracker) -> None:
+        """The teacher's figures, what they were measured with, data sets and packages."""
+        latency, sets = baseline.details["latency"], datasets(task.samples, self.workspace.root)
+        tags = {f"latency_{key}": str(latency[key]) for key in ("backend", "device", "runtime")}
+        tags["data.version"] = digest_of_json({one.context: one.digest for one in sets})[:16]
+        tracker.log_study({"eps_floor": task.floor, **teacher_metrics(baseline.metrics)}, tags=tags)
+        tracker.log_datasets(sets)
+        path = self.folder / PACKAGES
+        write_atomic(path, packages().encode())
+        tracker.log_artifacts(None, {"environment": [path]})
+
     def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
         """Run the trials that are still missing."""
-        described = {"eps_floor": task.floor, **teacher_metrics(baseline.metrics)}
-        tracker.log_study(described, tags={"latency_backend": str(baseline.details["latency"]["backend"])})
+        self._describe(task, baseline, tracker)
         payload = {
             "config": schema.to_plain(self.config),
             "workspace": str(self.workspace.root),
@@ -236,6 +253,21 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
     if chosen not in known:
         raise ConfigurationError(f"study {chosen} does not exist in {workspace.root}{schema.nearest(chosen, known)}")
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
+
+
+def datasets(samples: Mapping[str, SampleSet], root: Path) -> list[DatasetInfo]:
+    """Every split as MLflow lists it: its fingerprint is its version, its folder is told from the workspace's root."""
+    found = []
+    for split, own in samples.items():
+        folder = own.folder.resolve() if own.folder else None
+        place = folder.relative_to(root).as_posix() if folder and folder.is_relative_to(root) else str(folder or "memory")
+        fakes = int(own.labels.sum())
+        profile = {"samples": len(own), "fakes": fakes, "real": len(own) - fakes, "kinds": sorted(set(own.kinds))}
+        name = f"{'generated' if own.generated else 'clips'}-{split}"
+        found.append(
+            DatasetInfo(name=name, digest=own.fingerprint[:36], context=split, source=place, profile=json.dumps(profile))
+        )
+    return found
 
 
 def measuring_device(wanted: Backend) -> dict[str, str]:

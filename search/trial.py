@@ -18,12 +18,14 @@ import numpy as np
 from torch import nn
 
 from paretolens.data.samples import SampleSet
+from paretolens.evaluators.accuracy import correct
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import EpsScore, score_eps
 from paretolens.evaluators.latency import Calibration, LatencyResult, measure_latency
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
+from paretolens.mlflow.system import own_process
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
 from paretolens.search.cheap import CHEAP, student_cost
@@ -96,7 +98,13 @@ def run_trial(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return Trial(genome=genome, task=task, folder=folder, report=report, calibration=calibration, limits=limits).run()
+    watched = _with_process(report)
+    return Trial(genome=genome, task=task, folder=folder, report=watched, calibration=calibration, limits=limits).run()
+
+
+def _with_process(report: Report) -> Report:
+    """Report what this process takes beside every epoch's figures."""
+    return lambda metrics: report({**metrics, **own_process()})
 
 
 @dataclass(kw_only=True)
@@ -225,6 +233,7 @@ class Trial:
         config = self.task.config.latency
         latency = measure_latency(artefact.path, config.backend, config, calibration=self.calibration)
         self._note_latency(latency)
+        self._note_verdicts(logits.val)
         with quantisers_off(student):
             eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
             twin = _twin_logits(student, self.task.samples["val"])
@@ -237,6 +246,12 @@ class Trial:
     def _note_latency(self, latency: LatencyResult) -> None:
         self.metrics |= latency.to_metrics()
         self.details |= {"latency": latency.to_json()}
+
+    def _note_verdicts(self, logits: np.ndarray) -> None:
+        """Which clips were judged rightly: what paired comparisons of accuracy need."""
+        val = self.task.samples["val"]
+        right = correct(val.labels, logits).astype(int).tolist()
+        self._write("accuracy_samples.json", {"accuracy": right, "groups": val.groups.tolist(), "rows": list(range(len(right)))})
 
     def _note_eps(self, eps: EpsScore) -> None:
         self.metrics |= eps.metrics()

@@ -15,7 +15,8 @@ from paretolens.mlflow.memory import MemoryTracker
 from paretolens.mlflow.names import UPDATED, Tag, TrialState, teacher_metrics
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import open_client
-from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, Tracker
+from paretolens.mlflow.system import own_process
+from paretolens.mlflow.tracking import DatasetInfo, MlflowTracker, StudyInfo, Tracker
 
 
 def _search(tracker: Tracker, name: str, files: Path) -> None:
@@ -237,3 +238,30 @@ def test_a_store_that_can_not_be_used_stops_before_anything_starts(tmp_path: Pat
     with pytest.raises(StoreError, match="is a folder"):
         tracker.start_study(StudyInfo(name="never"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_sets_are_listed_beside_the_run_once(tracker: MlflowTracker, store: str) -> None:
+    sets = [
+        DatasetInfo(name=f"clips-{split}", digest="d" * 36, context=split, source=f"cache/{split}") for split in ("train", "val")
+    ]
+    tracker.start_study(StudyInfo(name="fed"))
+    tracker.log_datasets(sets)
+    tracker.log_datasets(sets)  # as a resumed study does
+    assert tracker.flush(30)
+    inputs = open_client(store).get_run(tracker.run_id).inputs.dataset_inputs
+    assert sorted((one.dataset.name, one.dataset.digest, one.tags[0].value) for one in inputs) == [
+        ("clips-train", "d" * 36, "train"),
+        ("clips-val", "d" * 36, "val"),
+    ]
+
+
+def test_what_a_trial_s_process_takes_is_in_the_tab_of_system_metrics(tracker: MlflowTracker, store: str) -> None:
+    tracker.start_study(StudyInfo(name="measured"))
+    tracker.start_trial("0", params={}, genome="g")
+    tracker.log_epoch("0", {"loss": 1.0, **own_process()}, step=1)
+    tracker.finish_trial("0", TrialState.COMPLETE, metrics={"accuracy": 0.5})
+    assert tracker.flush(30)
+    trials = read_study("measured", tracking_uri=store).trials
+    assert not [name for name in trials if name.startswith("system/")]
+    run = open_client(store).get_run(trials.loc[0, "run_id"])
+    assert run.data.metrics["system/process_memory_megabytes"] > 10
