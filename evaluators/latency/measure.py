@@ -17,7 +17,7 @@ from paretolens.evaluators.latency.probe import probe
 from paretolens.evaluators.latency.result import LatencyResult
 from paretolens.evaluators.latency.runtimes import Timed, onnxruntime_run, tensorrt_run, torch_run
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
-from paretolens.evaluators.latency.timing import Clocks, fastest_quarter, interleave, scaled_latency
+from paretolens.evaluators.latency.timing import Clocks, fastest_runs, interleave, scaled_latency
 
 __all__ = ["calibrate", "check_calibration", "measure_latency"]
 
@@ -84,7 +84,7 @@ def calibrate(clocks: Clocks = CLOCKS) -> Calibration:
     settings = LatencySettings(runs=CALIBRATION_RUNS, warmup=20)
     samples = interleave(lambda: session.run(None, inputs), lambda: None, settings, clocks)
     return Calibration(
-        reference_ms=fastest_quarter(samples.cpu if Clocks.cpu_is_fine() else samples.wall),
+        reference_ms=fastest_runs(samples.cpu if Clocks.cpu_is_fine() else samples.wall),
         runs=len(samples.cpu),
         device=cpu_name(),
         runtime=f"onnxruntime {onnxruntime.__version__}",
@@ -148,8 +148,8 @@ def _on_cpu(timed: Timed, settings: LatencySettings, calibration: Calibration | 
     inputs = probe_inputs(session)
     samples = interleave(timed.run, lambda: session.run(None, inputs), settings, clocks)
     by_cpu = settings.threads == 1 and Clocks.cpu_is_fine()
-    candidate_ms = fastest_quarter(samples.cpu if by_cpu else samples.wall)
-    calibration_ms = fastest_quarter(samples.calibration_cpu if by_cpu else samples.calibration_wall)
+    candidate_ms = fastest_runs(samples.cpu if by_cpu else samples.wall)
+    calibration_ms = fastest_runs(samples.calibration_cpu if by_cpu else samples.calibration_wall)
     reference_ms = calibration.reference_ms if calibration is not None else None
     return _percentiles(samples.wall) | {
         "latency_ms": scaled_latency(candidate_ms, calibration_ms, reference_ms),

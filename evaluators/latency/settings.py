@@ -28,9 +28,9 @@ class LatencySettings:
     """Threads within an operator. Thread CPU time is only defined for one; with more, wall time is used, which load disturbs."""
     warmup: Annotated[int, Ge(0)] = 10
     """Runs before the first one that counts."""
-    runs: Annotated[int, Ge(1)] = 60
+    runs: Annotated[int, Ge(1)] = 300
     """Runs that count, unless `seconds` are over before."""
-    min_runs: Annotated[int, Ge(1)] = 12
+    min_runs: Annotated[int, Ge(1)] = 20
     """Runs that count even when `seconds` are over."""
     seconds: Annotated[float, Gt(0)] = 4.0
     """Time limit of the runs that count."""

@@ -1,0 +1,139 @@
+"""How far latency_ms of one artefact moves while two trials train beside it, next to what plain wall time does; and how often
+two artefacts whose true cost is a tenth apart are ranked right.
+
+The neighbours are two processes that train PinPoint students of this project on random clips, one thread each, all the time.
+The artefacts are ONNX files on ONNX Runtime, one thread. The reference of `latency_ms` is taken once, before the neighbours
+start, as in a study.
+
+    python benchmarks/latency_noise.py [--repeats 10] [--rankings 100] [--neighbours 2]
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paretolens.evaluators.latency import Calibration, LatencyResult, LatencySettings, calibrate, measure_latency
+from paretolens.exporters.onnx import export_onnx
+from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.search.config import load_config
+
+SETTINGS = LatencySettings()
+
+
+class Tower(nn.Module):
+    """Equal blocks, so that eleven cost a tenth more than ten."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        layers = (layer for _ in range(blocks) for layer in (nn.Conv2d(24, 24, 3, 1, 1), nn.ReLU()))
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """Logit (B, 1)."""
+        return (self.body(image).mean((1, 2, 3))[:, None],)
+
+
+def tower(folder: Path, blocks: int) -> Path:
+    """An exported tower."""
+    signature = Signature(inputs=(InputSpec(name="image", shape=(24, 16, 16), kind=InputKind.IMAGE),), outputs=("logit",))
+    torch.manual_seed(0)
+    return export_onnx(Tower(blocks), signature, [torch.zeros(1, 24, 16, 16)], folder / f"tower{blocks}.onnx").path
+
+
+def student() -> tuple[nn.Module, Signature]:
+    """The default student, untrained."""
+    config = load_config(flags={})
+    family, signature = config.make_family(), config.make_family().signature(config.make_model_settings())
+    return family.student(config.make_space().default(), signature, seed=0), signature
+
+
+def example(signature: Signature, batch: int) -> tuple[Tensor, ...]:
+    """Random inputs without padding."""
+    shapes = ((spec, (batch, *spec.shape)) for spec in signature.inputs)
+    return tuple(
+        torch.zeros(shape, dtype=torch.bool) if spec.kind is InputKind.MASK else torch.rand(shape) for spec, shape in shapes
+    )
+
+
+def train_for_ever(seed: int) -> None:
+    """A neighbour: trains a student until it is ended."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model, signature = student()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    inputs = example(signature, 32)
+    while True:
+        loss = model(*inputs).logit.square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Trials that train beside."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=train_for_ever, args=(seed,), daemon=True) for seed in range(count)]
+    for process in processes:
+        process.start()
+    time.sleep(15 if count else 0)  # until they have imported torch and train
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def spread(values: list[float]) -> str:
+    """Mean and coefficient of variation."""
+    return f"{np.mean(values):.3f} ms, CV {100 * np.std(values, ddof=1) / np.mean(values):.1f} %"
+
+
+def measure(path: Path, unit: Calibration) -> LatencyResult:
+    """As a trial is measured."""
+    return measure_latency(path, settings=SETTINGS, calibration=unit)
+
+
+def show_spread(paths: dict[str, Path], unit: Calibration, repeats: int, when: str) -> None:
+    """Repeat each measurement and print how it moves."""
+    for name, path in paths.items():
+        found = [measure(path, unit) for _ in range(repeats)]
+        ours, wall = spread([result.latency_ms for result in found]), spread([result.p50_ms for result in found])
+        print(f"| {name} | {when} | {ours} | {wall} |", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=10, help="measurements of each artefact (default: %(default)s)")
+    parser.add_argument("--rankings", type=int, default=100, help="pairs measured (default: %(default)s)")
+    parser.add_argument("--neighbours", type=int, default=2, help="trials that train beside (default: %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        model, signature = student()
+        whole = export_onnx(model, signature, example(signature, 2), folder / "student.onnx").path
+        slow, fast = tower(folder, 22), tower(folder, 20)
+        unit = calibrate()
+        paths = {"default student": whole, "20 blocks": fast, "22 blocks": slow}
+        print("| artefact | beside it | latency_ms | wall p50 |\n|---|---|---|---|")
+        show_spread(paths, unit, options.repeats, "nothing")
+        with neighbours(options.neighbours):
+            show_spread(paths, unit, options.repeats, f"{options.neighbours} trials training")
+            pairs = [(measure(fast, unit), measure(slow, unit)) for _ in range(options.rankings)]
+    right = sum(one.latency_ms < other.latency_ms for one, other in pairs)
+    wall = sum(one.p50_ms < other.p50_ms for one, other in pairs)
+    print(f"\n20 blocks before 22: right {right} of {len(pairs)} times by latency_ms, {wall} times by wall p50")
+
+
+if __name__ == "__main__":
+    main()
