@@ -5,6 +5,7 @@ depend on weights unless `student.prune.scope` is `model`, so only the latency d
 """
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from paretolens.spaces.knobs import Genome
 from paretolens.trainers.prune import prune
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
-__all__ = ["CHEAP", "CheapCost", "student_cost", "teacher_cost"]
+__all__ = ["CHEAP", "CheapCost", "cost_of", "shapes", "student_cost", "teacher_cost"]
 
 CHEAP = ("latency_ms", "parameters", "macs", "size_mb")
 """Metrics that are known before training."""
@@ -56,25 +57,38 @@ def student_cost(genome: Genome, config: Config, calibration: Calibration | None
     Raises:
         UserError, TrialError: the student cannot be built, pruned, quantised, exported or run.
     """
+    *_, (_, student) = shapes(genome, config)
+    return cost_of(student, config, calibration)
+
+
+def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
+    """The untrained student of a genome as each of its trained stages has it: the same module, changed in place between them.
+
+    Yields:
+        Stage (`distill`, `prune`, `qat`) and student; the last one is as it would ship.
+    """
     family = config.make_family()
     signature = family.signature(config.make_model_settings())
     student = family.student(genome, signature, seed=config.seed)
     example = probe_tensors(signature)
+    yield "distill", student
     if float(genome["prune_ratio"]) > 0:
         settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
         prune(student, example, settings, family.pruning_rules(student))
+        yield "prune", student
     if genome["qat"]:
         quantise(student, example, placed(config.student.quantise, config.latency.backend), batches=[example])
-        freeze(student)
-    return _cost(student, config, calibration)
+        yield "qat", student
 
 
 def teacher_cost(config: Config, calibration: Calibration | None = None) -> CheapCost:
     """Cost of the teacher, which need not be trained for it."""
-    return _cost(config.make_family().teacher(config.make_model_settings(), seed=config.seed), config, calibration)
+    return cost_of(config.make_family().teacher(config.make_model_settings(), seed=config.seed), config, calibration)
 
 
-def _cost(model: nn.Module, config: Config, calibration: Calibration | None) -> CheapCost:
+def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = None) -> CheapCost:
+    """Cost of a model with the input of the configuration's family; its quantisers are fixed as they are."""
+    freeze(model)
     signature = config.make_family().signature(config.make_model_settings())
     with quantisers_off(model):
         cost = count_cost(model, probe_tensors(signature, batch=1))

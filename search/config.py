@@ -17,6 +17,7 @@ from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.search import schema
 from paretolens.search.bounds import LimitSettings
 from paretolens.search.engine import EngineSettings
+from paretolens.search.stage_cache import CacheSettings
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
@@ -106,6 +107,8 @@ class Config:
     """How explanations are compared."""
     floor: FloorSettings = field(default_factory=FloorSettings)
     """The zero of nEPS."""
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    """What is kept between trials."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     """Where runs are kept."""
 
@@ -131,8 +134,8 @@ class Config:
         return [_first_genome(space, wish) for wish in self.first]
 
     def bound(self) -> dict[str, Any]:
-        """What must be equal for two sessions to belong to one study: all but budget, workers and store, as plain values."""
-        plain = {key: value for key, value in schema.to_plain(self).items() if key != "tracking"}
+        """What must be equal for two sessions to belong to one study: all but budget, workers, store, cache; plain values."""
+        plain = {key: value for key, value in schema.to_plain(self).items() if key not in ("tracking", "cache")}
         plain["search"] = {key: value for key, value in plain["search"].items() if key not in _FREE_SEARCH_KEYS}
         return plain
 

@@ -104,6 +104,8 @@ class LiveTable:
         self._ended.append(entry)
         if self._live is None or entry.fate is Fate.FAILED:
             self.console.print(self._line(entry), highlight=False, soft_wrap=True)
+        for warning in entry.details.get("warnings", ()):
+            self.console.print(f"trial #{entry.number}: {warning}", highlight=False, soft_wrap=True)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -136,7 +138,9 @@ class LiveTable:
         done, elapsed = len(self._evaluated()), time.monotonic() - self._began
         failed = sum(entry.fate is Fate.FAILED for entry in self._ended)
         text = f"trials {done}/{self.trials}   {clock(elapsed)} gone, {self._left()}   front {len(self._front())}"
-        return Text(text + (f"   failed {failed}" if failed else ""), style="bold")
+        over = sum(entry.fate is Fate.INFEASIBLE for entry in self._ended)
+        text += (f"   failed {failed}" if failed else "") + (f"   over a limit {over}" if over else "")
+        return Text(text, style="bold")
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,27 +21,26 @@ from paretolens.data.samples import SampleSet
 from paretolens.evaluators.accuracy import correct
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import EpsScore, score_eps
-from paretolens.evaluators.latency import Calibration, LatencyResult, measure_latency
+from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, check_calibration, measure_latency
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
 from paretolens.mlflow.system import own_process
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
-from paretolens.search.cheap import CHEAP, student_cost
+from paretolens.search.cheap import CHEAP, CheapCost, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
-from paretolens.search.placement import placed
+from paretolens.search.placement import timed_backend
 from paretolens.search.progress import Silent
 from paretolens.search.score import BATCH, score_artefact
+from paretolens.search.stage_cache import StageCache
+from paretolens.search.stages import Training, loops_of
 from paretolens.search.task import Task, example_of
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
-from paretolens.trainers.distill import DistillSettings, distill
-from paretolens.trainers.loop import LoopSettings
-from paretolens.trainers.prune import PruneReport, prune
-from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["ARTEFACT", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
 
@@ -50,7 +49,6 @@ OBJECTIVES = {"accuracy": True, "latency_ms": False, "eps": True}
 ARTEFACT = "artefact.json"
 """What was exported and how well it agrees with the model, in the trial's folder."""
 NO_LIMITS: Mapping[str, float] = MappingProxyType({})
-_CALIBRATION_CLIPS = 128
 
 
 def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
@@ -58,6 +56,9 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
 
     Args:
         payload: `config`, `calibration` and `limits` (plain values), `workspace` (path) and `study` (name).
+
+    Raises:
+        UserError: the task cannot be opened, or this machine is not the one the study's unit of time was taken on.
     """
     from paretolens.search import schema
 
@@ -65,6 +66,8 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     task = Task.prepare(schema.build(Config, payload["config"]), workspace, Silent())
     folder = workspace.study(payload["study"]) / "trials"
     calibration = Calibration.from_json(payload["calibration"])
+    if timed_backend(task.config.latency.backend) is Backend.ONNXRUNTIME:
+        check_calibration(calibration)
     limits = payload["limits"]
 
     def trial(genome: Genome, report: Report) -> TrialOutcome:
@@ -122,39 +125,50 @@ class Trial:
 
     def run(self) -> TrialOutcome:
         """All stages, unless the untrained student is over a limit already."""
-        config = self.task.config
         with self._stage("cheap"):
-            exceeded = self._price()
+            cost = student_cost(self.genome, self.task.config, self.calibration)
+            self.metrics |= cost.figures(suffix="_untrained")
+        exceeded = violations(self.limits, cost.figures())
         if exceeded:
             return self._infeasible(exceeded)
-        student = self.task.family.student(self.genome, self.task.signature, seed=config.seed)
-        with self._stage("distill"):
-            self._teach(student, config.student.distill, "distill")
-        if float(self.genome["prune_ratio"]) > 0:
-            with self._stage("prune"):
-                self._prune(student)
-        if self.genome["qat"]:
-            with self._stage("qat"):
-                self._quantise(student)
+        student = self._train(cost)
         with self._stage("export"):
             artefact = self._export(student)
         with self._stage("score"):
             self._score(student, artefact)
         return self._outcome()
 
-    def _price(self) -> dict[str, float]:
-        """Measure the untrained student; returns the limits that it exceeds. From now on every report has the figures."""
-        cost = student_cost(self.genome, self.task.config, self.calibration)
-        self.metrics |= cost.figures(suffix="_untrained")
-        epochs = sum(loop.epochs for loop in self._loops())
-        self.report = Curve(self.report, epochs=epochs, constants=cost.figures(prefix="cheap_"))
-        return violations(self.limits, cost.figures())
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.metrics[f"seconds_{name}"] = time.monotonic() - began
 
-    def _loops(self) -> list[LoopSettings]:
-        """The trained stages of this genome."""
-        student = self.task.config.student
-        pruned = [student.repair] if float(self.genome["prune_ratio"]) > 0 else []
-        return [student.distill, *pruned, *([student.qat] if self.genome["qat"] else [])]
+    def _train(self, cost: CheapCost) -> nn.Module:
+        """Through all trained stages, from where the cache allows."""
+        config = self.task.config
+        epochs = sum(loop.epochs for loop in loops_of(self.genome, self.task).values())
+        cache = StageCache(self.task.workspace.cache / "stages", config.cache) if config.cache.stages else None
+        trained = Training(
+            genome=self.genome,
+            task=self.task,
+            curve=Curve(self.report, epochs=epochs, constants=cost.figures(prefix="cheap_")),
+            watch=lambda student, report: report,
+            observed="",
+            cache=cache,
+        ).run()
+        self.metrics |= {f"seconds_{stage}": seconds for stage, seconds in trained.seconds.items()}
+        self.metrics |= {"reused_stages": float(len(trained.reused)), "seconds_saved": trained.saved_seconds}
+        self.details |= {"reused": list(trained.reused), "warnings": cache.warnings if cache else []}
+        for name, record in trained.records.items():
+            self._write(name, record)
+        self._note_pruning(trained.records.get("pruning.json"))
+        return trained.model
+
+    def _note_pruning(self, done: Mapping[str, Any] | None) -> None:
+        if done is not None:
+            before, after = done["before"], done["after"]
+            self.metrics |= {f"pruned_{name}": float(before[name] - after[name]) for name in ("parameters", "macs")}
 
     def _infeasible(self, exceeded: Mapping[str, float]) -> TrialOutcome:
         """The outcome of a trial that ends before training: its untrained figures stand for what was not measured."""
@@ -163,49 +177,6 @@ class Trial:
         self._write("result.json", {"genome": dict(self.genome), "metrics": self.metrics, "violations": dict(exceeded)})
         details = {"folder": str(self.folder), "limits": dict(self.limits)}
         return TrialOutcome(values=values, metrics=self.metrics, details=details, violations=exceeded)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        self.metrics[f"seconds_{name}"] = time.monotonic() - began
-
-    def _teach(self, student: nn.Module, loop: LoopSettings, stage: str) -> None:
-        plain = {name: getattr(loop, name) for name in loop.__dataclass_fields__}
-        settings = DistillSettings(
-            **plain,
-            alpha=float(self.genome["alpha"]),
-            beta=float(self.genome.get("beta", 0.0)),
-            temperature=float(self.genome["temperature"]),
-            mirror=self.task.config.student.mirror,
-        )
-        samples = self.task.samples
-        distill(
-            student, self.task.outputs, samples["train"], samples["val"], settings,
-            seed=self.task.config.seed, report=self.report, stage=stage,
-        )  # fmt: skip
-
-    def _prune(self, student: nn.Module) -> None:
-        settings = replace(self.task.config.student.prune, ratio=float(self.genome["prune_ratio"]))
-        rules = self.task.family.pruning_rules(student)
-        done = prune(student, example_of(self.task.samples["train"]), settings, rules)
-        self._note_pruning(done)
-        self._teach(student, self.task.config.student.repair, "repair")
-
-    def _note_pruning(self, done: PruneReport) -> None:
-        self.metrics |= {
-            "pruned_parameters": float(done.before.parameters - done.after.parameters),
-            "pruned_macs": float(done.before.macs - done.after.macs),
-        }
-        self._write("pruning.json", asdict(done))
-
-    def _quantise(self, student: nn.Module) -> None:
-        train, config = self.task.samples["train"], self.task.config
-        batches = (train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), _CALIBRATION_CLIPS), BATCH))
-        done = quantise(student, example_of(train), placed(config.student.quantise, config.latency.backend), batches=batches)
-        self._write("quantisation.json", asdict(done))
-        self._teach(student, self.task.config.student.qat, "qat")
-        freeze(student)
 
     def _export(self, student: nn.Module) -> OnnxArtefact:
         samples = self.task.samples

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TeacherBatch", "TeacherOutputs", "cache_teacher", "model_checksum"]
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "outputs.json"
+COLUMNS = ("logit", "offset", "attention", "patches")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class TeacherBatch:
     """(B, K) logits of the offset classes; K = 0 for a teacher without them."""
     attention: Tensor
     """(B, L, T) attention map; (B, 0, 0) for a teacher without one."""
+    patches: Tensor
+    """(B, ...) logits of the patches, in the shape of the teacher's `patch_logits`; (B, 0) for a teacher without them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +55,8 @@ class TeacherOutputs:
     """(V, N, K) float32."""
     attention: np.ndarray
     """(V, N, L, T) float16: rows are weights in 0..1, rounded by at most 2⁻¹²."""
+    patches: np.ndarray
+    """(V, N, ...) float32."""
     fingerprint: str
     """Name of the entry: the hash of teacher, samples and views."""
 
@@ -64,9 +69,8 @@ class TeacherOutputs:
         which = np.zeros(len(rows), np.int64)
         if mirrored is not None and mirrored.any():
             which[mirrored.cpu().numpy()] = self.views.index(View.MIRRORED)
-        arrays = (np.asarray(array[which, rows], dtype=np.float32) for array in (self.logit, self.offset, self.attention))
-        logit, offset, attention = (torch.from_numpy(array) for array in arrays)
-        return TeacherBatch(logit=logit, offset=offset, attention=attention)
+        read = {name: np.asarray(getattr(self, name)[which, rows], dtype=np.float32) for name in COLUMNS}
+        return TeacherBatch(**{name: torch.from_numpy(array) for name, array in read.items()})
 
 
 def model_checksum(model: nn.Module) -> str:
@@ -115,17 +119,18 @@ def cache_teacher(
 
 def _compute(place: Path, model: nn.Module, samples: "SampleSet", views: tuple[View, ...], batch_size: int) -> None:
     device = next(model.parameters()).device
-    columns: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in views] for name in ("logit", "offset", "attention")}
+    columns: dict[str, list[list[np.ndarray]]] = {name: [[] for _ in views] for name in COLUMNS}
     with torch.inference_mode():
         for start in range(0, len(samples), batch_size):
             inputs = samples.batch(slice(start, start + batch_size))
             for position, view in enumerate(views):
                 shown = inputs if view is View.PLAIN else mirror(inputs, samples.signature)
                 out = model(*(x.to(device) for x in shown))
-                empty = out.logit.new_zeros(len(out.logit), 0)
+                empty, no_map = out.logit.new_zeros(len(out.logit), 0), out.logit.new_zeros(len(out.logit), 0, 0)
                 columns["logit"][position].append(out.logit.float().cpu().numpy())
                 columns["offset"][position].append(getattr(out, "offset", empty).float().cpu().numpy())
-                columns["attention"][position].append(getattr(out, "attention", empty[:, :, None]).half().cpu().numpy())
+                columns["attention"][position].append(getattr(out, "attention", no_map).half().cpu().numpy())
+                columns["patches"][position].append(getattr(out, "patch_logits", empty).float().cpu().numpy())
     for name, parts in columns.items():
         np.save(place / f"{name}.npy", np.stack([np.concatenate(view) for view in parts]), allow_pickle=False)
     files = {path.name: digest_of_file(path) for path in sorted(place.glob("*.npy"))}
@@ -135,12 +140,12 @@ def _compute(place: Path, model: nn.Module, samples: "SampleSet", views: tuple[V
 def _load(place: Path, views: tuple[View, ...], name: str, count: int) -> TeacherOutputs:
     try:
         record = json.loads((place / RECORD).read_text(encoding="utf-8"))
-        for file in ("logit.npy", "offset.npy", "attention.npy"):
+        for file in (f"{column}.npy" for column in COLUMNS):
             if digest_of_file(place / file) != record["files"][file]:
                 raise IntegrityError.damaged(place, "its checksum differs", file=file)
-        arrays = [np.load(place / f"{file}.npy", mmap_mode="r", allow_pickle=False) for file in ("logit", "offset", "attention")]
+        arrays = {column: np.load(place / f"{column}.npy", mmap_mode="r", allow_pickle=False) for column in COLUMNS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError.damaged(place, error) from error
-    if any(array.shape[:2] != (len(views), count) for array in arrays):
+    if any(array.shape[:2] != (len(views), count) for array in arrays.values()):
         raise IntegrityError.damaged(place, "its arrays have another length")
-    return TeacherOutputs(views=views, logit=arrays[0], offset=arrays[1], attention=arrays[2], fingerprint=name)
+    return TeacherOutputs(views=views, fingerprint=name, **arrays)

@@ -29,6 +29,8 @@ COMMANDS = {
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",
     "data": "make the built-in clips, count them, draw a contact sheet",
+    "preview": "tell before a search how long it takes and whether its limits can be met",
+    "cache": "show and prune what is kept between studies",
     "space": "print what may vary in a family's students",
     "ui": "open the MLflow UI on the workspace's store",
     "doctor": "tell what this machine has and what that means",

@@ -1,10 +1,12 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from paretolens.errors import IntegrityError
 from paretolens.trainers.cache import cache_teacher, model_checksum
@@ -50,7 +52,41 @@ def test_the_checksum_sees_one_weight(model_of) -> None:
     assert model_checksum(one) != model_checksum(two)
 
 
-@pytest.mark.parametrize("name", ["logit.npy", "attention.npy", "outputs.json"])
+class PatchDetection(NamedTuple):
+    logit: torch.Tensor
+    patch_logits: torch.Tensor
+
+
+class Patches(nn.Module):
+    """Says of each frame's four quarters how bright they are, and of the clip the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, video, audio, video_mask, audio_mask) -> PatchDetection:
+        patches = self.gain * nn.functional.adaptive_avg_pool2d(video.mean(2), 2)
+        return PatchDetection(patches.mean((1, 2, 3))[:, None], patches)
+
+
+def test_patch_logits_are_kept_in_their_own_shape(train, tmp_path) -> None:
+    model = Patches()
+    outputs = cache_teacher(model, train, tmp_path, views=BOTH, batch_size=9)
+    assert isinstance(outputs.patches, np.memmap)
+    assert outputs.patches.shape == (2, 48, 4, 2, 2)
+    rows, mirrored = torch.tensor([3, 40]), torch.tensor([True, False])
+    batch = outputs.batch(rows, mirrored)
+    inputs = train.batch(rows)
+    assert torch.allclose(batch.patches[0], model(*mirror(inputs, train.signature)).patch_logits[0], atol=1e-6)
+    assert torch.allclose(batch.patches[1], model(*inputs).patch_logits[1], atol=1e-6)
+    assert (batch.offset.shape, batch.attention.shape) == ((2, 0), (2, 0, 0))
+
+
+def test_a_teacher_without_patches_has_none(model_of, train, tmp_path) -> None:
+    assert cache_teacher(model_of(), train, tmp_path).batch(torch.arange(3)).patches.shape == (3, 0)
+
+
+@pytest.mark.parametrize("name", ["logit.npy", "attention.npy", "patches.npy", "outputs.json"])
 def test_a_damaged_entry_is_refused(model_of, train, tmp_path, name: str) -> None:
     cache_teacher(model_of(), train, tmp_path)
     path = next(tmp_path.rglob(name))

@@ -70,6 +70,7 @@ def test_the_student_takes_over_the_teachers_map(train, val) -> None:
         logit=np.zeros((1, 48, 1), np.float32),
         offset=np.zeros((1, 48, 11), np.float32),
         attention=attention,
+        patches=np.zeros((1, 48, 0), np.float32),
         fingerprint="",
     )
 

@@ -1,0 +1,103 @@
+"""What a workspace keeps between studies: how much there is of each kind, and how it is removed."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretolens.errors import StoreError
+from paretolens.search.lock import DriverLock
+from paretolens.search.stage_cache import CacheSettings, StageCache
+from paretolens.search.workspace import Workspace
+
+__all__ = ["KINDS", "CacheKind", "clear", "stage_cache", "survey"]
+
+KINDS = {
+    "generated": "generated clips, decoded",
+    "teachers": "trained teachers",
+    "outputs": "what teachers say about training clips",
+    "maps": "what teachers look at in explained clips",
+    "floors": "EPS of untrained students",
+    "stages": "students after each stage of training",
+}
+"""Folder of the cache → what is in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheKind:
+    """All entries of one kind."""
+
+    name: str
+    """Its folder."""
+    what: str
+    """What is in it."""
+    count: int
+    """Number of entries."""
+    size_bytes: int
+    """What they take on disk."""
+    uses: int | None
+    """How often stages were used again; None where it is not counted."""
+    oldest: float | None
+    """Seconds since the epoch at which the entry used longest ago was used last (made, where uses are not counted)."""
+    newest: float | None
+    """The same of the one used last."""
+
+
+def stage_cache(workspace: Workspace, settings: CacheSettings | None = None) -> StageCache:
+    """The trained stages of a workspace."""
+    return StageCache(workspace.cache / "stages", settings or CacheSettings())
+
+
+def survey(workspace: Workspace) -> list[CacheKind]:
+    """Every kind, also those of which there is nothing."""
+    others = sorted({path.name for path in workspace.cache.glob("*") if path.is_dir()} - KINDS.keys())
+    return [_survey(workspace, name) for name in (*KINDS, *others)]
+
+
+def clear(workspace: Workspace, kind: str) -> tuple[int, int]:
+    """Remove all entries of a kind; returns how many, and their bytes. Stages that are being read or trained stay.
+
+    Raises:
+        StoreError: another kind than stages, while a study of this workspace runs.
+    """
+    if kind == "stages":
+        return stage_cache(workspace).evict(0.0)
+    with _no_study_running(workspace):
+        before = _survey(workspace, kind)
+        shutil.rmtree(workspace.cache / kind, ignore_errors=True)
+    return before.count, before.size_bytes
+
+
+def _survey(workspace: Workspace, name: str) -> CacheKind:
+    if name == "stages":
+        kept = stage_cache(workspace).entries()
+        times, sizes, uses = [entry.last_used for entry in kept], [entry.size_bytes for entry in kept], sum(e.uses for e in kept)
+    else:
+        folders = [path for path in (workspace.cache / name).glob("[!.]*") if path.is_dir()]
+        times, sizes, uses = [path.stat().st_mtime for path in folders], [_size(path) for path in folders], None
+    return CacheKind(
+        name=name, what=KINDS.get(name, "other"), count=len(sizes), size_bytes=sum(sizes), uses=uses,
+        oldest=min(times, default=None), newest=max(times, default=None),
+    )  # fmt: skip
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _no_study_running(workspace: Workspace) -> Iterator[None]:
+    held: list[DriverLock] = []
+    try:
+        for name in workspace.studies():
+            lock = DriverLock(workspace.study(name) / "driver.lock")
+            try:
+                lock.acquire()
+            except StoreError as error:
+                raise StoreError(f"what a running study reads is not removed: {error}") from error
+            held.append(lock)
+        yield
+    finally:
+        for lock in held:
+            lock.release()

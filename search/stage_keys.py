@@ -1,0 +1,86 @@
+"""Names of trained stages by all that shapes them, so that equal names are equal weights.
+
+student  family, input, its knobs, seed
+distill  parent, distillation knobs, training settings, clips, teacher, code
+prune    parent, prune ratio, pruning and repair settings
+qat      parent, quantiser and training settings
+"""
+
+import functools
+import hashlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import paretolens
+from paretolens.data.store import digest_of_json
+from paretolens.search import schema
+from paretolens.search.placement import placed
+from paretolens.search.task import Task
+from paretolens.spaces.knobs import Genome, Stage
+
+__all__ = ["code_digest", "stage_keys"]
+
+_ROOMS = ("models", "trainers", "spaces", "data")
+_LENGTH = 32
+
+
+def stage_keys(genome: Genome, task: Task) -> dict[str, str]:
+    """Stage → key, for the stages that this genome goes through, in order; 32 hexadecimal digits each."""
+    keys, parent = {}, ""
+    for stage, content in _contents(genome, task).items():
+        parent = digest_of_json({"stage": stage, "parent": parent, **content})[:_LENGTH]
+        keys[stage] = parent
+    del keys["student"]
+    return keys
+
+
+def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
+    config, student = task.config, schema.to_plain(task.config.student)
+    contents = {
+        "student": {
+            "code": code_digest(type(task.family)),
+            "family": config.family,
+            "signature": schema.to_plain(task.signature),
+            "knobs": _knobs(genome, task, *(stage for stage in Stage if stage not in _LATER)),
+            "seed": config.seed,
+        },
+        "distill": {
+            "knobs": _knobs(genome, task, Stage.DISTILL),
+            "settings": [student["distill"], student["mirror"]],
+            "clips": [task.samples["train"].fingerprint, task.samples["val"].fingerprint],
+            "teacher": task.outputs.fingerprint,
+        },
+    }
+    if float(genome["prune_ratio"]) > 0:
+        contents["prune"] = {
+            "knobs": _knobs(genome, task, Stage.PRUNE),
+            "settings": [student["prune"], student["repair"]],
+        }
+    if genome["qat"]:
+        where = schema.to_plain(placed(config.student.quantise, config.latency.backend))
+        contents["qat"] = {"knobs": _knobs(genome, task, Stage.QUANTISE), "settings": [where, student["qat"]]}
+    return contents
+
+
+_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.QUANTISE)
+
+
+def _knobs(genome: Genome, task: Task, *stages: Stage) -> dict[str, Any]:
+    """The genes of some stages that have an effect."""
+    active = task.space.active(genome)
+    return {knob.name: active[knob.name] for knob in task.space.knobs if knob.stage in stages and knob.name in active}
+
+
+@functools.cache
+def code_digest(family: type) -> str:
+    """SHA-256 of all that trains: the source of models, trainers, spaces, data and a family kept elsewhere, torch's version."""
+    root = Path(paretolens.__file__).parent
+    files = sorted(path for room in _ROOMS for path in (root / room).rglob("*.py"))
+    own = inspect.getsourcefile(family)
+    digest = hashlib.sha256(torch.__version__.encode())
+    for path in (*files, *([Path(own)] if own else [])):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,189 @@
+"""The trained stages of one trial: student → distilled → pruned and repaired → quantisation-aware.
+
+A trial starts from the last of them that the cache has. What was reported while those were trained is told again, so that a
+curve is whole and schedulers compare like with like.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from paretolens.search.curve import Curve
+from paretolens.search.outcome import Report
+from paretolens.search.placement import placed
+from paretolens.search.score import BATCH
+from paretolens.search.stage_cache import StageCache, StageResult
+from paretolens.search.stage_keys import stage_keys
+from paretolens.search.task import Task, example_of
+from paretolens.spaces.knobs import Genome
+from paretolens.trainers.distill import DistillSettings, distill
+from paretolens.trainers.loop import LoopSettings
+from paretolens.trainers.prune import prune
+from paretolens.trainers.quantise import freeze, quantise
+
+__all__ = ["Trained", "Training", "Watch", "loops_of"]
+
+Watch = Callable[[nn.Module, Report], Report]
+"""Model and report → the report with more figures about the model as it is."""
+_CALIBRATION_CLIPS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What the stages left."""
+
+    model: nn.Module
+    """In evaluation mode, its quantisers fixed."""
+    records: Mapping[str, Any]
+    """File name → JSON value for the trial's folder."""
+    seconds: Mapping[str, float]
+    """What each stage took here; a reused one is left out."""
+    reused: tuple[str, ...]
+    """Stages that came from the cache, in order."""
+    saved_seconds: float
+    """What the reused ones took when they were trained."""
+
+
+def loops_of(genome: Genome, task: Task) -> dict[str, LoopSettings]:
+    """Stage → how it is trained, for the stages that a genome goes through, in order."""
+    student = task.config.student
+    found = {"distill": student.distill}
+    if float(genome["prune_ratio"]) > 0:
+        found["prune"] = student.repair
+    if genome["qat"]:
+        found["qat"] = student.qat
+    return found
+
+
+class Training:
+    """Trains the student of one genome.
+
+    Args:
+        genome: repaired and complete.
+        task: data, teacher, settings.
+        curve: takes every epoch.
+        watch: adds figures to the reports of a model.
+        observed: names the settings of `watch`; figures taken under others are not told again.
+        cache: of trained stages; None trains everything.
+    """
+
+    def __init__(
+        self, *, genome: Genome, task: Task, curve: Curve, watch: Watch, observed: str, cache: StageCache | None
+    ) -> None:
+        self._genome = genome
+        self._task = task
+        self._curve = curve
+        self._watch = watch
+        self._observed = observed
+        self._cache = cache
+        self._seconds: dict[str, float] = {}
+        self._reused: list[str] = []
+        self._saved = 0.0
+
+    def run(self) -> Trained:
+        """All stages.
+
+        Raises:
+            TrialError: a loss is not finite, or a graph cannot be pruned.
+        """
+        loops = loops_of(self._genome, self._task)
+        keys = stage_keys(self._genome, self._task) if self._cache else {}
+        result = self._deepest(keys)
+        for stage in list(loops)[len(self._reused) :]:
+            result = self._next(stage, keys.get(stage, ""), result)
+        return Trained(
+            model=result.model,
+            records=result.records,
+            seconds=self._seconds,
+            reused=tuple(self._reused),
+            saved_seconds=self._saved,
+        )
+
+    def _deepest(self, keys: Mapping[str, str]) -> StageResult:
+        """The last stage that the cache has; else the untrained student."""
+        stages = list(keys)
+        for count in range(len(stages), 0, -1):
+            found = self._cache.load(keys[stages[count - 1]]) if self._cache else None
+            if found is not None:
+                self._note_reuse(stages[:count], found, seconds=found.seconds)
+                return found
+        config = self._task.config
+        return StageResult(
+            model=self._task.family.student(self._genome, self._task.signature, seed=config.seed), observed=self._observed
+        )
+
+    def _next(self, stage: str, key: str, before: StageResult) -> StageResult:
+        if self._cache is None:
+            return self._train(stage, before, lambda: None)
+        result, reused = self._cache.obtain(key, lambda beat: self._train(stage, before, beat))
+        if reused:  # another worker finished it just now
+            self._note_reuse([stage], result, seconds=result.seconds - before.seconds)
+        return result
+
+    def _note_reuse(self, stages: list[str], result: StageResult, *, seconds: float) -> None:
+        """Remember which stages were not trained and what that saved, and tell their epochs."""
+        self._reused += stages
+        self._saved += seconds
+        epochs = [dict(figures) for figures in result.epochs]
+        if result.observed == self._observed:
+            self._curve.replay(epochs)
+            return
+        known = [{name: value for name, value in figures.items() if not name.startswith("progress_")} for figures in epochs]
+        self._curve.replay(known[:-1])
+        self._watch(result.model, self._curve)(known[-1])
+
+    def _train(self, stage: str, before: StageResult, beat: Callable[[], None]) -> StageResult:
+        began = time.monotonic()
+        model, watched = before.model, self._watch(before.model, self._curve)
+
+        def report(figures: Mapping[str, float]) -> None:
+            beat()
+            watched(figures)
+
+        written = {"distill": self._distill, "prune": self._prune, "qat": self._quantise}[stage](model, report)
+        self._seconds[stage] = time.monotonic() - began
+        return StageResult(
+            model=model,
+            epochs=tuple(self._curve.told),
+            records={**before.records, **json.loads(json.dumps(written, default=str))},
+            seconds=before.seconds + self._seconds[stage],
+            observed=self._observed,
+        )
+
+    def _distill(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        self._teach(student, self._task.config.student.distill, "distill", report)
+        return {}
+
+    def _prune(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        task = self._task
+        settings = replace(task.config.student.prune, ratio=float(self._genome["prune_ratio"]))
+        done = prune(student, example_of(task.samples["train"]), settings, task.family.pruning_rules(student))
+        self._teach(student, task.config.student.repair, "repair", report)
+        return {"pruning.json": asdict(done)}
+
+    def _quantise(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        train, config = self._task.samples["train"], self._task.config
+        batches = (train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), _CALIBRATION_CLIPS), BATCH))
+        settings = placed(config.student.quantise, config.latency.backend)
+        done = quantise(student, example_of(train), settings, batches=batches)
+        self._teach(student, config.student.qat, "qat", report)
+        freeze(student)
+        return {"quantisation.json": asdict(done)}
+
+    def _teach(self, student: nn.Module, loop: LoopSettings, stage: str, report: Report) -> None:
+        task = self._task
+        settings = DistillSettings(
+            **{name: getattr(loop, name) for name in loop.__dataclass_fields__},
+            alpha=float(self._genome["alpha"]),
+            beta=float(self._genome.get("beta", 0.0)),
+            temperature=float(self._genome["temperature"]),
+            mirror=task.config.student.mirror,
+        )
+        distill(
+            student, task.outputs, task.samples["train"], task.samples["val"], settings,
+            seed=task.config.seed, report=report, stage=stage,
+        )  # fmt: skip

@@ -1,0 +1,67 @@
+"""The cache as a person sees it: what there is, and removing it while others work."""
+
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from paretolens.errors import StoreError
+from paretolens.search.caches import clear, survey
+from paretolens.search.cli.main import main
+from paretolens.search.lock import DriverLock
+from paretolens.search.workspace import Workspace
+
+
+def _stage(workspace: Workspace, letter: str, size: int, uses: int) -> Path:
+    folder = workspace.cache / "stages" / (letter * 32)
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_bytes(b"{" + b" " * (size - 2 - uses) + b"}")
+    (folder / "used").write_bytes(b"+" * uses)
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    found = Workspace.at(tmp_path)
+    _stage(found, "a", 1000, 3)
+    _stage(found, "b", 500, 0)
+    (found.cache / "teachers" / "t1").mkdir(parents=True)
+    (found.cache / "teachers" / "t1" / "model.safetensors").write_bytes(b"\0" * 70)
+    (found.cache / "teachers" / "t1.lock").touch()
+    return found
+
+
+def test_kinds_are_counted_with_their_uses(workspace: Workspace) -> None:
+    found = {kind.name: (kind.count, kind.size_bytes, kind.uses) for kind in survey(workspace)}
+    assert found["stages"] == (2, 1500, 3)
+    assert found["teachers"] == (1, 70, None)
+    assert found["maps"] == (0, 0, None)
+
+
+def test_stages_in_use_stay_and_the_rest_goes(workspace: Workspace) -> None:
+    with FileLock(workspace.cache / "stages" / f"{'a' * 32}.lock"):
+        assert clear(workspace, "stages") == (1, 500)
+    assert clear(workspace, "stages") == (1, 1000)
+
+
+def test_what_a_running_study_reads_is_not_removed(workspace: Workspace) -> None:
+    folder = workspace.study("mine")
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").touch()
+    lock = DriverLock(folder / "driver.lock")
+    lock.acquire()
+    with pytest.raises(StoreError, match="mine"):
+        clear(workspace, "teachers")
+    lock.release()
+    assert clear(workspace, "teachers") == (1, 70)
+
+
+def test_command_prunes_and_prints(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "--workspace", str(workspace.root), "--prune", "--max-gb", "0.000001"]) == 0
+    assert "removed 1 entries" in capsys.readouterr().out
+    assert main(["cache", "--workspace", str(workspace.root), "--json"]) == 0
+    stages = next(kind for kind in json.loads(capsys.readouterr().out) if kind["name"] == "stages")
+    assert stages["count"] == 1
+    assert main(["cache", "--workspace", str(workspace.root), "--max-gb", "1"]) == 2
+    assert "--prune" in capsys.readouterr().err

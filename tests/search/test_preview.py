@@ -1,0 +1,58 @@
+"""What is said before a search agrees with what students then cost, and limits that nothing meets are found."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from paretolens.search.cheap import CheapCost, student_cost
+from paretolens.search.cli.main import main
+from paretolens.search.cli.preview import show
+from paretolens.search.config import load_config
+from paretolens.search.preview import Preview, Row, preview
+
+
+def test_smallest_middle_and_largest_are_in_order_and_limits_are_judged(tiny_file: Path) -> None:
+    torch.set_num_threads(1)
+    limits = ["limits.macs=1", "limits.parameters=90%", "search.trials=8", "search.workers=2"]
+    config = load_config(file=tiny_file, assignments=limits, flags={})
+    found = preview(config, draws=1)
+    rows = {row.label: row for row in found.rows}
+    assert list(rows) == ["smallest", "smallest, int8", "middle", "largest"]
+    macs = [rows[label].cost.macs for label in ("smallest", "middle", "largest")]
+    assert macs == sorted(macs)
+    assert macs[0] < macs[2]
+    assert [row.genome["qat"] for row in found.rows[:2]] == [False, True]
+    assert all(macs[0] <= row.cost.macs <= macs[2] for row in found.drawn)
+    assert found.reachable == {"macs": False, "parameters": True}
+    assert found.limits["parameters"] == pytest.approx(0.9 * found.teacher.parameters)
+    assert student_cost(rows["smallest, int8"].genome, config).macs == rows["smallest, int8"].cost.macs
+    assert found.search_seconds == pytest.approx(8 * found.trial_seconds / 2 + found.fixed_seconds)
+
+
+def test_command_prints_json_and_fails_where_a_limit_cannot_be_met(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["preview", "--config", str(tiny_file), "--draws", "1"]
+    assert main([*command, "--json", "--set", "limits.size_mb=0.001"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["reachable"] == {"size_mb": False}
+    assert said["teacher"]["parameters"] > said["rows"][0]["cost"]["parameters"]
+    assert main([*command, "--set", "limits.sise=1"]) == 2
+    assert "limits.size_mb" in capsys.readouterr().err
+
+
+def test_what_is_printed_names_each_limit_with_its_share(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = load_config(file=tiny_file, assignments=["limits.size_mb=50%"], flags={})
+    cost = CheapCost(latency_ms=1.0, parameters=2e6, macs=3e6, size_mb=4.0)
+    small = replace(cost, size_mb=1.0)
+    genome = config.make_space().default()
+    rows = [Row(label="smallest", genome=genome, cost=small, over={}, seconds=10.0)]
+    rows.append(Row(label="largest", genome=genome, cost=cost, over={"size_mb": 1.0}, seconds=30.0))
+    seconds = {"trial_seconds": 30.0, "fixed_seconds": 60.0, "search_seconds": 420.0}
+    show(Preview(teacher=cost, limits={"size_mb": 2.0}, rows=tuple(rows), drawn=(rows[1],), **seconds), config)
+    printed = capsys.readouterr().out
+    assert "limit size_mb 2.00 MB (50% of the teacher's): can be met, the least is 1.00 MB" in printed
+    assert "size_mb by 100 %" in printed
+    assert "0 of 1 random genomes" in printed
+    assert "about 7 min (420 s)" in printed

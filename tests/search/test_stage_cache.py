@@ -1,0 +1,151 @@
+"""The store of trained stages: shared between processes, bounded, checked, never in the way."""
+
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from torch import nn
+
+from paretolens.models.registry import build
+from paretolens.search.stage_cache import CacheSettings, StageCache, StageResult
+
+KEY = "a" * 32
+PLAIN = {"backbone": "resnet18", "backbone_width": 0.125, "width": 32, "depth": 1, "heads": 4, "ffn": 1}
+PLAIN |= {"input_frames": 4, "input_size": 32, "audio_frames": 40, "audio_convs": [16, 32]}  # type: ignore[dict-item]  # plain values
+
+
+def model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build("pinpoint", **PLAIN).eval()
+
+
+def result(seed: int = 0) -> StageResult:
+    return StageResult(model=model(seed), epochs=({"distill_loss": 0.1 + seed},), records={"a.json": [1]}, seconds=2.5)
+
+
+def cache_in(folder: Path, **settings: float) -> StageCache:
+    return StageCache(folder, CacheSettings(**settings))  # type: ignore[arg-type]  # numbers only
+
+
+def made(seed: int = 0) -> Callable[[Callable[[], None]], StageResult]:
+    return lambda beat: result(seed)
+
+
+def refused(beat: Callable[[], None]) -> StageResult:
+    raise AssertionError("it is in the cache already")
+
+
+def test_what_is_made_once_is_read_back_as_it_was(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    assert cache.load(KEY) is None
+    first, reused = cache.obtain(KEY, made())
+    assert not reused
+    again, reused = cache.obtain(KEY, refused)
+    assert reused
+    assert (again.epochs, again.records, again.seconds) == (first.epochs, first.records, first.seconds)
+    assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in first.model.state_dict().items())
+    assert [(entry.folder.name, entry.uses) for entry in cache.entries()] == [(KEY, 1)]
+
+
+@pytest.mark.parametrize("name", ["model/model.safetensors", "model/model.json", "stage.json"])
+def test_one_changed_byte_is_noticed_told_and_made_again(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    cache = cache_in(tmp_path)
+    cache.obtain(KEY, made())
+    path = tmp_path / KEY / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        _, reused = cache.obtain(KEY, made())
+    assert not reused
+    assert "damaged and is trained again" in caplog.text
+    assert len(cache.warnings) == 1
+    assert cache_in(tmp_path).load(KEY) is not None
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    cache = cache_in(tmp_path / "cache")
+    found, reused = cache.obtain(KEY, made())
+    assert (found.seconds, reused) == (2.5, False)
+    assert cache.warnings
+
+
+def test_an_error_while_training_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fail(beat: Callable[[], None]) -> StageResult:
+        raise ValueError("loss is not finite")
+
+    cache = cache_in(tmp_path)
+    with pytest.raises(ValueError, match="not finite"):
+        cache.obtain(KEY, fail)
+    assert cache.entries() == []
+    assert cache.obtain(KEY, made())[1] is False
+
+
+def test_those_used_longest_ago_go_first_and_what_is_read_stays(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    keys = [letter * 32 for letter in "abcd"]
+    for age, key in enumerate(keys):
+        cache.obtain(key, made(age))
+        os.utime(tmp_path / key / "used", (1000 + age, 1000 + age))
+    cache.load(keys[0])  # now the newest
+    size = cache.entries()[0].size_bytes
+    with FileLock(tmp_path / f"{keys[1]}.lock"):  # somebody reads the oldest
+        assert cache.evict(2.5 * size)[0] == 2
+    assert sorted(entry.folder.name for entry in cache.entries()) == [keys[0], keys[1]]
+    bounded = cache_in(tmp_path, max_gb=1.5 * size / 1e9)
+    bounded.obtain("e" * 32, made(9))
+    assert [entry.folder.name for entry in bounded.entries()] == ["e" * 32]
+
+
+def _train_slowly(folder: Path, marks: Path, seconds: float) -> None:
+    def build_it(beat: Callable[[], None]) -> StageResult:
+        (marks / f"{os.getpid()}").touch()
+        for _ in range(10):
+            time.sleep(seconds / 10)
+            beat()
+        return result()
+
+    StageCache(folder, CacheSettings(patience_s=1.0)).obtain(KEY, build_it)
+
+
+def _start(folder: Path, marks: Path, seconds: float) -> multiprocessing.Process:
+    marks.mkdir(exist_ok=True)
+    process = multiprocessing.get_context("fork").Process(target=_train_slowly, args=(folder, marks, seconds))
+    process.start()
+    deadline = time.monotonic() + 20
+    while not any(marks.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return process
+
+
+def test_of_two_at_once_one_trains_and_the_other_waits_for_it_as_long_as_it_lives(tmp_path: Path) -> None:
+    process = _start(tmp_path / "cache", tmp_path / "marks", seconds=2.0)  # longer than the patience, with a sign every .2 s
+    _, reused = cache_in(tmp_path / "cache", patience_s=1.0).obtain(KEY, refused)
+    process.join(20)
+    assert reused
+    assert len(list((tmp_path / "marks").iterdir())) == 1
+
+
+def test_one_that_dies_is_replaced_at_once(tmp_path: Path) -> None:
+    process = _start(tmp_path / "cache", tmp_path / "marks", seconds=60.0)
+    process.kill()
+    process.join(20)
+    began = time.monotonic()
+    _, reused = cache_in(tmp_path / "cache", patience_s=300).obtain(KEY, made())
+    assert not reused
+    assert time.monotonic() - began < 60
+
+
+def test_one_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path, patience_s=0.3)
+    with FileLock(tmp_path / f"{KEY}.lock"):
+        _, reused = cache.obtain(KEY, made())
+    assert not reused
+    assert cache.load(KEY) is not None  # what it trained alone is kept for the others
