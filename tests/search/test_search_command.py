@@ -15,6 +15,7 @@ import onnxruntime
 import pytest
 
 from paretolens.mlflow.records import read_study
+from paretolens.mlflow.store import open_client
 from paretolens.search.journal import read_records
 from paretolens.search.outcome import Fate
 
@@ -72,6 +73,20 @@ def test_every_trial_is_in_the_journal_and_in_mlflow_with_the_same_figures(study
         assert row["state"] == "complete"
         for name, value in entry.values.items():
             assert row[name] == pytest.approx(value)
+
+
+def test_data_sets_system_metrics_and_the_registered_front_are_in_the_store(study: Path, ground: Ground) -> None:
+    record = read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db")
+    client = open_client(record.tracking_uri)
+    parent = client.get_run(record.run_id)
+    assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "val", "test", "unseen"}
+    assert record.tags["paretolens.latency_device"]
+    assert any(name.startswith("system/") for name in parent.data.metrics)
+    trial = client.get_run(record.trials.loc[0, "run_id"])
+    assert trial.data.metrics["system/process_memory_megabytes"] > 100
+    version = client.get_model_version_by_alias("tiny", "knee")
+    knee = record.trials[record.trials["knee"] == "true"]
+    assert version.run_id == knee["run_id"].item()
 
 
 def test_pruned_and_quantised_trial_ships_int8_and_lost_parameters(study: Path) -> None:
