@@ -13,7 +13,22 @@ from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, interval_names
 from paretolens.mlflow.objectives import Direction
 from paretolens.mlflow.pareto import Floats, non_dominated
 
-__all__ = ["Colour", "Panel", "Rule", "axes_of", "describe", "format_value", "headline", "panels", "speed_up", "trial_label"]
+__all__ = [
+    "Colour",
+    "Panel",
+    "Rule",
+    "ValueKind",
+    "axes_of",
+    "format_value",
+    "headline",
+    "panels",
+    "speed_up",
+    "trial_label",
+    "value_kind",
+]
+
+ValueKind = Literal["share", "count", "score", "quantity"]
+"""How a metric is written: in per cent, as 1.2 M, with three decimals, or with three digits that count."""
 
 
 class Colour:
@@ -47,9 +62,14 @@ _SHARES = ("accuracy", "precision", "recall", "f1", "agreement", "eer")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A horizontal line with a meaning."""
+    """A horizontal line with a meaning, or a band."""
 
     value: float
+    """Where the line is; the middle of a band."""
+    low: float
+    """Lower end of the band; the line itself where there is no interval."""
+    high: float
+    """Upper end of the band."""
     label: str
     colour: str
     dash: Literal["dash", "dot"]
@@ -86,7 +106,7 @@ class Panel:
 
 def is_share(name: str) -> bool:
     """Whether a metric is a share of 1 that people read in per cent."""
-    return name.split("_", maxsplit=1)[0] in _SHARES
+    return any(word in _SHARES for word in name.split("_"))
 
 
 def panels(front: Front) -> list[Panel]:
@@ -131,12 +151,14 @@ def _rules(front: Front, y: str) -> tuple[Rule, ...]:
         (EPS_FLOOR, "untrained students (floor)", Colour.FLOOR, "dash"),
         (EPS_REFERENCE, "retrained teacher", Colour.REFERENCE, "dot"),
     )
-    values = {name: front.study.metrics.get(name, math.nan) for name, *_ in lines}
-    return tuple(
-        Rule(value=values[name], label=label, colour=colour, dash=dash)
-        for name, label, colour, dash in lines
-        if math.isfinite(values[name])
-    )
+    rules = []
+    for name, label, colour, dash in lines:
+        value, low, high = (front.study.metrics.get(key, math.nan) for key in (name, *interval_names(name)))
+        middle = value if math.isfinite(value) else (low + high) / 2
+        if math.isfinite(middle):
+            ends = (low, high) if math.isfinite(low + high) else (middle, middle)
+            rules.append(Rule(value=middle, low=ends[0], high=ends[1], label=label, colour=colour, dash=dash))
+    return tuple(rules)
 
 
 def axis_label(name: str, *, log: bool = False) -> str:
@@ -150,6 +172,15 @@ def axis_label(name: str, *, log: bool = False) -> str:
     return f"{text} ({notes})" if notes else text
 
 
+def value_kind(name: str) -> ValueKind:
+    """How a metric's numbers are written."""
+    if is_share(name):
+        return "share"
+    if name.startswith(("param", "mac")):
+        return "count"
+    return "score" if name.startswith(("eps", "neps", "auc")) else "quantity"
+
+
 def format_value(name: str, value: float, *, unit: bool = True) -> str:
     """A metric as a person reads it: shares in per cent, counts with a prefix, the rest with three digits that count."""
     if not math.isfinite(value):
@@ -157,9 +188,10 @@ def format_value(name: str, value: float, *, unit: bool = True) -> str:
     if is_share(name):
         return f"{100 * value:.1f} %" if unit else f"{100 * value:.1f}"
     suffix = _UNITS.get(name.rsplit("_", maxsplit=1)[-1], "") if unit and "_" in name else ""
-    if name in ("parameters", "macs") or name.startswith(("param", "mac")):
+    kind = value_kind(name)
+    if kind == "count":
         return _count(value)
-    digits = 3 if name.startswith(("eps", "neps", "auc")) else max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    digits = 3 if kind == "score" else max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:.{min(digits, 4)}f} {suffix}".rstrip()
 
 
@@ -200,22 +232,6 @@ def trial_label(name: object) -> str:
     """A trial's number where its name is one: `trial-0003` → `3`."""
     number = str(name).removeprefix("trial-")
     return str(int(number)) if number.isdecimal() else str(name)
-
-
-def describe(front: Front, row: Mapping[Any, Any], *, newline: str = "\n") -> str:
-    """A trial in a few lines: objectives with intervals, speed-up, genome."""
-    lines = [f"trial {trial_label(row['trial'])}"]
-    for name in front.objectives:
-        low, high = (row.get(end, math.nan) for end in interval_names(name))
-        spread = f"  [{format_value(name, low)} – {format_value(name, high)}]" if pd.notna(low) and pd.notna(high) else ""
-        lines.append(f"{axis_label(name).partition(' (')[0]}: {format_value(name, float(row[name]))}{spread}")
-    factor = speed_up(front, row)
-    if math.isfinite(factor):
-        lines.append(f"{factor:.1f}× the teacher's speed")
-    if row.get("tied_with"):
-        tied = ", ".join(map(trial_label, str(row["tied_with"]).split(", ")))
-        lines.append(f"within the intervals of: {tied}")
-    return newline.join([*lines, "", *(f"{key} = {format_knob(value)}" for key, value in knobs(row).items())])
 
 
 def format_knob(value: Any) -> str:

@@ -96,6 +96,7 @@ def _draw_marks(axes: Any, panel: Panel, front: Front) -> None:
 
 def _draw_rules(axes: Any, panel: Panel) -> None:
     for rule in panel.rules:
+        axes.axhspan(rule.low, rule.high, color=rule.colour, alpha=0.12, lw=0, zorder=0)
         axes.axhline(rule.value, color=rule.colour, ls={"dash": "--", "dot": ":"}[rule.dash], lw=1.6, zorder=1)
         place = {"xy": (0.99, rule.value), "xycoords": ("axes fraction", "data"), "xytext": (0, 3)}
         style = {"ha": "right", "va": "bottom", "fontsize": 8.5, "color": rule.colour, "zorder": 8}

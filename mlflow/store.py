@@ -32,6 +32,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
 _PAGE = 500  # a server must hand over a page well within the time-out below: 5,000 runs took longer than that
 # A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
+# And no progress bar per file.
 _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",

@@ -16,10 +16,10 @@ from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
+from paretolens.mlflow.explorer import write_explorer
 from paretolens.mlflow.front import FILTERED, Front, front, tag_front
 from paretolens.mlflow.names import teacher_metrics
 from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES
-from paretolens.mlflow.page import draw_html
 from paretolens.mlflow.plots import draw_png
 from paretolens.mlflow.store import sqlite_path
 from paretolens.mlflow.table import to_csv, to_json
@@ -57,7 +57,7 @@ class FrontFiles:
     png: Path
     """Picture."""
     html: Path
-    """Interactive page, self-contained."""
+    """The explorer, self-contained."""
     csv: Path
     """Table."""
     json: Path
@@ -112,7 +112,7 @@ def write_front(study: Study, found: Front, tracker: Tracker | None = None) -> F
     )
     tag_front(found)
     draw_png(found, files.png)
-    draw_html(found, files.html)
+    write_explorer(found, files.html)
     write_atomic(files.csv, to_csv(found).encode())
     write_atomic(files.json, to_json(found).encode())
     if tracker is not None:

@@ -24,9 +24,9 @@ def run(options: argparse.Namespace) -> int:
     """Print the front."""
     from paretolens.exporters.files import write_atomic
     from paretolens.mlflow.comparable import require_comparable
+    from paretolens.mlflow.explorer import write_explorer
     from paretolens.mlflow.front import front_of
     from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, parse_objectives
-    from paretolens.mlflow.page import draw_html
     from paretolens.mlflow.plots import draw_png
     from paretolens.mlflow.records import merge_studies
     from paretolens.mlflow.table import rich_table, to_csv, to_json
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     for path, text in ((options.csv, to_csv), (options.json, to_json)):
         if path:
             write_atomic(path, text(found).encode())
-    for path, draw in ((options.png, draw_png), (options.html, draw_html)):
+    for path, draw in ((options.png, draw_png), (options.html, write_explorer)):
         if path:
             draw(found, path)
     return 0

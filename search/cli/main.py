@@ -22,6 +22,7 @@ __all__ = ["main"]
 COMMANDS = {
     "search": "search for students (start here)",
     "front": "show a study's Pareto front, read back from MLflow",
+    "explore": "write the Pareto explorer, a page to choose a model from",
     "compare": "hold searches against each other: hypervolume, coverage, who dominates whom",
     "export": "write a member of the front as a bundle that runs on its own",
     "register": "put members of the front into MLflow's model registry",

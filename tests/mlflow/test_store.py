@@ -107,7 +107,7 @@ def test_search_goes_through_all_pages(store: str, monkeypatch: pytest.MonkeyPat
 
 def test_front_needs_neither_ray_nor_torch() -> None:
     code = (
-        "import paretolens.mlflow.front, paretolens.mlflow.tracking, paretolens.mlflow.page, paretolens.mlflow.table, "
+        "import paretolens.mlflow.front, paretolens.mlflow.tracking, paretolens.mlflow.explorer, paretolens.mlflow.table, "
         "paretolens.mlflow.plots, paretolens.mlflow.ui, sys; "
         "print(sorted({'ray', 'torch', 'mlflow', 'matplotlib', 'plotly', 'optuna'} & set(sys.modules)))"
     )

@@ -53,6 +53,7 @@ def test_wrong_words_end_with_code_2_and_one_line(arguments: list[str], hint: st
         (["search", "--name", "a/b"], "study name"),
         (["data", "--set", "data.size=33"], "even"),
         (["front"], "holds no study"),
+        (["explore"], "holds no study"),
         (["export", "nobody"], "holds no study"),
         (["predict", "nowhere", "clip.mp4"], "nowhere"),
         (["ui", "--tracking-uri", "ftp://x"], "ftp"),
