@@ -169,7 +169,7 @@ class Config:
 
 _FREE_SEARCH_KEYS = (
     "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",
-    "attempts", "failures", "address", "seed",
+    "attempts", "failures", "address", "seed", "seed_from",
 )  # fmt: skip
 
 

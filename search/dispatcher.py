@@ -6,11 +6,11 @@ a bound; a worker that dies is tried once more; what an interruption cut off is 
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from paretolens.search.journal import Journal
+from paretolens.search.ledger import Ledger
 from paretolens.search.observer import Observer, TrialStart
 from paretolens.search.outcome import BUDGETED, Fate, TrialOutcome, TrialRecord
 from paretolens.search.proposer import Proposal, Proposer
@@ -75,16 +75,25 @@ class Dispatcher:
         observer: told of every ending, after it is in the journal.
         limits: when to stop.
         first: genomes to begin with, unless the record has them.
+        clock: seconds that only grow; a replay brings its own.
     """
 
     def __init__(
-        self, *, journal: Journal, proposer: Proposer, observer: Observer, limits: Limits, first: Iterable[Genome] = ()
+        self,
+        *,
+        journal: Ledger,
+        proposer: Proposer,
+        observer: Observer,
+        limits: Limits,
+        first: Iterable[Genome] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._proposer = proposer
         self._observer = observer
         self._limits = limits
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._running: dict[int, Assignment] = {}
         self._clocks: dict[int, float] = {}
         self._tally = Tally()
@@ -153,11 +162,11 @@ class Dispatcher:
 
     def begun(self, number: int) -> None:
         """A worker begins the trial now; starting that worker may have taken a while."""
-        self._clocks[number] = time.monotonic()
+        self._clocks[number] = self._clock()
 
     def elapsed(self, number: int) -> float:
         """Seconds since the trial began; 0 if it has not."""
-        return time.monotonic() - self._clocks.get(number, time.monotonic())
+        return self._clock() - self._clocks.get(number, self._clock())
 
     def evaluated(self, number: int, outcome: TrialOutcome) -> TrialRecord:
         """A trial returned; it is infeasible if it violates a limit."""
@@ -191,7 +200,7 @@ class Dispatcher:
     def _complete(self, number: int, fate: Fate, outcome: TrialOutcome) -> TrialRecord:
         entry = self._journal.end(number, fate, outcome, reason=_why(fate, outcome), seconds=self.elapsed(number))
         assignment = self._forget(number)
-        trial = self._journal.trials()[number]
+        trial = self._journal.trial(number)
         self._proposer.tell(assignment.proposal, trial.values or [], violations=trial.constraints)
         self._counted += fate in BUDGETED
         self._tally.infeasible += fate is Fate.INFEASIBLE
@@ -231,7 +240,7 @@ class Dispatcher:
         if self._tally.infeasible >= self._limits.infeasible:
             self.stop(f"{self._tally.infeasible} trials were over a limit, the last one: {self._tally.last_reason}")
         seconds = self._limits.seconds
-        if seconds is not None and time.monotonic() - self._began >= seconds:
+        if seconds is not None and self._clock() - self._began >= seconds:
             self.stop(f"the time limit of {seconds:g} s was reached", as_asked=True)
 
 

@@ -12,23 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
-
-import numpy as np
-from annotated_types import Ge, Gt
+from typing import TYPE_CHECKING
 
 from paretolens.errors import BackendError, UserError
 from paretolens.search import limits
-from paretolens.search.dispatcher import Dispatcher, Limits
+from paretolens.search.dispatcher import Dispatcher
+from paretolens.search.halving import Halving, Milestone
 from paretolens.search.journal import Journal
 from paretolens.search.observer import Observer, Observers
-from paretolens.search.proposer import Proposer
 from paretolens.search.runtime import Runtime, ray_runtime
-from paretolens.search.sampling import Sampler, make_sampler, population_size
+from paretolens.search.settings import EngineSettings, Scheduler
+from paretolens.search.wiring import make_dispatcher
 from paretolens.search.worker import Guards, Work
 from paretolens.spaces.knobs import Genome, Space
 
-__all__ = ["EngineResult", "EngineSettings", "run"]
+__all__ = ["EngineResult", "EngineSettings", "Scheduler", "run"]
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -36,43 +34,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _MINIMUM_FREE_BYTES = 512 * 2**20
 _MAX_SETBACKS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineSettings:
-    """How a search is run."""
-
-    trials: Annotated[int, Ge(1)] = 24
-    """Evaluated trials that the study holds in the end, those of earlier sessions included."""
-    workers: Annotated[int, Ge(1)] = 2
-    """Trials that run at the same time. Only one worker gives the same proposals every time."""
-    cpus_per_worker: Annotated[float, Gt(0)] = 1.0
-    """CPU cores of each worker, and the threads it may use, rounded down."""
-    gpus_per_worker: Annotated[float, Ge(0)] = 0.0
-    """GPUs of each worker; a fraction shares one."""
-    seed: Annotated[int, Ge(0)] = 0
-    """Of the sampler and of every trial."""
-    sampler: Sampler = Sampler.NSGA2
-    """Who proposes genomes."""
-    population: Annotated[int, Ge(2)] | None = None
-    """Population of a genetic sampler; None sizes it to the budget."""
-    time_limit_s: Annotated[float, Gt(0)] | None = None
-    """No trial begins after this many seconds; those that run are completed."""
-    trial_timeout_s: Annotated[float, Gt(0)] | None = None
-    """A trial that takes longer is ended and failed."""
-    trial_memory_bytes: Annotated[int, Gt(0)] | None = None
-    """How much memory a trial may take beyond what its process holds before it; more fails the trial. Not applied with GPUs."""
-    attempts: Annotated[int, Ge(1)] = 2
-    """How often a genome whose worker died is tried in all."""
-    failures: Annotated[int, Ge(1)] | None = None
-    """Failed trials after which the search gives up; None for half the trials, at least 5."""
-    address: str | None = None
-    """Ray cluster to join, "auto" for the one of this machine; None starts a private one."""
-
-    @property
-    def threads(self) -> int:
-        """Threads of numerical libraries in each worker."""
-        return max(1, int(self.cpus_per_worker))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +62,7 @@ def run(
     journal: Journal,
     observers: Sequence[Observer] = (),
     first: Sequence[Genome] = (),
+    history: Sequence[Milestone] = (),
     scheduler: "TrialScheduler | None" = None,
 ) -> EngineResult:
     """Evaluate genomes until the journal holds `settings.trials` evaluated ones.
@@ -115,8 +77,9 @@ def run(
         journal: the study's record, open for writing.
         observers: told of starts, epochs and endings, from this thread.
         first: genomes to evaluate before the sampler is asked, unless the record has them.
-        scheduler: Tune's judge of running trials; it sees every `report` as `report/<metric>` with its number as `step`,
-            and what it stops is recorded as stopped early. None lets every trial finish.
+        history: what trials of earlier sessions reported, oldest first, from which early stopping takes up its rungs.
+        scheduler: Tune's judge of running trials in place of the settings' own; it sees every `report` as `report/<metric>`
+            with its number as `step`, and what it stops is recorded as stopped early.
 
     Raises:
         StoreError: the disk is full or the journal cannot be written.
@@ -125,7 +88,7 @@ def run(
     began = time.monotonic()
     limits.ensure_free_space(journal.folder, _MINIMUM_FREE_BYTES)
     observer = Observers(observers)
-    dispatcher = _dispatcher(space, settings, journal, observer, first)
+    dispatcher = make_dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
         return EngineResult(
             completed=dispatcher.completed, interrupted=False, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0
@@ -136,6 +99,7 @@ def run(
         ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads) as runtime,
     ):
         stop.install()  # Ray has replaced the handlers
+        scheduler = scheduler or _scheduler(settings, history)
         _search(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
     return EngineResult(
         completed=dispatcher.completed,
@@ -147,30 +111,12 @@ def run(
     )
 
 
-def _dispatcher(
-    space: Space, settings: EngineSettings, journal: Journal, observer: Observer, first: Sequence[Genome]
-) -> Dispatcher:
-    history = journal.trials()
-    seed = int(np.random.SeedSequence([settings.seed, len(history)]).generate_state(1)[0])
-    population = settings.population or population_size(trials=settings.trials, workers=settings.workers)
-    if settings.sampler is not Sampler.RANDOM and population >= settings.trials:
-        _logger.warning("the population of %d is not below the %d trials: the search is random", population, settings.trials)
-    proposer = Proposer(
-        space=space,
-        objectives=journal.objectives,
-        sampler=make_sampler(settings.sampler, population=population, seed=seed),
-        seed=seed,
-        history=history,
-    )
-    bounds = Limits(
-        trials=settings.trials,
-        workers=settings.workers,
-        failures=settings.failures or max(5, settings.trials // 2),
-        infeasible=max(50, 10 * settings.trials),
-        attempts=settings.attempts,
-        seconds=settings.time_limit_s,
-    )
-    return Dispatcher(journal=journal, proposer=proposer, observer=observer, limits=bounds, first=first)
+def _scheduler(settings: EngineSettings, history: Sequence[Milestone]) -> "TrialScheduler | None":
+    if settings.scheduler is Scheduler.NONE:
+        return None
+    from paretolens.search.scheduler import EarlyStopping
+
+    return EarlyStopping(Halving(settings.halving, history).goes_on)
 
 
 def _search(

@@ -35,6 +35,8 @@ class Epoch:
     """How often it has reported, from 1."""
     metrics: Mapping[str, float]
     """What it reported; non-finite values included."""
+    seconds: float = 0.0
+    """How long the trial has run, without the start of its worker."""
 
 
 class Observer(Protocol):

@@ -17,6 +17,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from paretolens.search.outcome import Objective, genome_key
+from paretolens.search.preselect import Preselector
 from paretolens.search.sampling import direction, distributions
 from paretolens.spaces.knobs import Genome, Knob, Space, Value
 
@@ -60,6 +61,7 @@ class Proposer:
         sampler: the source of fresh genomes.
         seed: of the genomes that replace repeated proposals.
         history: trials of earlier sessions, with their values and the sampler's attributes.
+        preselector: chooses among the sampler's proposal and children of its own; None takes every proposal as it is.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Proposer:
         sampler: BaseSampler,
         seed: int,
         history: Iterable[FrozenTrial] = (),
+        preselector: Preselector | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
@@ -79,9 +82,11 @@ class Proposer:
         directions = [direction(objective) for objective in objectives]
         self._study = optuna.create_study(storage=self._storage, sampler=sampler, directions=directions)
         self._spent: set[str] = set()
-        self._live: set[str] = set()
+        self._live: dict[str, Genome] = {}
         self._parents: list[Genome] = []
         self._answers: dict[str, _Answer] = {}
+        self._preselector = preselector
+        self._signs = [-1.0 if objective.maximise else 1.0 for objective in objectives]
         for trial in history:
             self._remember(trial)
 
@@ -103,7 +108,7 @@ class Proposer:
         """Propose the next genome; None when every genome of the space has been used."""
         for _ in range(_REASKS):
             trial = self._study.ask(dict(self._distributions))
-            genome = self.repaired(trial.params)
+            genome = self._preselected(self.repaired(trial.params))
             if self.is_new(genome):
                 return self._proposal(trial, genome)
             self._answer(trial, self._key(genome))
@@ -122,17 +127,35 @@ class Proposer:
         """Report the values of an evaluated genome; one with violations steers the sampler but never passes for good."""
         self._answers[proposal.key] = _Answer(values=tuple(values), violations=dict(violations or {}))
         self._answer(proposal.trial, proposal.key)
-        self._live.discard(proposal.key)
+        self._live.pop(proposal.key, None)
         self._spent.add(proposal.key)
-        if not violations:
-            self._parents.append(proposal.genome)
+        self._teach(proposal.genome, None if violations else values)
 
     def fail(self, proposal: Proposal, *, again: bool) -> None:
         """Report that a genome has no values. It is not proposed again unless `again` says so."""
         self._study.tell(proposal.trial, state=TrialState.FAIL)
-        self._live.discard(proposal.key)
+        self._live.pop(proposal.key, None)
         if not again:
             self._spent.add(proposal.key)
+            self._teach(proposal.genome, None)
+
+    def _preselected(self, genome: Genome) -> Genome:
+        """The most promising of the sampler's proposal and its rivals; it takes the proposal's place in its generation."""
+        if self._preselector is None:
+            return genome
+        chosen = self._preselector.choose(self._fresh(genome), list(self._live.values()), self._fresh)
+        return genome if chosen is None else chosen
+
+    def _fresh(self, genome: Genome) -> Genome | None:
+        repaired = self.repaired(genome)
+        return repaired if self.is_new(repaired) else None
+
+    def _teach(self, genome: Genome, values: Sequence[float] | None) -> None:
+        if values is not None:
+            self._parents.append(genome)
+        if self._preselector is not None:
+            minimised = None if values is None else [sign * value for sign, value in zip(self._signs, values, strict=True)]
+            self._preselector.tell(genome, minimised)
 
     def _answer(self, trial: Trial, key: str) -> None:
         answer = self._answers.get(key)
@@ -152,7 +175,7 @@ class Proposer:
                 distribution = self._distributions[name]
                 self._storage.set_trial_param(trial._trial_id, name, distribution.to_internal_repr(value), distribution)
         key = self._key(genome)
-        self._live.add(key)
+        self._live[key] = genome
         system = self._storage.get_trial(trial._trial_id).system_attrs
         return Proposal(genome=genome, key=key, system=dict(system), trial=trial)
 
@@ -160,9 +183,11 @@ class Proposer:
         if trial.state is TrialState.COMPLETE:
             self._study.add_trial(trial)
             self._answers[trial.user_attrs["key"]] = _Answer(values=tuple(trial.values), violations=trial.constraints)
-            if all(violation <= 0 for violation in trial.constraints.values()):
-                self._parents.append(trial.user_attrs["genome"])
+            violated = any(violation > 0 for violation in trial.constraints.values())
+            self._teach(trial.user_attrs["genome"], None if violated else trial.values)
         again = trial.user_attrs.get("ending", {}).get("again", True)
+        if trial.state is not TrialState.COMPLETE and not again:
+            self._teach(trial.user_attrs["genome"], None)
         if trial.state is TrialState.COMPLETE or not again:
             self._spent.add(trial.user_attrs["key"])
 

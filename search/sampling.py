@@ -5,13 +5,13 @@ from enum import StrEnum
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 
 from paretolens.search.outcome import Objective
 from paretolens.spaces.knobs import Knob, Space
 
-__all__ = ["Sampler", "direction", "distributions", "make_sampler", "population_size"]
+__all__ = ["GENETIC", "Sampler", "direction", "distributions", "make_sampler", "population_size"]
 
 
 class Sampler(StrEnum):
@@ -23,8 +23,14 @@ class Sampler(StrEnum):
     """The same with reference points instead of crowding: for four and more objectives."""
     TPE = "tpe"
     """Tree-structured Parzen estimator, multi-objective."""
+    GP = "gp"
+    """Gaussian processes and expected hypervolume improvement as Optuna has them; seconds per proposal."""
     RANDOM = "random"
     """Independent draws: the floor that the others must beat."""
+
+
+GENETIC = frozenset({Sampler.NSGA2, Sampler.NSGA3})
+"""Those that breed children of a population."""
 
 
 def population_size(*, trials: int, workers: int) -> int:
@@ -49,7 +55,7 @@ def direction(objective: Objective) -> StudyDirection:
 
 
 def make_sampler(kind: Sampler, *, population: int, seed: int) -> BaseSampler:
-    """Build a sampler; `population` matters to the genetic ones and is TPE's number of random start-up trials."""
+    """Build a sampler; `population` matters to the genetic ones and is the number of random trials before TPE or GP."""
     match kind:
         case Sampler.NSGA2:
             return NSGAIISampler(population_size=population, seed=seed)
@@ -59,6 +65,10 @@ def make_sampler(kind: Sampler, *, population: int, seed: int) -> BaseSampler:
                 return NSGAIIISampler(population_size=population, seed=seed)
         case Sampler.TPE:
             return TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed)
+        case Sampler.GP:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return GPSampler(n_startup_trials=population, seed=seed)
         case Sampler.RANDOM:
             return RandomSampler(seed=seed)
 

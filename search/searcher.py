@@ -54,7 +54,7 @@ class ParetoSearcher(Searcher):
             return None
         self.numbers[trial_id] = step.number
         seed = (int(step.proposal.key, 16) + self._seed) % 2**31  # the same genome gets the same seed in every order
-        return {"genome": json.dumps(dict(step.proposal.genome)), "seed": seed}
+        return {"genome": json.dumps(dict(step.proposal.genome)), "key": step.proposal.key, "seed": seed}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take the verdict. Errors are taken by `Events`, which sees why."""
@@ -129,7 +129,9 @@ class Events(Callback):
         if BEGUN in result:
             self._dispatcher.begun(number)
         elif REPORT in result:
-            self._observer.trial_reported(Epoch(number=number, step=result[STEP], metrics=dict(result[REPORT])))
+            seconds = self._dispatcher.elapsed(number)
+            epoch = Epoch(number=number, step=result[STEP], metrics=dict(result[REPORT]), seconds=seconds)
+            self._observer.trial_reported(epoch)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         """A worker died, or could not be started."""

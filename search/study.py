@@ -24,15 +24,18 @@ from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
 from paretolens.search.config import Config, load_stored
 from paretolens.search.engine import EngineResult, run
-from paretolens.search.journal import Journal
+from paretolens.search.epochs import EpochLog, milestones
+from paretolens.search.journal import Journal, read_records
 from paretolens.search.outcome import Objective
 from paretolens.search.placement import placed
 from paretolens.search.recorder import Recorder
+from paretolens.search.seeding import adapted, front_genomes
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task
 from paretolens.search.trial import OBJECTIVES
 from paretolens.search.worker import Work
 from paretolens.search.workspace import Workspace
+from paretolens.spaces.knobs import Genome, Space
 
 __all__ = ["Study", "load_study", "measuring_device", "open_study", "tracking_uri"]
 
@@ -43,6 +46,8 @@ LATENCY = "latency.json"
 IDENTITY = "study_id"
 PACKAGES = "packages.txt"
 _SYSTEM_METRICS_S = 10.0
+OBJECTIVE_AXES = tuple(Objective(name=name, maximise=maximise) for name, maximise in OBJECTIVES.items())
+"""The axes of every study's search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +88,13 @@ class Study:
         Raises:
             StoreError: the store cannot be reached or written.
             BackendError: the back end is missing, or has nothing to run on.
-            ConfigurationError: the study's earlier latencies come from another back end, device or runtime, or its quantisers
-                would stand where the timed runtime takes none.
+            ConfigurationError: the study's earlier latencies come from another back end, device or runtime, its quantisers
+                would stand where the timed runtime takes none, or the study to begin from does not exist.
         """
         placed(self.config.student.quantise, self.config.latency.backend)
         if (self.folder / CALIBRATION).exists():
             check_calibration(self.calibration())
+        self.first_genomes(self.config.make_space())
         check_store(self.uri, experiment=self.config.tracking.experiment)
         here, path = measuring_device(self.config.latency.backend), self.folder / LATENCY
         if path.exists() and (before := read_json(path, *here)) != here:
@@ -114,8 +120,7 @@ class Study:
 
     def open_journal(self) -> Journal:
         """The record, for writing."""
-        objectives = [Objective(name=name, maximise=maximise) for name, maximise in OBJECTIVES.items()]
-        return Journal(self.folder, objectives=objectives, fingerprint=self.config.identity())
+        return Journal(self.folder, objectives=OBJECTIVE_AXES, fingerprint=self.config.identity())
 
     def identity(self) -> str:
         """32 random hexadecimal digits, drawn once: what tells this study's run from those of others of its name."""
@@ -170,6 +175,24 @@ class Study:
         write_atomic(path, packages().encode())
         tracker.log_artifacts(None, {"environment": [path]})
 
+    def first_genomes(self, space: Space) -> list[Genome]:
+        """What is evaluated before the sampler is asked: the configuration's, then the front of the study to begin from.
+
+        Raises:
+            ConfigurationError: that study does not exist, or is this one.
+            StoreError: it has no record.
+        """
+        genomes: list[Genome] = list(self.config.first_genomes())
+        earlier = self.config.search.seed_from
+        if earlier is None:
+            return genomes
+        known = [name for name in self.workspace.studies() if name != self.name]
+        if earlier not in known:
+            hint = schema.nearest(earlier, known) if known else " (there is no other study)"
+            raise ConfigurationError(f"search.seed_from {earlier}: no such study in {self.workspace.root}{hint}")
+        front = front_genomes(read_records(self.workspace.study(earlier)), OBJECTIVE_AXES)
+        return [*genomes, *(adapted(space, genome) for genome in front)]
+
     def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
         """Run the trials that are still missing."""
         self._describe(task, baseline, tracker)
@@ -185,7 +208,8 @@ class Study:
         recorder.catch_up(journal.records())
         result = run(
             task.space, work, settings=self.config.search, journal=journal,
-            observers=(live, recorder), first=self.config.first_genomes(),
+            observers=(live, recorder, EpochLog(self.folder)), first=self.first_genomes(task.space),
+            history=milestones(self.folder),
         )  # fmt: skip
         state = TrialState.KILLED if result.interrupted else TrialState.COMPLETE if result.as_asked else TrialState.FAILED
         tracker.finish_study(state, reason=result.reason)

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 
+_SEARCH_FLAGS = ("trials", "workers", "seed_from")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("--name", help="name of the study (default: the family's name and a number)")
     parser.add_argument("--trials", type=int, metavar="N", help="evaluated trials that the study holds in the end (default: 24)")
     parser.add_argument("--workers", type=int, metavar="N", help="trials that run at the same time (default: 2)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of teacher, students and proposals (default: 0)")
+    parser.add_argument("--seed-from", metavar="STUDY", help="begin with the front of this earlier study, fitted to the space")
     parser.add_argument("--resume", action="store_true", help="go on with a study: the named one, or the one touched last")
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)"
@@ -47,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     )
     workspace = workspace_of(options)
     given = bool(options.preset or options.config or options.assignments or options.seed is not None)
-    changed = {name: value for name in ("trials", "workers") if (value := getattr(options, name)) is not None}
+    changed = {name: value for name in _SEARCH_FLAGS if (value := getattr(options, name)) is not None}
     if options.tracking_uri:
         changed["tracking"] = config.tracking
     study = open_study(config, workspace, options.name, resume=options.resume, given=given, changed=changed)
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _flags(options: argparse.Namespace) -> dict[str, Any]:
-    search = {name: getattr(options, name) for name in ("trials", "workers") if getattr(options, name) is not None}
+    search = {name: getattr(options, name) for name in _SEARCH_FLAGS if getattr(options, name) is not None}
     flags: dict[str, Any] = {"search": search} if search else {}
     if options.seed is not None:
         flags["seed"] = options.seed

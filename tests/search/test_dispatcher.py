@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from paretolens.search.dispatcher import Assignment, Dispatcher, Limits, Next
-from paretolens.search.journal import LOST, Journal, read_records
+from paretolens.search.journal import Journal, read_records
+from paretolens.search.ledger import LOST
 from paretolens.search.observer import Epoch, Observers, TrialStart
 from paretolens.search.outcome import Fate, TrialOutcome, TrialRecord
 from paretolens.search.proposer import Proposer

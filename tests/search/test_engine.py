@@ -17,10 +17,16 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from paretolens.errors import StoreError
-from paretolens.search.engine import EngineSettings, run
+from paretolens.mlflow.front import front
+from paretolens.mlflow.names import TrialState
+from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
+from paretolens.search.engine import EngineSettings, Scheduler, run
+from paretolens.search.epochs import EpochLog, milestones
+from paretolens.search.halving import HalvingSettings
 from paretolens.search.journal import Journal, read_records
 from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
+from paretolens.search.recorder import Recorder
 from paretolens.search.runtime import Runtime, ray_runtime
 from paretolens.search.worker import Work
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage
@@ -198,6 +204,44 @@ def test_what_a_scheduler_stops_is_recorded_so_and_its_worker_goes_on(open_journ
         fates = [entry.fate for entry in journal.records()]
         assert result.completed == 8
     assert fates == [Fate.EVALUATED, Fate.EARLY_STOPPED] * 4
+
+
+LADDER = (0.5, 0.4, 0.3, 0.9, 0.2, 0.8)
+"""Error after the first epoch, by trial."""
+
+
+def laddered(genome: Genome, report: Report) -> TrialOutcome:
+    """Reports what `LADDER` says, and objectives beside it that would beat every other trial's."""
+    number = int(genome["n"])
+    error = LADDER[number % len(LADDER)]
+    for epoch in (1, 2):
+        report({"progress_epoch": epoch, "progress_error": error, "cost": -1.0, "gain": 9.0})
+        time.sleep(0.05)  # Tune takes a verdict at a trial's next report
+    Path("model.onnx").write_bytes(b"a student")
+    return TrialOutcome(values={"cost": error, "gain": 1.0 - error}, details={"folder": str(Path.cwd())})
+
+
+def test_early_stopping_ends_the_poor_never_fronts_them_and_goes_on_after_a_restart(open_journal: Open, tmp_path: Path) -> None:
+    knob = Knob(name="n", stage=Stage.STUDENT, doc="which trial", default=0, choices=tuple(range(12)))
+    space, work = Space(knobs=(knob,)), Work(target=laddered, objectives=NAMES)
+    uri, folder = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "study"
+    halving = HalvingSettings(reduction=2, grace_epochs=1)
+    for trials in (6, 12):  # a second session takes the rungs of the first up
+        settings = EngineSettings(trials=trials, workers=1, scheduler=Scheduler.HALVING, halving=halving)
+        with open_journal() as journal, MlflowTracker(tracking_uri=uri, spool=tmp_path / "spool.jsonl") as tracker:
+            tracker.start_study(StudyInfo(name="study", identity="1" * 32, configuration={}))
+            seen = (Recorder(tracker, space), EpochLog(folder))
+            first = [{"n": number} for number in range(12)]
+            run(space, work, settings=settings, journal=journal, observers=seen, first=first, history=milestones(folder))
+            tracker.finish_study(TrialState.COMPLETE)
+            records = journal.records()
+    stopped = {entry.genome["n"] for entry in records if entry.fate is Fate.EARLY_STOPPED}
+    assert stopped == {3, 5, 6, 7, 9, 11}  # 6 and 7 would have gone on with rungs that start empty
+    assert len(records) == 12
+    found = front("study", {"cost": "min", "gain": "max"}, tracking_uri=uri)
+    assert set(found.trials["trial"]) == {f"trial-{number:04d}" for number in range(12) if number not in stopped}
+    assert set(found.excluded["why"]) == {"pruned"}
+    assert found.members["cost"].tolist() == [0.2]
 
 
 DRIVER = """

@@ -11,8 +11,9 @@ import pytest
 from optuna.trial import TrialState
 
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
-from paretolens.search.journal import ORPHANED, Journal, read_records
+from paretolens.search.journal import Journal, read_records
 from paretolens.search.journal_file import repair_tail
+from paretolens.search.ledger import ORPHANED
 from paretolens.search.outcome import Fate, Objective, TrialOutcome
 from paretolens.search.sampling import distributions
 from paretolens.spaces.knobs import Space

@@ -1,0 +1,66 @@
+"""How a search is run: budget, workers, who proposes and who may stop. Plain settings."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from paretolens.search.halving import HalvingSettings
+from paretolens.search.sampling import Sampler
+
+__all__ = ["EngineSettings", "Scheduler"]
+
+
+class Scheduler(StrEnum):
+    """Who may end a running trial."""
+
+    NONE = "none"
+    """Nobody: every trial trains to its end."""
+    HALVING = "halving"
+    """Asynchronous successive halving on several objectives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """How a search is run."""
+
+    trials: Annotated[int, Ge(1)] = 24
+    """Evaluated trials that the study holds in the end, those of earlier sessions included."""
+    workers: Annotated[int, Ge(1)] = 2
+    """Trials that run at the same time. Only one worker gives the same proposals every time."""
+    cpus_per_worker: Annotated[float, Gt(0)] = 1.0
+    """CPU cores of each worker, and the threads it may use, rounded down."""
+    gpus_per_worker: Annotated[float, Ge(0)] = 0.0
+    """GPUs of each worker; a fraction shares one."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Of the sampler and of every trial."""
+    sampler: Sampler = Sampler.NSGA2
+    """Who proposes genomes."""
+    preselect: bool = True
+    """Whether a genetic sampler's proposal competes with many more children before a model of what was measured."""
+    population: Annotated[int, Ge(2)] | None = None
+    """Population of a genetic sampler; None sizes it to the budget."""
+    seed_from: str | None = None
+    """Study of the same workspace whose front is evaluated first, fitted to this study's space."""
+    scheduler: Scheduler = Scheduler.NONE
+    """Whether trials that fall behind are stopped early; a stopped trial counts towards the budget and never enters a front."""
+    halving: HalvingSettings = field(default_factory=HalvingSettings)
+    """How strict the scheduler `halving` is."""
+    time_limit_s: Annotated[float, Gt(0)] | None = None
+    """No trial begins after this many seconds; those that run are completed."""
+    trial_timeout_s: Annotated[float, Gt(0)] | None = None
+    """A trial that takes longer is ended and failed."""
+    trial_memory_bytes: Annotated[int, Gt(0)] | None = None
+    """How much memory a trial may take beyond what its process holds before it; more fails the trial. Not applied with GPUs."""
+    attempts: Annotated[int, Ge(1)] = 2
+    """How often a genome whose worker died is tried in all."""
+    failures: Annotated[int, Ge(1)] | None = None
+    """Failed trials after which the search gives up; None for half the trials, at least 5."""
+    address: str | None = None
+    """Ray cluster to join, "auto" for the one of this machine; None starts a private one."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of numerical libraries in each worker."""
+        return max(1, int(self.cpus_per_worker))
