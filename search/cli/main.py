@@ -33,6 +33,7 @@ COMMANDS = {
     "preview": "tell before a search how long it takes and whether its limits can be met",
     "cache": "show and prune what is kept between studies",
     "space": "print what may vary in a family's students",
+    "replay": "compare samplers and schedulers on a recorded search, without training",
     "ui": "open the MLflow UI on the workspace's store",
     "doctor": "tell what this machine has and what that means",
 }

