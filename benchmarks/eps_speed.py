@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +31,7 @@ from paretolens.models.registry import build
 from paretolens.models.signature import InputKind, InputSpec, Signature
 from paretolens.search.config import load_config
 from paretolens.search.pair import explained_clips, load_twin
+from paretolens.trainers.quantise import quantisers_off
 
 EXACT = 128
 """Nodes of the score that the default setting is held against."""
@@ -81,7 +83,7 @@ def pictures(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def trained(model: nn.Module, seed: int, steps: int = 120) -> nn.Module:
+def trained(model: nn.Module, seed: int, steps: int) -> nn.Module:
     """The model after some steps on fresh pictures."""
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     model.train()
@@ -94,12 +96,12 @@ def trained(model: nn.Module, seed: int, steps: int = 120) -> nn.Module:
     return model.eval()
 
 
-def image_case(samples: int) -> Case:
+def image_case(samples: int, steps: int = 120) -> Case:
     """96 px pictures, networks of two widths; all explained pictures are fakes."""
     signature = Signature(inputs=(InputSpec(name="image", shape=(3, 96, 96), kind=InputKind.IMAGE),), outputs=("logit",))
     images, _ = pictures(2 * samples, 7)
     explained = ExplainedSet.of_tensors(signature, (images[1::2].contiguous(),), (torch.zeros(1, 3, 96, 96),))
-    teacher, student = trained(ImageDetector(0, 32), 1), trained(ImageDetector(1, 16), 2)
+    teacher, student = trained(ImageDetector(0, 32), 1, steps), trained(ImageDetector(1, 16), 2, steps)
     return Case(name="image", teacher=teacher, student=student, explained=explained, trained=True)
 
 
@@ -254,8 +256,22 @@ def anonymous_mb() -> float:
     return float("nan")
 
 
-def peak_mb(work: Callable[[], object]) -> float:
-    """The most memory in use while the work ran, above what was in use before, MB."""
+def untrained_case(name: str, samples: int) -> Case:
+    """What memory is measured on: the weights do not matter."""
+    return image_case(samples, steps=0) if name == "image" else pinpoint_case(samples)
+
+
+def write_reference(name: str, samples: int, folder: Path) -> None:
+    """The student's own maps in the place of the teacher's."""
+    settings = EpsSettings(population=Population.ALL, change_share=0.0, nodes=4, probes=4, doublings=0)
+    case = untrained_case(name, samples)
+    TeacherReference.compute(case.student, case.explained, settings).save(folder)
+
+
+def peak_mb(name: str, folder: Path) -> tuple[float, float]:
+    """Anonymous memory before scoring, and the most while scoring, with everything else mapped from disk."""
+    torch.set_num_threads(1)
+    student, reference = untrained_case(name, 2).student, TeacherReference.load(folder, verify=False)
     before, highest, done = anonymous_mb(), 0.0, threading.Event()
 
     def watch() -> None:
@@ -265,24 +281,21 @@ def peak_mb(work: Callable[[], object]) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    work()
+    score_eps(student, reference)
     done.set()
     watcher.join()
-    return highest - before
+    return before, highest
 
 
-def memory(make: Callable[[int], Case]) -> None:
-    """Print what scoring takes at two sample counts; the reference and its samples are mapped from disk, as in a study."""
-    settings = EpsSettings(population=Population.ALL, change_share=0.0, nodes=4, probes=4, doublings=0)
-    for count in (64, 512):
-        case = make(count)
-        with TemporaryDirectory() as folder:
-            TeacherReference.compute(case.student, case.explained, settings).save(Path(folder) / "reference")
-            student, name = case.student, case.name
-            del case
-            reference = TeacherReference.load(Path(folder) / "reference", verify=False)
-            peak = peak_mb(lambda student=student, reference=reference: score_eps(student, reference))
-        print(f"{name}: {count} samples, peak {peak:.0f} MB above the start")
+def memory() -> None:
+    """Print what scoring takes at two sample counts, each in a fresh process."""
+    for name in ("image", "audio-visual"):
+        for count in (64, 512):
+            with TemporaryDirectory() as place, get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
+                folder = Path(place) / "reference"
+                fresh.apply(write_reference, (name, count, folder))
+                before, peak = fresh.apply(peak_mb, (name, folder))
+            print(f"{name}: {count} samples, {before:.0f} MB before, peak {peak:.0f} MB, so {peak - before:.0f} MB for scoring")
 
 
 def main() -> None:
@@ -297,13 +310,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:
-        memory(image_case)
-        memory(pinpoint_case)
+        memory()
         return
     compare(image_case(4 * options.samples), options.nodes)
     named = (options.teacher, options.student, options.data)
     if all(named):
-        compare(named_case(*named, options.samples), options.nodes)
+        case = named_case(*named, options.samples)
+        with quantisers_off(case.student):
+            compare(case, options.nodes)
     else:
         compare(pinpoint_case(options.samples), options.nodes)
 
