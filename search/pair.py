@@ -14,7 +14,6 @@ from paretolens.data.clips import read_inputs
 from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, ConfigurationError, DataError
 from paretolens.evaluators.eps import EpsScore, EpsSettings, ExplainedSet, TeacherReference, score_eps
-from paretolens.evaluators.eps.explained import baseline_inputs
 from paretolens.evaluators.explain import make_explainer
 from paretolens.models.record import MODEL_FILE, load_model
 from paretolens.trainers.quantise import quantisers_off
@@ -106,7 +105,7 @@ def decoded(files: list[Path], like: SampleSet, settings: EpsSettings) -> Explai
     """Video files, each its own group, prepared as the samples of another set."""
     parts = [read_inputs(path, like.signature, like.preprocessing) for path in files]
     inputs = [torch.cat(column) for column in zip(*parts, strict=True)]
-    baseline = baseline_inputs(like.signature, like.baseline(), settings.baseline)
+    baseline = ExplainedSet.choose(like, replace(settings, samples=1)).baseline  # the same for all samples
     found = ExplainedSet.of_tensors(like.signature, inputs, baseline)
     return replace(found, kinds=tuple(path.stem for path in files))
 
