@@ -42,9 +42,10 @@ def make_dispatcher(
     history = journal.trials()
     seed = int(np.random.SeedSequence([settings.seed, len(history)]).generate_state(1)[0])
     population = settings.population or population_size(trials=settings.trials, workers=settings.workers)
-    if settings.sampler is not Sampler.RANDOM and population >= settings.trials:
-        _logger.warning("the population of %d is not below the %d trials: the search is random", population, settings.trials)
     assisted = settings.preselect and settings.sampler in GENETIC
+    if settings.sampler is not Sampler.RANDOM and population >= settings.trials:
+        effect = "nothing is bred, only pre-selection learns" if assisted else "the search is random"
+        _logger.warning("the population of %d is not below the %d trials: %s", population, settings.trials, effect)
     proposer = Proposer(
         space=space,
         objectives=journal.objectives,

@@ -65,3 +65,13 @@ def test_every_sampler_uses_the_whole_table_up(sampler: Sampler) -> None:
     settings = EngineSettings(trials=6, workers=2, sampler=sampler, population=2)
     found = simulate(Source(table()), settings=settings)
     assert sorted(str(end.row.genome["n"]) for end in found) == [str(n) for n in NUMBERS]
+
+
+@pytest.mark.parametrize(("preselect", "effect"), [(True, "only pre-selection learns"), (False, "the search is random")])
+def test_a_population_as_large_as_the_budget_is_warned_about(
+    caplog: pytest.LogCaptureFixture, preselect: bool, effect: str
+) -> None:
+    simulate(Source(table()), settings=EngineSettings(trials=3, population=3, preselect=preselect))
+    assert [record.message for record in caplog.records] == [
+        f"the population of 3 is not below the 3 trials: {'nothing is bred, ' * preselect}{effect}"
+    ]
