@@ -25,7 +25,7 @@ __all__ = ["CHEAP", "CheapCost", "cost_of", "shapes", "student_cost", "teacher_c
 
 CHEAP = ("latency_ms", "parameters", "macs", "size_mb")
 """Metrics that are known before training."""
-RUNS, WARMUP = 30, 5
+RUNS, WARMUP = 100, 5
 
 
 @dataclass(frozen=True, kw_only=True)
