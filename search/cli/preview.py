@@ -1,5 +1,5 @@
 """Tell before a search what its smallest, middle and largest students cost on this machine, whether the limits can be met, and
-how long the search will take. Nothing is trained; it takes about half a minute.
+how long the search will take. Nothing is trained, and neither clips nor a teacher are needed.
 
 Exit code 1 if a limit can be met by none of the students looked at.
 """
