@@ -11,7 +11,12 @@ const LAYERS = {
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+// Asked for every point drawn, so the style sheet is read once per colour and scheme.
+const palette = new Map();
+function colour(name) {
+  if (!palette.has(name)) palette.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+  return palette.get(name);
+}
 
 function vegaConfig() {
   const font = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
@@ -46,7 +51,10 @@ function addPlot(container, plot) {
     requestAnimationFrame(() => plot.build(width));
   }).observe(container);
 }
-dark.addEventListener("change", () => plots.forEach(({ plot, width }) => width && plot.build(width)));
+dark.addEventListener("change", () => {
+  palette.clear();
+  plots.forEach(({ plot, width }) => width && plot.build(width));
+});
 
 function drawSwatch({ colour: name, shape, hollow, size, ring }) {
   const space = "http://www.w3.org/2000/svg";
