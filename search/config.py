@@ -12,6 +12,7 @@ from paretolens.data.generated.settings import GeneratedSettings
 from paretolens.data.preprocessing import ClipSettings, audio_visual_signature
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError
+from paretolens.evaluators.eps.proxy import ProxySettings
 from paretolens.evaluators.eps.settings import EpsSettings
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.search import schema
@@ -63,6 +64,9 @@ class FloorSettings:
 
     seeds: Annotated[int, Ge(3)] = 3
     """Re-initialised students whose mean EPS is the floor."""
+    references: Annotated[int, Ge(0)] = 0
+    """Teachers trained again with other seeds, whose mean EPS is drawn beside the floor; 2 or more, or 0 = none. Each takes
+    as long as the teacher; `paretolens validate-eps` adds them to a finished study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,8 @@ class Config:
     """The most that a student may cost; what exceeds it is not trained."""
     eps: EpsSettings = field(default_factory=EpsSettings)
     """How explanations are compared."""
+    proxy: ProxySettings = field(default_factory=ProxySettings)
+    """How EPS is estimated during training."""
     floor: FloorSettings = field(default_factory=FloorSettings)
     """The zero of nEPS."""
     cache: CacheSettings = field(default_factory=CacheSettings)

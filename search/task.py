@@ -31,7 +31,7 @@ from paretolens.trainers.cache import TeacherOutputs, cache_teacher
 from paretolens.trainers.teacher import train_teacher
 from paretolens.trainers.views import View
 
-__all__ = ["Task", "example_of"]
+__all__ = ["Task", "example_of", "trained_teacher"]
 
 REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
@@ -81,7 +81,7 @@ class Task:
             samples = prepare(config.data, workspace.cache, lambda done, total: update(done, total, "clips"))
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:
-            folder = _trained_teacher(config, workspace, samples, update)
+            folder = trained_teacher(config, workspace, samples, update)
             teacher = load_model(folder).eval()
             update(1, 1, _describe_teacher(teacher))
         views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
@@ -117,7 +117,8 @@ def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:
     return samples.batch(slice(0, count))
 
 
-def _trained_teacher(config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update) -> Path:
+def trained_teacher(config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update) -> Path:
+    """Folder of the teacher of a configuration, trained unless it is there."""
     plain = {
         "version": TEACHER_VERSION,
         "seed": config.seed,

@@ -18,9 +18,10 @@ import numpy as np
 from torch import nn
 
 from paretolens.data.samples import SampleSet
+from paretolens.data.store import digest_of_json
 from paretolens.evaluators.accuracy import correct
 from paretolens.evaluators.cost import count_cost
-from paretolens.evaluators.eps import EpsScore, score_eps
+from paretolens.evaluators.eps import EpsScore, proxy_eps, proxy_rows, score_eps
 from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, check_calibration, measure_latency
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
@@ -42,12 +43,14 @@ from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
 from paretolens.trainers.quantise import quantisers_off
 
-__all__ = ["ARTEFACT", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
+__all__ = ["ARTEFACT", "MAPS", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
 
 OBJECTIVES = {"accuracy": True, "latency_ms": False, "eps": True}
 """Objective → whether more is better."""
 ARTEFACT = "artefact.json"
 """What was exported and how well it agrees with the model, in the trial's folder."""
+MAPS = "eps_maps.npz"
+"""The student's evidence maps (n, N) by input name, in the trial's folder."""
 NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -153,8 +156,8 @@ class Trial:
             genome=self.genome,
             task=self.task,
             curve=Curve(self.report, epochs=epochs, constants=cost.figures(prefix="cheap_")),
-            watch=lambda student, report: report,
-            observed="",
+            watch=self._watched,
+            observed=self._observed(),
             cache=cache,
         ).run()
         self.metrics |= {f"seconds_{stage}": seconds for stage, seconds in trained.seconds.items()}
@@ -164,6 +167,26 @@ class Trial:
             self._write(name, record)
         self._note_pruning(trained.records.get("pruning.json"))
         return trained.model
+
+    def _watched(self, student: nn.Module, report: Report) -> Report:
+        """The report, with an estimate of the student's EPS after each epoch."""
+        proxy, reference = self.task.config.proxy, self.task.reference
+        if not proxy.clips:
+            return report
+        rows = proxy_rows(reference, proxy.clips)
+
+        def watched(figures: Mapping[str, float]) -> None:
+            with quantisers_off(student):
+                progress = proxy_eps(student, reference, rows, nodes=proxy.nodes)
+            report({**figures, "progress_eps": progress})
+
+        return watched
+
+    def _observed(self) -> str:
+        """What the estimate depends on beside the student."""
+        proxy, reference = self.task.config.proxy, self.task.reference
+        plain = {"proxy": asdict(proxy), "eps": reference.settings.record(), "teacher": self.task.teacher_folder.name}
+        return digest_of_json(plain)[:16] if proxy.clips else ""
 
     def _note_pruning(self, done: Mapping[str, Any] | None) -> None:
         if done is not None:
@@ -229,6 +252,8 @@ class Trial:
         self._write("eps.json", eps.record())
         samples = {"eps": eps.samples.eps.tolist(), "groups": eps.samples.groups.tolist(), "rows": eps.samples.indices.tolist()}
         self._write("eps_samples.json", samples)
+        maps: dict[str, Any] = dict(eps.samples.grids)
+        np.savez_compressed(self.folder / MAPS, **maps)
 
     def _score_second(self, student: nn.Module) -> None:
         """EPS by another explainer, so that the first does not judge itself."""

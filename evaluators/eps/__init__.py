@@ -7,6 +7,7 @@ from paretolens.evaluators.eps.floor import Floor, floor
 from paretolens.evaluators.eps.maps import evidence_map, signed_map, to_common_grid
 from paretolens.evaluators.eps.masks import mask_iou, top_mask
 from paretolens.evaluators.eps.population import eligible_samples, gate_modalities
+from paretolens.evaluators.eps.proxy import ProxySettings, proxy_eps, proxy_rows
 from paretolens.evaluators.eps.ranks import spearman
 from paretolens.evaluators.eps.reference import TeacherReference
 from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
@@ -24,6 +25,7 @@ __all__ = [
     "ModalityScore",
     "PairedDifference",
     "Population",
+    "ProxySettings",
     "RankedMaps",
     "SampleScores",
     "TeacherReference",
@@ -36,6 +38,8 @@ __all__ = [
     "mask_iou",
     "normalised",
     "paired_difference",
+    "proxy_eps",
+    "proxy_rows",
     "rank_maps",
     "score_eps",
     "signed_map",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paretolens.errors import ConfigurationError, DataError
 from paretolens.evaluators.eps.settings import BaselineKind, EpsSettings
-from paretolens.models.signature import InputKind, Signature
+from paretolens.models.signature import InputKind, InputSpec, Signature
 
 __all__ = ["ExplainedSet", "SourceSamples", "stratified_choice"]
 
@@ -93,7 +93,7 @@ class ExplainedSet:
             signature=samples.signature,
             indices=rows,
             inputs=samples.batch(rows),
-            baseline=baseline_inputs(samples.signature, samples.baseline(), settings.baseline),
+            baseline=baseline_inputs(samples, settings.baseline),
             labels=np.asarray(samples.labels)[rows],
             groups=np.asarray(samples.groups)[rows],
             kinds=tuple(samples.kinds[int(row)] for row in rows),
@@ -143,15 +143,45 @@ class ExplainedSet:
         return mask if index is None else mask[index]
 
 
-def baseline_inputs(signature: Signature, mean: Sequence[Tensor], kind: BaselineKind) -> tuple[Tensor | None, ...]:
+def baseline_inputs(samples: SourceSamples, kind: BaselineKind) -> tuple[Tensor | None, ...]:
     """The baseline of each input; None for masks."""
+    mean = mean_real_clip(samples) if kind is BaselineKind.REAL else samples.baseline()
     chosen: list[Tensor | None] = []
-    for spec, value in zip(signature.inputs, mean, strict=True):
+    for spec, value in zip(samples.signature.inputs, mean, strict=True):
         if spec.kind is InputKind.MASK:
             chosen.append(None)
         else:
             chosen.append(torch.zeros_like(value) if kind is BaselineKind.ZERO else value)
     return tuple(chosen)
+
+
+def mean_real_clip(samples: SourceSamples, batch: int = 32) -> list[Tensor]:
+    """Mean over the real clips of each input (1, ...), position by position, padding left out; masks are 0.
+
+    Raises:
+        DataError: the split has no real clips.
+    """
+    real = np.flatnonzero(np.asarray(samples.labels) <= 0.5)
+    if not len(real):
+        raise DataError("the baseline of EPS is the mean real clip, and this split has none; set eps.baseline to mean or zero")
+    inputs = samples.signature.inputs
+    total = [torch.zeros((1, *spec.shape), dtype=torch.float64) for spec in inputs]
+    count = [torch.zeros((1, spec.shape[0], *[1] * (len(spec.shape) - 1)), dtype=torch.float64) for spec in inputs]
+    names = [spec.name for spec in inputs]
+    for start in range(0, len(real), batch):
+        parts = samples.batch(real[start : start + batch])
+        for place, spec in enumerate(inputs):
+            if spec.kind is not InputKind.MASK:
+                kept = kept_positions(spec, parts, names)
+                total[place] += (parts[place] * kept).sum(dim=0, keepdim=True, dtype=torch.float64)
+                count[place] += kept.sum(dim=0, keepdim=True, dtype=torch.float64)
+    return [(part / number.clamp_min(1.0)).float() for part, number in zip(total, count, strict=True)]
+
+
+def kept_positions(spec: InputSpec, parts: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+    """(B, T, 1, ...) 1 where an input is not padding."""
+    shape = (len(parts[0]), spec.shape[0], *[1] * (len(spec.shape) - 1))
+    return torch.ones(shape) if spec.mask is None else (~parts[names.index(spec.mask)]).float().view(shape)
 
 
 def stratified_choice(strata: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:

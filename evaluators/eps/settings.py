@@ -18,8 +18,11 @@ NONE = "none"
 class BaselineKind(StrEnum):
     """The input that counts as saying nothing."""
 
+    REAL = "real"
+    """Mean of the split's real clips, position by position: no traces of manipulation, and detectors call it real."""
     MEAN = "mean"
-    """Mean image and mean audio coefficients of the training split."""
+    """Mean image and mean audio coefficients of the training split, fakes among them. Traces with a fixed place survive
+    the mean: a detector may call it fake, and then the path away from it does not say why a clip is fake."""
     ZERO = "zero"
     """Zero after normalisation: a plain grey-brown picture and mean coefficients."""
 
@@ -53,7 +56,7 @@ class EpsSettings:
     """Cells along each side of an image."""
     audio_pool: Annotated[int, Ge(1)] = 4
     """Audio frames averaged into one cell; coefficients are kept."""
-    baseline: BaselineKind = BaselineKind.MEAN
+    baseline: BaselineKind = BaselineKind.REAL
     """Where the path of Integrated Gradients starts."""
     population: Population = Population.PREDICTED_FAKE
     """Which samples are scored."""

@@ -30,6 +30,7 @@ COMMANDS = {
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",
     "data": "make the built-in clips, count them, draw a contact sheet",
+    "validate-eps": "check on a study's own models that EPS measures what it says",
     "preview": "tell before a search how long it takes and whether its limits can be met",
     "cache": "show and prune what is kept between studies",
     "space": "print what may vary in a family's students",
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _overview() -> Parser:
-    lines = "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
+    lines = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
     return Parser(
         prog="paretolens",
         usage="paretolens COMMAND [options]",
@@ -84,7 +85,7 @@ def _overview() -> Parser:
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
-    command = importlib.import_module(f"paretolens.search.cli.{name}")
+    command = importlib.import_module(f"paretolens.search.cli.{name.replace('-', '_')}")
     parser = Parser(prog=f"paretolens {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_arguments(parser)
     options = parser.parse_args(arguments)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from paretolens.search.study import Study
+    from paretolens.search.task import Task
 
 __all__ = ["add_arguments", "run"]
 
@@ -73,6 +74,7 @@ def _search(study: "Study", console: "Console") -> int:
     from paretolens.mlflow.store import without_password
     from paretolens.search.live import LiveTable
     from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.references import retrained_teachers
     from paretolens.search.task import Task
 
     steps = ConsoleSteps(console)
@@ -87,6 +89,11 @@ def _search(study: "Study", console: "Console") -> int:
                 with steps.step("teacher's baseline") as update:
                     baseline = study.baseline(task)
                     update(1, 1, _describe(baseline.metrics, baseline.details))
+                if study.config.floor.references:
+                    with steps.step("retrained teachers") as update:
+                        retrained = retrained_teachers(task, study.config.floor.references, update)
+                        update(1, 1, f"EPS {retrained.mean:.3f}")
+                    tracker.log_study(retrained.metrics())
                 with LiveTable(
                     console=console, objectives=journal.objectives, trials=study.config.search.trials,
                     teacher=baseline.metrics, history=journal.records(),
@@ -96,7 +103,7 @@ def _search(study: "Study", console: "Console") -> int:
                 done = f"  {'trials':<22} [dim]{result.seconds:6.1f} s[/]  {result.completed} evaluated{note}"
                 console.print(done, highlight=False)
                 if result.completed:
-                    _finish(study, tracker, steps, console, quiet=not result.interrupted)
+                    _finish(study, task, tracker, steps, console, quiet=not result.interrupted)
         except KeyboardInterrupt:
             _say_resume(study, console)
             raise
@@ -127,8 +134,9 @@ def _describe(metrics: dict[str, float], details: dict[str, Any]) -> str:
     )
 
 
-def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, quiet: bool) -> None:
+def _finish(study: "Study", task: "Task", tracker: Any, steps: Any, console: "Console", *, quiet: bool) -> None:
     from paretolens.mlflow.table import rich_table
+    from paretolens.search.faithful import faithfulness_pass
     from paretolens.search.finish import choose, export_member, pull_front, quiet_pass, write_front
 
     if not tracker.flush(60.0):
@@ -138,6 +146,7 @@ def _finish(study: "Study", tracker: Any, steps: Any, console: "Console", *, qui
     found = pull_front(study)
     if quiet:
         quiet_pass(study, found, tracker, steps)
+        faithfulness_pass(study, task, found, tracker, steps)
         tracker.flush(60.0)
         found = pull_front(study)
     files = write_front(study, found, tracker)

@@ -41,7 +41,7 @@ def test_only_fakes_and_even_over_the_kinds(tiny_signature: Signature) -> None:
 
 
 def test_choice_depends_on_the_seed_alone(tiny_signature: Signature) -> None:
-    samples = split(tiny_signature, ["mouth", "voice"] * 20)
+    samples = split(tiny_signature, ["mouth", "voice"] * 20 + ["real"])
     first, again, other = (ExplainedSet.choose(samples, EpsSettings(samples=10, seed=seed)).indices for seed in (0, 0, 1))
     assert first.tolist() == again.tolist() == sorted(first.tolist())
     assert first.tolist() != other.tolist()
@@ -53,9 +53,25 @@ def test_fewer_fakes_than_asked_for_and_none(tiny_signature: Signature) -> None:
         ExplainedSet.choose(split(tiny_signature, ["real", "real"]), EpsSettings())
 
 
-def test_second_baseline_is_zero(tiny_signature: Signature) -> None:
+def test_baseline_is_the_mean_of_the_real_clips_without_their_padding(tiny_signature: Signature) -> None:
+    samples = split(tiny_signature, ["real", "mouth", "real", "real", "voice"])
+    padding = samples.batch([0, 1, 2, 3, 4])
+    padding[2][2, -1] = True  # the last frame of the third clip
+    padding[3][0, 10:] = True  # the sound of the first from its eleventh frame on
+    samples.batch = lambda index: tuple(x[torch.as_tensor(index)] for x in padding)
+    video, audio, *masks = ExplainedSet.choose(samples, EpsSettings()).baseline
+    assert video is not None and audio is not None and masks == [None, None]
+    torch.testing.assert_close(video[0, :-1], padding[0][[0, 2, 3], :-1].mean(0))
+    torch.testing.assert_close(video[0, -1], padding[0][[0, 3], -1].mean(0))
+    torch.testing.assert_close(audio[0, :10], padding[1][[0, 2, 3], :10].mean(0))
+    torch.testing.assert_close(audio[0, 10:], padding[1][[2, 3], 10:].mean(0))
+
+
+def test_other_baselines(tiny_signature: Signature) -> None:
     samples = split(tiny_signature, ["mouth"] * 3)
-    mean = ExplainedSet.choose(samples, EpsSettings()).baseline[0]
+    with pytest.raises(DataError, match="mean real clip, and this split has none"):
+        ExplainedSet.choose(samples, EpsSettings())
+    mean = ExplainedSet.choose(samples, EpsSettings(baseline=BaselineKind.MEAN)).baseline[0]
     zero = ExplainedSet.choose(samples, EpsSettings(baseline=BaselineKind.ZERO)).baseline[0]
     assert mean is not None and bool(mean.any())
     assert zero is not None and not bool(zero.any())

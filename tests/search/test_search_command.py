@@ -89,6 +89,16 @@ def test_data_sets_system_metrics_and_the_registered_front_are_in_the_store(stud
     assert version.run_id == knee["run_id"].item()
 
 
+def test_explanations_are_watched_after_every_epoch(study: Path, ground: Ground) -> None:
+    uri = f"sqlite:///{ground.workspace}/mlflow.db"
+    trials = read_study("tiny", tracking_uri=uri).trials.set_index("trial")
+    first = next(entry for entry in read_records(study) if entry.genome["qat"] and entry.genome["prune_ratio"] == 0.4)
+    run_id = str(trials.loc[f"trial-{first.number:04d}", "run_id"])
+    curve = open_client(uri).get_metric_history(run_id, "epoch/progress_eps")
+    assert len(curve) == 3  # distilled, repaired and trained under quantisers for an epoch each
+    assert all(-0.5 <= point.value <= 1.0 for point in curve)
+
+
 def test_pruned_and_quantised_trial_ships_int8_and_lost_parameters(study: Path) -> None:
     first = next(entry for entry in read_records(study) if entry.genome["qat"] and entry.genome["prune_ratio"] == 0.4)
     folder = Path(first.details["folder"])
@@ -142,6 +152,34 @@ def test_bundle_predicts_and_a_changed_byte_is_refused(study: Path, ground: Grou
     assert "model.onnx" in refused.stderr
 
 
+def test_members_are_judged_by_their_own_evidence(study: Path, ground: Ground) -> None:
+    found = read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db")
+    members = found.trials[found.trials["pareto"] == "true"]
+    assert len(members)
+    for row in members.to_dict("records"):
+        assert 0.0 <= row["pointing_hit"] <= 1.0
+        assert 0.0 < row["pointing_chance"] < 1.0
+        assert row["pointing_hit_untrained"] == found.metrics["pointing_hit_untrained"]
+    assert 0.0 <= found.teacher["pointing_hit"] <= 1.0
+
+
+def test_metric_is_validated_once_and_its_reference_kept_with_the_study(study: Path, ground: Ground) -> None:
+    done = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stdout.count("passed") + done.stdout.count("FAILED") >= 10
+    uri = f"sqlite:///{ground.workspace}/mlflow.db"
+    metrics = read_study("tiny", tracking_uri=uri).metrics
+    assert metrics["eps_reference_low"] <= metrics["eps_reference"] <= metrics["eps_reference_high"]
+    kept = {path: path.stat().st_mtime_ns for path in (ground.workspace / "cache" / "validation").rglob("*.json")}
+    again = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
+    assert again.returncode == done.returncode
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(kept) == 9
+    refused = paretolens("validate-eps", "tiny", "--references", "1", ground=ground)
+    assert refused.returncode == 2
+    assert "--references 1" in refused.stderr
+
+
 def test_name_that_exists_is_refused_and_resume_goes_on(study: Path, ground: Ground) -> None:
     again = paretolens("search", "--name", "tiny", "--config", str(ground.config), ground=ground)
     assert (again.returncode, "add --resume" in again.stderr) == (2, True)
@@ -154,13 +192,14 @@ def test_name_that_exists_is_refused_and_resume_goes_on(study: Path, ground: Gro
 
 
 def test_damaged_teacher_is_named_and_nothing_is_lost(study: Path, ground: Ground) -> None:
-    weights = next((ground.workspace / "cache" / "teachers").glob("*/model.safetensors"))
-    sound = weights.read_bytes()
-    weights.write_bytes(sound[:-8] + b"\x01" * 8)
+    weights = {path: path.read_bytes() for path in (ground.workspace / "cache" / "teachers").glob("*/model.safetensors")}
+    for path, sound in weights.items():
+        path.write_bytes(sound[:-8] + b"\x01" * 8)
     try:
         done = paretolens("search", "--name", "tiny", "--resume", "--trials", "9", ground=ground)
     finally:
-        weights.write_bytes(sound)
+        for path, sound in weights.items():
+            path.write_bytes(sound)
     assert done.returncode == 2
     assert "model.safetensors" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,20 @@
+"""Colours and sizes that all parts of a picture share."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BOTH", "COLUMNS", "GAP", "MEAN", "PALE", "STD", "STUDENT", "TEACHER", "TILE", "TRUTH", "Floats"]
+
+Floats = NDArray[np.float64]
+
+TILE = 80
+"""Side of a drawn frame in pixels of the strip."""
+GAP = 6
+"""Pixels between drawn frames."""
+COLUMNS = 8
+"""Frames drawn at most."""
+TEACHER, STUDENT, BOTH, TRUTH = "#0072B2", "#E69F00", "#FFFFFF", "#F5A9D0"
+PALE = 0.3
+"""How strongly a modality is drawn that was not scored."""
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+"""ImageNet's, by which pictures were normalised."""

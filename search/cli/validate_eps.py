@@ -1,0 +1,74 @@
+"""Check on a study's own teacher, most faithful student and clips that EPS measures what it says: a table of what was measured
+and what was expected. Two teachers are trained again with other seeds; their EPS is kept with the study and drawn beside its
+floor.
+
+Finished checks are kept in the workspace's cache: an interrupted run goes on where it was. Exit code 1 if a check fails.
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from paretolens.search.cli.common import add_study, add_workspace, calm_threads, make_console, workspace_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from paretolens.search.validate import Validation
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    add_study(parser)
+    parser.add_argument("--select", default="most-faithful", metavar="WHICH", help="the student (default: %(default)s)")
+    parser.add_argument(
+        "--clips", type=int, default=16, metavar="N", help="clips of the checks that score many models (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--references", type=int, default=2, metavar="N", help="teachers to train again; 0 = none (default: %(default)s)"
+    )
+    parser.add_argument("--again", action="store_true", help="do finished checks again")
+    add_workspace(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check and print."""
+    calm_threads()
+    from paretolens.errors import ConfigurationError
+    from paretolens.mlflow.amend import add_metrics
+    from paretolens.search.finish import choose, pull_front, trial_folder
+    from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.study import load_study
+    from paretolens.search.task import Task
+    from paretolens.search.validate import validate
+
+    if options.clips < 4:
+        raise ConfigurationError(f"--clips {options.clips}: give 4 or more")
+    if options.references < 0 or options.references == 1:
+        raise ConfigurationError(f"--references {options.references}: give 0 or at least 2; one says nothing of the spread")
+    study = load_study(workspace_of(options), options.study)
+    row = choose(pull_front(study), options.select)[0]
+    console = make_console()
+    steps = ConsoleSteps(console)
+    console.print(f"[bold]study {study.name}[/], student of {row['trial']}", highlight=False)
+    task = Task.prepare(study.config, study.workspace, steps)
+    found = validate(
+        task, trial_folder(study, row), steps, clips=options.clips, references=options.references, again=options.again
+    )
+    if found.retrained is not None:
+        add_metrics(study.run_id(), found.retrained.metrics(), tracking_uri=study.uri)
+    console.print()
+    console.print(_table(found))
+    return 0 if found.passed else 1
+
+
+def _table(found: "Validation") -> "Table":
+    from rich.table import Table
+
+    table = Table(pad_edge=False, show_lines=True)
+    for name in ("check", "measured", "expected", "verdict"):
+        table.add_column(name, overflow="fold")
+    for check in found.checks:
+        table.add_row(check.name, check.measured, check.expected, "[green]passed[/]" if check.passed else "[bold red]FAILED[/]")
+    return table

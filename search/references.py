@@ -1,0 +1,77 @@
+"""Teachers trained again with other seeds: what EPS an equally good detector has that was never shown the teacher's maps.
+
+It is no ceiling: a student that shares weights with the teacher, such as a rounded copy, scores above it.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from paretolens.data.store import build_once, digest_of_json
+from paretolens.evaluators.eps import score_eps
+from paretolens.evaluators.eps.bootstrap import nanmean_interval
+from paretolens.models.record import load_model
+from paretolens.search.progress import Update
+from paretolens.search.stored import read_json
+from paretolens.search.task import Task, trained_teacher
+
+__all__ = ["RetrainedTeachers", "retrained_teachers"]
+
+_FIRST_SEED = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainedTeachers:
+    """EPS of retrained teachers against the study's teacher."""
+
+    mean: float
+    """Mean over teachers and clips."""
+    low: float
+    """Lower end of the 95 % interval over source clips."""
+    high: float
+    """Upper end."""
+    values: tuple[float, ...]
+    """EPS of each."""
+
+    def metrics(self) -> dict[str, float]:
+        """By the names that the study's run keeps them by; the first is the line in every EPS plot."""
+        return {"eps_reference": self.mean, "eps_reference_low": self.low, "eps_reference_high": self.high}
+
+
+def retrained_teachers(task: Task, count: int, update: Update) -> RetrainedTeachers:
+    """Train, or read back, `count` teachers that differ from the study's in their seed only, and score them.
+
+    Each teacher is content-addressed like the study's own, so that an interrupted call goes on where it was.
+    """
+    folders = []
+    for number in range(count):
+        config = replace(task.config, seed=task.config.seed + _FIRST_SEED + number)
+
+        def told(done: int, total: int, note: str, number: int = number) -> None:
+            update(number * total + done, count * total, f"teacher {number + 1} of {count}, {note}")
+
+        folders.append(trained_teacher(config, task.workspace, task.samples, told))
+    plain = {
+        "teacher": task.teacher_folder.name,
+        "retrained": [folder.name for folder in folders],
+        "eps": task.config.eps.record(),
+        "explained": [int(row) for row in task.reference.explained.indices],
+    }
+    place = task.workspace.cache / "references" / digest_of_json(plain)[:24]
+    build_once(place, lambda folder: _score(task, folders, folder))
+    stored = read_json(place / "reference.json", "mean", "low", "high", "values", entry=place)
+    return RetrainedTeachers(**{**stored, "values": tuple(stored["values"])})
+
+
+def _score(task: Task, folders: list[Path], place: Path) -> None:
+    scores = [score_eps(load_model(folder).eval(), task.reference, task.config.eps) for folder in folders]
+    settings = task.config.eps
+    mean = nanmean_interval(
+        np.mean([score.samples.eps for score in scores], axis=0), np.asarray(task.reference.explained.groups),
+        resamples=settings.resamples, confidence=settings.confidence, seed=settings.seed,
+    )  # fmt: skip
+    values = [score.eps for score in scores]
+    content = {"mean": mean.mean, "low": mean.low, "high": mean.high, "values": values}
+    (place / "reference.json").write_text(json.dumps(content), encoding="utf-8")

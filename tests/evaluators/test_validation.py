@@ -1,0 +1,193 @@
+"""The checks themselves: each must pass on sound models and fail on the fault that it is there for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population, TeacherReference
+from paretolens.evaluators.faithfulness import Truth, true_cells
+from paretolens.evaluators.validation import (
+    Check,
+    Subject,
+    check_baseline,
+    check_cascade,
+    check_completeness,
+    check_curves,
+    check_dose,
+    check_identity,
+    check_pointing,
+    check_ties,
+    noisy,
+    quantised,
+    randomised,
+    stages_of,
+)
+from paretolens.evaluators.validation.randomise import judged
+from paretolens.evaluators.validation.subject import quick_reference
+from paretolens.models.signature import InputKind, InputSpec, Signature
+
+SIDE, CORNER = 16, slice(8, 16)
+
+
+class Finder(nn.Module):
+    """Looks for brightness; `trained` ones in one corner, which is where the truth is said to lie."""
+
+    def __init__(self, seed: int, *, trained: bool) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.see = nn.Conv2d(3, 8, 3, 1, 1)
+            self.blocks = nn.ModuleList([nn.Conv2d(8, 8, 3, 1, 1)])
+            self.verdict = nn.Linear(8 * SIDE * SIDE, 1)
+            if trained:
+                with torch.no_grad():
+                    self.see.weight.copy_(self.see.weight.abs())
+                    self.blocks[0].weight.copy_(self.blocks[0].weight.abs())
+                    where = torch.zeros(8, SIDE, SIDE)
+                    where[:, CORNER, CORNER] = 0.4 * torch.rand(8, 8, 8)
+                    self.verdict.weight.add_(where.flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = torch.nn.functional.softplus(self.blocks[0](torch.nn.functional.softplus(self.see(x))))
+        verdict: Tensor = self.verdict(found.flatten(1))
+        return verdict
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    generator = torch.Generator().manual_seed(3)
+    pictures = torch.rand(12, 3, SIDE, SIDE, generator=generator)
+    signature = Signature(inputs=(InputSpec(name="image", shape=(3, SIDE, SIDE), kind=InputKind.IMAGE),), outputs=("logit",))
+    explained = ExplainedSet.of_tensors(signature, (pictures,), (torch.zeros(1, 3, SIDE, SIDE),))
+    regions = np.zeros((12, 1, 16, 16), dtype=bool)
+    regions[:, :, CORNER, CORNER] = True
+    explained = replace(explained, regions=regions)
+    settings = EpsSettings(image_grid=8, population=Population.ALL, nodes=8, resamples=200)
+    teacher = Finder(0, trained=True).eval()
+    with torch.no_grad():
+        teacher.verdict.bias -= float(teacher(torch.zeros(1, 3, SIDE, SIDE))) + 0.1
+    reference = TeacherReference.compute(teacher, explained, settings)
+    return Subject(
+        teacher=teacher,
+        student=Finder(5, trained=True).eval(),
+        untrained=tuple(Finder(seed, trained=False).eval() for seed in (1, 2, 3)),
+        fresh_teacher=lambda seed: Finder(seed, trained=False).eval(),
+        reference=reference,
+        quick=quick_reference(teacher, reference, 6),
+        truth=true_cells(reference),
+    )
+
+
+def quiet(done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_baseline,
+        check_identity,
+        check_completeness,
+        check_pointing,
+        lambda subject: check_curves(subject, quiet),
+        lambda subject: check_cascade(subject, quiet),
+        lambda _: check_ties(),
+    ],
+)
+def test_sound_models_pass(subject: Subject, check: Callable[[Subject], Check]) -> None:
+    found = check(subject)
+    assert found.passed, found
+    assert found.figures
+    assert Check(**found.record()) == found
+
+
+def test_a_baseline_that_is_more_fake_than_the_fakes_is_found(subject: Subject) -> None:
+    reference = replace(subject.reference, baseline_logit=subject.reference.logit + 1.0)
+    assert not check_baseline(replace(subject, reference=reference)).passed
+
+
+def test_another_teacher_is_not_identical(subject: Subject) -> None:
+    assert not check_identity(replace(subject, teacher=subject.student)).passed
+
+
+def test_clips_that_do_not_converge_are_found(subject: Subject) -> None:
+    converged = torch.zeros_like(subject.reference.converged)
+    assert not check_completeness(replace(subject, reference=replace(subject.reference, converged=converged))).passed
+
+
+def test_pointing_elsewhere_is_found(subject: Subject) -> None:
+    elsewhere = {"image": ~subject.truth.cells["image"]}
+    assert not check_pointing(replace(subject, truth=Truth(cells=elsewhere, known=subject.truth.known))).passed
+    nowhere = {"image": torch.zeros(12, dtype=torch.bool)}
+    assert not check_pointing(replace(subject, truth=Truth(cells=subject.truth.cells, known=nowhere))).passed
+
+
+def test_a_model_that_ignores_its_evidence_is_found(subject: Subject) -> None:
+    class Elsewhere(Finder):
+        def forward(self, x: Tensor) -> Tensor:
+            return -super().forward(x)
+
+    assert not check_curves(replace(subject, student=Elsewhere(5, trained=True)), quiet).passed
+
+
+def test_more_damage_is_a_larger_distance_between_weights(subject: Subject) -> None:
+    class ByDistance:
+        teacher = subject.teacher
+
+        def score(self, model: nn.Module) -> float:
+            before, after = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (self.teacher, model))
+            return 1.0 - float((before - after).norm() / before.norm())
+
+    found = check_dose(cast(Subject, ByDistance()), quiet)
+    assert found.passed, found
+    assert len(found.figures) == 10
+
+
+def test_weights_that_do_not_matter_show_no_dose(subject: Subject) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :, CORNER, CORNER].mean((1, 2, 3))
+
+    assert not check_dose(replace(subject, teacher=Fixed()), quiet).passed
+
+
+def test_cascade_that_rises_or_ends_elsewhere_is_found() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, (4, 4))
+    sound = np.array([1.0, 0.6, 0.4, 0.2]) + noise
+    floor = 0.2 + noise[:, 3]
+    assert judged(sound, floor).passed
+    assert not judged(np.array([1.0, 0.3, 0.6, 0.2]) + noise, floor).passed
+    assert not judged(sound, floor + 0.2).passed
+
+
+def test_cascade_goes_from_the_verdict_to_the_input() -> None:
+    model, fresh = Finder(0, trained=True), Finder(9, trained=False)
+    assert stages_of(model) == ["verdict", "blocks.0", "see"]
+    half = randomised(model, fresh, ["verdict", "blocks.0"])
+    assert torch.equal(half.get_submodule("verdict").weight, fresh.verdict.weight)
+    assert torch.equal(half.get_submodule("see").weight, model.see.weight)
+    assert not torch.equal(model.verdict.weight, fresh.verdict.weight)
+
+
+@pytest.mark.parametrize(("bits", "levels"), [(8, 255), (3, 7), (2, 3)])
+def test_rounding_keeps_so_many_levels_per_channel(bits: int, levels: int) -> None:
+    model = Finder(0, trained=False)
+    rounded = quantised(model, bits)
+    for before, after in zip(model.verdict.weight, rounded.get_submodule("verdict").weight, strict=True):
+        assert len(after.unique()) <= levels
+        step = float(before.detach().abs().max()) / (2 ** (bits - 1) - 1)
+        assert float((before - after).detach().abs().max()) <= 0.5 * step + 1e-6
+    assert torch.equal(model.see.bias, rounded.get_submodule("see").bias)
+
+
+def test_noise_is_a_share_of_each_weights_spread() -> None:
+    model = Finder(0, trained=False)
+    moved = noisy(model, 0.1, seed=4)
+    change = moved.get_submodule("verdict").weight - model.verdict.weight
+    assert change.detach().std().item() == pytest.approx(0.1 * model.verdict.weight.detach().std().item(), rel=0.1)
+    assert torch.equal(noisy(model, 0.1, seed=4).get_submodule("verdict").weight, moved.get_submodule("verdict").weight)
