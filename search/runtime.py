@@ -1,13 +1,14 @@
 """Starts, joins and ends Ray: quiet, small, with the driver's environment left as it was.
 
-Ray's own ports are open on every interface; a private Ray admits only those who hold its token (`RAY_AUTH_MODE=token`, unless
-the user has set another mode).
+Ray's own ports are open on every interface; a Ray that we start admits only those who hold its token, which is Ray's own default
+unless RAY_AUTH_MODE says otherwise.
 """
 
 import logging
 import math
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -68,8 +69,6 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
     _sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))  # short: Unix socket paths end at 107 characters
     settings = {**_QUIET, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
-    if address is None:
-        settings["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE", "token")
     with _environment(settings):
         import ray
 
@@ -98,19 +97,32 @@ def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, thre
             environment = {"env_vars": {**dict.fromkeys(THREAD_VARIABLES, str(threads))}}
             ray.init(address=address, runtime_env=environment, **quiet)
         else:
-            ray.init(
-                num_cpus=math.ceil(cpus),
-                num_gpus=math.ceil(gpus),
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(scratch),
-                **quiet,
-            )
+            with _deaf_to_sigterm():
+                ray.init(
+                    num_cpus=math.ceil(cpus),
+                    num_gpus=math.ceil(gpus),
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(scratch),
+                    **quiet,
+                )
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started on this machine"
         raise BackendError(f"{where} ({' '.join(str(error).split())[:300]}); see 'paretolens doctor'") from error
     _protect_token()
+
+
+@contextmanager
+def _deaf_to_sigterm() -> Iterator[None]:
+    """What is started within ignores SIGTERM, as Ray's processes ignore SIGINT: `timeout`, Slurm and systemd send it to all of a
+    job, and a driver that is to stop cleanly needs its Ray until then. A signal that comes meanwhile is taken afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _protect_token() -> None:

@@ -205,21 +205,32 @@ def test_damaged_teacher_is_named_and_nothing_is_lost(study: Path, ground: Groun
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_interrupt_leaves_a_partial_front_and_resume_finishes(ground: Ground) -> None:
+def _cut(ground: Ground, number: signal.Signals, *, after: int, resume: bool) -> str:
+    """Search until `after` trials are evaluated, then signal the whole process group, as a terminal and `timeout` do."""
     command = [sys.executable, "-m", "paretolens.search.cli", "search", "--name", "cut", "--trials", "3"]
-    command += ["--config", str(ground.config), "--workspace", str(ground.workspace)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
+    command += ["--config", str(ground.config), "--workspace", str(ground.workspace), *(["--resume"] if resume else [])]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ, start_new_session=True
+    )
     folder = ground.workspace / "studies" / "cut"
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
-        if (folder / "journal.log").exists() and any(e.fate is Fate.EVALUATED for e in read_records(folder)):
-            process.send_signal(signal.SIGINT)
+        if (folder / "journal.log").exists() and sum(e.fate is Fate.EVALUATED for e in read_records(folder)) >= after:
+            os.killpg(process.pid, number)
             break
         time.sleep(0.3)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
-    assert "--resume" in said
-    assert (folder / "front.json").exists(), said
+    return said
+
+
+def test_interrupts_of_the_whole_group_leave_a_partial_front_and_resume_goes_on(ground: Ground, study: Path) -> None:
+    folder = ground.workspace / "studies" / "cut"
+    for number, after in ((signal.SIGINT, 1), (signal.SIGTERM, 2)):
+        said = _cut(ground, number, after=after, resume=after > 1)
+        assert "--resume" in said
+        assert (folder / "front.json").exists(), said
+        (folder / "front.json").unlink()
     done = paretolens("search", "--name", "cut", "--resume", "--config", str(ground.config), "--trials", "3", ground=ground)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sum(entry.fate is Fate.EVALUATED for entry in read_records(folder)) == 3
