@@ -5,7 +5,6 @@ away is waited out by a thread of its own, from a spool on disk.
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from paretolens.errors import StoreError
+from paretolens.mlflow.clock import Clock
 from paretolens.mlflow.courier import Courier
 from paretolens.mlflow.events import DatasetInfo, Event, EventKind, Scalar, to_text
 from paretolens.mlflow.names import (
@@ -147,6 +147,7 @@ class MlflowTracker:
         self._courier: Courier | None = None
         self._writer: RunWriter | None = None
         self._finished = False
+        self._clock = Clock()
 
     def __enter__(self) -> Self:
         return self
@@ -181,18 +182,21 @@ class MlflowTracker:
         """
         self._uri = check_store(self._uri, experiment=self._experiment, artifact_root=self._artifact_root)
         self._writer = RunWriter(self._uri, experiment=self._experiment, artifact_root=self._artifact_root)
-        opening = _study_event(study)
+        opening = _study_event(study, self._clock.now())
         try:
             self._writer.apply(opening)
         except Exception as error:
             raise StoreError(f"tracking store {without_password(self._uri)}: {one_line(error)}") from error
+        self._clock.not_before(self._writer.began_ms)
         self._spool = Spool(self._spool_path)
         if self._spool:
             _log.info("%d records of an earlier run are sent to the tracking store first", len(self._spool))
         self._courier = Courier(self._spool, self._writer)
         self._courier.start()
         self._finished = False
-        self._put(Event(kind=EventKind.ORPHANS, time_ms=_now(), tags={Tag.REASON: "the driver ended before the trial did"}))
+        self._put(
+            Event(kind=EventKind.ORPHANS, time_ms=self._clock.now(), tags={Tag.REASON: "the driver ended before the trial did"})
+        )
         if self._system_metrics_s is not None:
             self._sampler = SystemSampler(self.log_study, every_s=self._system_metrics_s)
             self._sampler.start()
@@ -221,7 +225,7 @@ class MlflowTracker:
         """Open a trial; see `Tracker`."""
         texts = {name: to_text(value) for name, value in params.items()}
         own = {Tag.GENOME: genome, **_own_tags(tags)}
-        self._put(Event(kind=EventKind.TRIAL, time_ms=_milliseconds(at), trial=trial, params=texts, tags=own))
+        self._put(Event(kind=EventKind.TRIAL, time_ms=self._moment(at), trial=trial, params=texts, tags=own))
 
     def log_epoch(self, trial: str, metrics: Mapping[str, float], *, step: int) -> None:
         """One point of each curve; see `Tracker`."""
@@ -242,7 +246,7 @@ class MlflowTracker:
         """Send files; see `Tracker`."""
         places = {folder: [str(Path(path).absolute()) for path in paths] for folder, paths in files.items() if paths}
         if places:
-            self._put(Event(kind=EventKind.ARTIFACTS, time_ms=_now(), trial=trial or "", files=places))
+            self._put(Event(kind=EventKind.ARTIFACTS, time_ms=self._clock.now(), trial=trial or "", files=places))
 
     def log_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
         """The data sets that the study works on; see `Tracker`."""
@@ -291,8 +295,11 @@ class MlflowTracker:
         texts = _own_tags(tags)
         if left_out:
             texts[Tag.NONFINITE] = ", ".join(left_out)
-        time_ms = _milliseconds(at)
+        time_ms = self._moment(at)
         self._put(Event(kind=kind, time_ms=time_ms, trial=trial, step=step, state=state, metrics=kept, tags=texts))
+
+    def _moment(self, at: datetime | None) -> int:
+        return self._clock.now() if at is None else int(at.timestamp() * 1000)
 
     def _put(self, event: Event) -> None:
         if self._spool is None:
@@ -301,7 +308,7 @@ class MlflowTracker:
         self._spool.put(event)
 
 
-def _study_event(study: StudyInfo) -> Event:
+def _study_event(study: StudyInfo, now_ms: int) -> Event:
     tags: dict[str, str] = {
         Tag.STUDY: study.name,
         Tag.IDENTITY: study.identity or study.name,
@@ -312,7 +319,7 @@ def _study_event(study: StudyInfo) -> Event:
     if study.description:
         tags["mlflow.note.content"] = study.description
     params = {name: to_text(value) for name, value in study.configuration.items()}
-    return Event(kind=EventKind.STUDY, time_ms=_now(), tags=tags, params=params)
+    return Event(kind=EventKind.STUDY, time_ms=now_ms, tags=tags, params=params)
 
 
 def _own_tags(tags: Tags | None) -> dict[str, str]:
@@ -321,11 +328,3 @@ def _own_tags(tags: Tags | None) -> dict[str, str]:
     return {
         (str(key) if key.startswith(prefixes) else f"paretolens.{key}"): to_text(value) for key, value in (tags or {}).items()
     }
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _milliseconds(at: datetime | None) -> int:
-    return _now() if at is None else int(at.timestamp() * 1000)

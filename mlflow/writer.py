@@ -35,6 +35,8 @@ class RunWriter:
         self._experiment = ""
         self.parent = ""
         """Run id of the study; empty until the store has answered."""
+        self.began_ms = 0
+        """When the study began, in ms since the epoch; 0 until the store has answered."""
         self._children: dict[str, str] = {}
         self._running: set[str] = set()
         self._last_step: dict[str, int] = {}
@@ -93,6 +95,7 @@ class RunWriter:
         )
         if runs:
             run, known = runs[0].info.run_id, runs[0].data.params
+            self.began_ms = runs[0].info.start_time or 0
             self._take_up(runs[0], event.tags)
         else:
             name = event.tags[Tag.STUDY]

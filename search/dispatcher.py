@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from paretolens.search.ledger import Ledger
+from paretolens.search.ledger import LOST, NODE_LOST, Ledger
 from paretolens.search.observer import Observer, TrialStart
 from paretolens.search.outcome import BUDGETED, Fate, TrialOutcome, TrialRecord
 from paretolens.search.proposer import Proposal, Proposer
@@ -187,15 +187,23 @@ class Dispatcher:
         again = self._tally.crashes[key] < self._limits.attempts
         return self._fail(number, Fate.FAILED, reason, again=again)
 
+    def postpone(self, number: int, reason: str) -> None:
+        """A trial ended through no fault of its own; its genome is evaluated on resume."""
+        self._fail(number, Fate.INTERRUPTED, reason, again=True)
+
+    def lose_node(self, number: int) -> None:
+        """The machine of a trial is gone; its genome is tried again elsewhere, but not for ever."""
+        self._failed(number, self._journal.lose(number, reason=NODE_LOST, seconds=self.elapsed(number)))
+
     def interrupt(self, reason: str) -> None:
         """End all that runs because the search is stopped; their genomes are evaluated on resume."""
         for number in list(self._running):
-            self._fail(number, Fate.INTERRUPTED, reason, again=True)
+            self.postpone(number, reason)
 
     def lose(self) -> None:
         """End all that runs because the workers were lost; their genomes are tried again, but not for ever."""
         for number in list(self._running):
-            self._failed(number, self._journal.lose(number, seconds=self.elapsed(number)))
+            self._failed(number, self._journal.lose(number, reason=LOST, seconds=self.elapsed(number)))
 
     def _complete(self, number: int, fate: Fate, outcome: TrialOutcome) -> TrialRecord:
         entry = self._journal.end(number, fate, outcome, reason=_why(fate, outcome), seconds=self.elapsed(number))

@@ -7,6 +7,7 @@ keeps it in a file.
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -18,11 +19,12 @@ from paretolens.search.outcome import Fate, Objective, TrialOutcome, TrialRecord
 from paretolens.search.sampling import direction
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["LOST", "ORPHANED", "Ledger", "record"]
+__all__ = ["LOST", "NODE_LOST", "ORPHANED", "Ledger", "record"]
 
 ORPHANED = "the driver died while it ran"
 LOST = "the workers were lost while it ran"
-_ATTEMPTS = {ORPHANED: 20, LOST: 3}
+NODE_LOST = "the machine it ran on was lost"
+_ATTEMPTS = {ORPHANED: 20, LOST: 3, NODE_LOST: 8}
 """How often a genome may be running when the search goes down, for it may be what brings it down."""
 _EMPTY = TrialOutcome(values={})
 
@@ -105,9 +107,9 @@ class Ledger:
             self._storage.set_trial_state_values(identity, state, values)
             return record(self._storage.get_trial(identity))
 
-    def lose(self, number: int, *, seconds: float) -> TrialRecord:
-        """End a trial whose workers were lost; its genome is tried again unless that has happened too often."""
-        return self._interrupt(number, LOST, seconds=seconds)
+    def lose(self, number: int, *, reason: str, seconds: float) -> TrialRecord:
+        """End a trial whose workers were lost (LOST, NODE_LOST); its genome is tried again unless that has happened too often."""
+        return self._interrupt(number, reason, seconds=seconds)
 
     def trial(self, number: int) -> FrozenTrial:
         """One trial as Optuna keeps it."""
@@ -162,6 +164,7 @@ def constraints(fate: Fate, outcome: TrialOutcome) -> dict[str, float]:
 def record(trial: FrozenTrial) -> TrialRecord:
     """A trial as Optuna keeps it → our record of it."""
     note: dict[str, Any] = trial.user_attrs.get("ending", {}) if trial.state.is_finished() else {}
+    seconds = note.get("seconds", 0.0)
     return TrialRecord(
         number=trial.number,
         key=trial.user_attrs["key"],
@@ -173,7 +176,13 @@ def record(trial: FrozenTrial) -> TrialRecord:
         violations=note.get("violations", {}),
         reason=note.get("reason", ""),
         again=note.get("again", False),
-        seconds=note.get("seconds", 0.0),
+        seconds=seconds,
         started=trial.datetime_start,
-        finished=trial.datetime_complete,
+        finished=_end(trial, seconds),
     )
+
+
+def _end(trial: FrozenTrial, seconds: float) -> datetime | None:
+    """When a trial ended; a wall clock that was set back meanwhile does not make it end before it began."""
+    began, ended = trial.datetime_start, trial.datetime_complete
+    return ended if began is None or ended is None else max(ended, began + timedelta(seconds=seconds))

@@ -1,6 +1,7 @@
 """An observer that keeps every trial in the tracking store."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ class Recorder:
             if entry.fate is None or known.get(name) == _STATES[entry.fate]:
                 continue
             self._tracker.start_trial(name, params=self._space.active(entry.genome), genome=entry.key, at=entry.started)
-            self.trial_ended(entry)
+            self._end(entry, at=entry.finished)
             told += 1
         return told
 
@@ -61,13 +62,16 @@ class Recorder:
 
     def trial_ended(self, entry: TrialRecord) -> None:
         """Final metrics, state and files."""
+        self._end(entry, at=None)
+
+    def _end(self, entry: TrialRecord, *, at: datetime | None) -> None:
         if entry.fate is None:
             return
         name = trial_name(entry.number)
         metrics = {**entry.metrics, **entry.values, "seconds": entry.seconds}
         if entry.fate is Fate.EVALUATED:
             self._tracker.log_artifacts(name, _files(entry.details))
-        self._tracker.finish_trial(name, _STATES[entry.fate], metrics=metrics, reason=entry.reason, at=entry.finished)
+        self._tracker.finish_trial(name, _STATES[entry.fate], metrics=metrics, reason=entry.reason, at=at)
 
 
 def _files(details: Mapping[str, Any]) -> dict[str, list[Path]]:

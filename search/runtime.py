@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+import paretolens
 from paretolens.errors import BackendError
 from paretolens.search.limits import THREAD_VARIABLES
 
@@ -26,6 +28,7 @@ __all__ = ["Runtime", "ray_runtime"]
 _logger = logging.getLogger(__name__)
 _PREFIX = "plens-"
 _OBJECT_STORE_BYTES = 200 * 2**20
+_ANSWER_S = 10.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray prints "A worker died" to stdout, into whatever table is there
@@ -88,13 +91,37 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _ensure_answer(address: str) -> None:
+    """Find out in seconds that nobody listens there; Ray itself tries for minutes.
+
+    Raises:
+        BackendError: the address is a Ray client's, or nobody answers.
+    """
+    if address == "auto":
+        return
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        raise BackendError(
+            f"--address {address}: expected auto, local, or HOST:PORT of the head of a cluster that this machine is in"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError(f"the Ray cluster at {address} cannot be joined: nobody answers there ({error})") from error
+
+
 def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, threads: int) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address is not None:
-            environment = {"env_vars": {**dict.fromkeys(THREAD_VARIABLES, str(threads))}}
+            _ensure_answer(address)
+            environment = {
+                "env_vars": {**dict.fromkeys(THREAD_VARIABLES, str(threads)), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+                "py_modules": [str(Path(paretolens.__file__).parent)],  # the driver's code, whatever the machines have
+                "excludes": ["**/__pycache__", "*.pyc"],
+            }
             ray.init(address=address, runtime_env=environment, **quiet)
         else:
             with _deaf_to_sigterm():

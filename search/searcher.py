@@ -9,13 +9,16 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from paretolens.errors import UserError
+from paretolens.errors import StoreError, UserError
 from paretolens.search.dispatcher import Dispatcher, Next
 from paretolens.search.observer import Epoch, Observer
 from paretolens.search.outcome import TrialOutcome
-from paretolens.search.worker import BEGUN, REPORT, STEP, VERDICT, Verdict
+from paretolens.search.worker import BEGUN, REPORT, STEP, VERDICT, Blame, Verdict
 
 __all__ = ["Events", "ParetoSearcher", "WhenInterrupted"]
+
+_PATIENCE_S = 5.0
+_NODE_GONE = ("node has died", "node is terminated", "node was preempted", "node died", "unexpectedly exited or crashed: raylet")
 
 
 class ParetoSearcher(Searcher):
@@ -71,6 +74,9 @@ class ParetoSearcher(Searcher):
             self._dispatcher.early_stopped(number, TrialOutcome(values=_reported(result)))
             return
         verdict = Verdict.decode(text)
+        if verdict.blame is Blame.PLACE:
+            self._dispatcher.postpone(number, verdict.reason)
+            raise StoreError(f"trial {number} could not be run here: {verdict.reason}. Mend that and go on with --resume")
         if verdict.outcome is None:
             self._dispatcher.failed(number, verdict.reason)
         else:
@@ -103,23 +109,30 @@ class Events(Callback):
         self._timeout = timeout
         self._on_setup = on_setup
         self._trials: list[Trial] = []
+        self._overdue: set[str] = set()
 
     def setup(self, *_: Any, **__: Any) -> None:
         """Tune has just replaced the signal handlers; put ours back."""
         self._on_setup()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Remember Tune's trials for `end_workers`."""
+        """Remember Tune's trials for `end_workers`; end those whose own timer did not."""
         self._trials = trials
+        if self._timeout is not None:
+            self._end_overdue(self._timeout + _PATIENCE_S)
 
     def end_workers(self) -> None:
         """Kill the processes of running trials: asking would wait for the end of an epoch."""
-        import ray
-
         for trial in self._trials:
-            actor = trial.temporary_state.ray_actor
-            if trial.status == Trial.RUNNING and actor is not None:
-                ray.kill(actor)
+            _kill(trial)
+
+    def _end_overdue(self, limit_s: float) -> None:
+        """Kill workers whose timer does not fire: a library that never yields to Python, or a machine out of reach."""
+        for trial in self._trials:
+            number = self._searcher.numbers.get(trial.trial_id)
+            if number is not None and trial.trial_id not in self._overdue and self._dispatcher.elapsed(number) > limit_s:
+                self._overdue.add(trial.trial_id)
+                _kill(trial)
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any) -> None:
         """Start the trial's clock, or pass an epoch on."""
@@ -146,8 +159,12 @@ class Events(Callback):
     def _take(self, number: int, trial: Trial) -> None:
         if self._timeout is not None and self._dispatcher.elapsed(number) >= self._timeout:
             self._dispatcher.failed(number, f"it took longer than the limit of {self._timeout:g} s per trial")
+            return
+        reason = _last_error(trial)
+        if any(text in reason for text in _NODE_GONE):
+            self._dispatcher.lose_node(number)
         else:
-            self._dispatcher.crashed(number, f"its worker process died: {_last_error(trial)}")
+            self._dispatcher.crashed(number, f"its worker process died: {reason}")
 
 
 class WhenInterrupted(Stopper):
@@ -167,6 +184,14 @@ class WhenInterrupted(Stopper):
             self._events.end_workers()
             return True
         return False
+
+
+def _kill(trial: Trial) -> None:
+    import ray
+
+    actor = trial.temporary_state.ray_actor
+    if trial.status == Trial.RUNNING and actor is not None:
+        ray.kill(actor)
 
 
 def _reported(result: Mapping[str, Any]) -> dict[str, float]:

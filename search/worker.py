@@ -4,25 +4,37 @@ A trial that raises is answered with a verdict, not an exception: Tune would cal
 really dies (a segmentation fault, the kernel's memory killer, a time-out) is seen as dead.
 """
 
+import errno
 import gc
 import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeAlias
 
-from paretolens.errors import ConfigurationError, ParetolensError, TrialError
+from paretolens.errors import (
+    ConfigurationError,
+    DataError,
+    IntegrityError,
+    ParetolensError,
+    SlotLostError,
+    StoreError,
+    TrialError,
+)
 from paretolens.search import limits
 from paretolens.search.outcome import TrialFunction, TrialOutcome, check_outcome
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["Guards", "Verdict", "Work", "attempt", "evaluate", "load"]
+__all__ = ["Blame", "Guards", "Verdict", "Work", "attempt", "evaluate", "load"]
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
 BEGUN = "begun"
 REPORT = "report"
 VERDICT = "verdict"
 STEP = "step"
+_BROKEN_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")  # how libraries without an errno put it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +62,15 @@ class Guards:
     """How long a trial may take; None for no limit."""
 
 
+class Blame(StrEnum):
+    """Whose fault a failure is."""
+
+    TRIAL = "trial"
+    """The genome's: it would fail again."""
+    PLACE = "place"
+    """That of where it ran, such as a full disk or a damaged cache: every other genome would fail too."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """How a trial ended, as sent to the driver."""
@@ -58,6 +79,8 @@ class Verdict:
     """What it returned; None if it failed."""
     reason: str = ""
     """Why it failed."""
+    blame: Blame = Blame.TRIAL
+    """Whose fault it is, if it failed."""
 
     def encode(self) -> str:
         """As JSON text, which passes through Tune untouched."""
@@ -68,13 +91,14 @@ class Verdict:
             "details": dict(outcome.details),
             "violations": dict(outcome.violations),
         }
-        return json.dumps({"outcome": parts, "reason": self.reason})
+        return json.dumps({"outcome": parts, "reason": self.reason, "blame": self.blame})
 
     @staticmethod
     def decode(text: str) -> "Verdict":
         """The reverse of `encode`."""
         parts = json.loads(text)
-        return Verdict(outcome=parts["outcome"] and TrialOutcome(**parts["outcome"]), reason=parts["reason"])
+        outcome = parts["outcome"] and TrialOutcome(**parts["outcome"])
+        return Verdict(outcome=outcome, reason=parts["reason"], blame=Blame(parts["blame"]))
 
 
 class _Stopped(BaseException):
@@ -114,7 +138,7 @@ def attempt(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Emit
     except MemoryError:
         return Verdict(outcome=None, reason=_out_of_memory(guards))
     except (Exception, SystemExit) as error:  # the search goes on whatever a trial does
-        return Verdict(outcome=None, reason=_reason(error))
+        return Verdict(outcome=None, reason=_reason(error), blame=_blame(error))
     finally:
         gc.collect()
         limits.release_memory()
@@ -170,6 +194,13 @@ def _reason(error: BaseException) -> str:
     if "can't allocate memory" in text or "std::bad_alloc" in text:
         return f"out of memory: {text}"
     return text if isinstance(error, ParetolensError) and text else f"{type(error).__name__}: {text}"
+
+
+def _blame(error: BaseException) -> Blame:
+    outside = isinstance(error, StoreError | IntegrityError | DataError | SlotLostError)
+    broken = isinstance(error, OSError) and error.errno in _BROKEN_PLACE
+    full = any(text in str(error) for text in _FULL)
+    return Blame.PLACE if outside or broken or full else Blame.TRIAL
 
 
 def _out_of_memory(guards: Guards) -> str:

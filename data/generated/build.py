@@ -5,6 +5,7 @@ Each process writes its own rows of memory-mapped arrays, so memory stays flat h
 
 import json
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -153,7 +154,20 @@ def _columns(settings: GeneratedSettings) -> dict[str, tuple[tuple[int, ...], An
 def _allocate(settings: GeneratedSettings, split: str, folder: Path) -> None:
     folder.mkdir()
     for name, (shape, kind) in _columns(settings).items():
-        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, (settings.sizes()[split], *shape)).flush()
+        path = folder / f"{name}.npy"
+        np.lib.format.open_memmap(path, "w+", kind, (settings.sizes()[split], *shape)).flush()
+        _reserve(path)
+
+
+def _reserve(path: Path) -> None:
+    """Take the blocks of a mapped file now: a disk that fills up while it is written would end the process with SIGBUS.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def make_batch(settings: GeneratedSettings, place: Path, plans: list[ClipPlan]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Entry point: parses the command, runs its module, turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 something failed that is not the user's input, 2 bad input, 130 stopped with Ctrl-C, 143 with SIGTERM.
+Exit codes: 0 done, 1 something failed that is not the user's input, 2 bad input, 130 stopped with Ctrl-C, 143 with
+SIGTERM, 138 with SIGUSR1.
 """
 
 import argparse
@@ -54,7 +55,11 @@ class Parser(argparse.ArgumentParser):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a command as Ctrl-C does, so that what it started (servers, runs) is ended too."""
+    """SIGTERM or SIGUSR1: ends a command as Ctrl-C does, so that what it started (servers, runs) is ended too."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,12 +96,13 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     debug = environment.debug()
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _terminate)
     try:
         return int(command.run(options))
-    except Terminated:
-        print("stopped by SIGTERM", file=sys.stderr)
-        return 143
+    except Terminated as stop:
+        print(f"stopped by {stop}", file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -110,8 +116,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends it at once
-    raise Terminated
+    signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+    raise Terminated(number)
 
 
 def _fail(name: str, error: Exception, code: int, debug: bool) -> int:

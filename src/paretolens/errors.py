@@ -7,6 +7,7 @@ ParetolensError
 │   ├── StoreError           a study, tracking store or folder cannot be read or written; disk full
 │   ├── IntegrityError       a checkpoint, cache entry or bundle does not match its checksum or format
 │   └── BackendError         a runtime is missing, or cannot take this model
+│       └── SlotLostError        the measuring slot of a cluster does not answer
 └── TrialError           one trial failed for a reason of its own; the search goes on
 
 A message states the rule, the value received and the next step, on one line.
@@ -49,6 +50,10 @@ class IntegrityError(UserError):
 
 class BackendError(UserError):
     """A runtime is missing or cannot run this model."""
+
+
+class SlotLostError(BackendError):
+    """The measuring slot of a cluster does not answer, so that no trial can be timed."""
 
 
 class TrialError(ParetolensError):

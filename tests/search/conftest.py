@@ -1,6 +1,8 @@
 """Small spaces, objectives and journals for the tests of the search engine."""
 
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,28 @@ def tiny_task(tiny_file: Path) -> Task:
     torch.set_num_threads(1)
     config: Config = load_config(file=tiny_file, flags={})
     return Task.prepare(config, Workspace.at(tiny_file.parent / "runs"), Silent())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A file system of its own of a given size, such as "8m"; calling it again changes the size. Skips where it may not mount."""
+    folder = tmp_path / "disk"
+    mounted = False
+
+    def disk(size: str) -> Path:
+        nonlocal mounted
+        folder.mkdir(exist_ok=True)
+        options = f"remount,size={size}" if mounted else f"size={size}"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"a small disk needs the right to mount: {done.stderr.strip()}")
+        mounted = True
+        return folder
+
+    if shutil.which("mount") is None:
+        pytest.skip("a small disk needs the mount command")
+    yield disk
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,5 +1,6 @@
 """Searches on a real Ray: exact budgets, faults of every kind, signals, killed drivers."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from paretolens.errors import StoreError
+from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.front import front
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
@@ -32,7 +34,7 @@ from paretolens.search.worker import Work
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage
 
 NAMES = ("cost", "gain")
-FAULTS = ("none", "nan", "raise", "exit", "die", "hang", "text", "nothing", "memory", "missing")
+FAULTS = ("none", "nan", "inf", "raise", "exit", "die", "hang", "spin", "text", "nothing", "memory", "missing")
 ROOT = Path(__file__).parents[2]
 Open = Callable[..., Journal]
 
@@ -79,6 +81,8 @@ def faulty(genome: Genome, report: Report) -> TrialOutcome | None:
     match genome["fault"] if genome["n"] == 0 else "none":
         case "nan":
             value = float("nan")
+        case "inf":
+            value = float("-inf")
         case "raise":
             raise ValueError("no such\nlayer")
         case "exit":
@@ -87,6 +91,8 @@ def faulty(genome: Genome, report: Report) -> TrialOutcome | None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(600)
+        case "spin":
+            ctypes.PyDLL(None).sleep(600)  # as a library that never yields to Python: no timer of the process can fire
         case "text":
             value = "low"
         case "nothing":
@@ -100,10 +106,12 @@ def faulty(genome: Genome, report: Report) -> TrialOutcome | None:
 
 REASONS = {
     "nan": "an objective is not finite: cost = nan",
+    "inf": "an objective is not finite: cost = -inf",
     "raise": "ValueError: no such layer",
     "exit": "SystemExit: 3",
     "die": "its worker process died: The actor died unexpectedly",
     "hang": "it took longer than the limit of 2 s per trial",
+    "spin": "it took longer than the limit of 2 s per trial",
     "text": "cost is the text 'low'; a number was expected",
     "nothing": "the trial returned NoneType; a TrialOutcome was expected",
     "memory": "out of memory: it needed more than the 256 MiB that a trial may take",
@@ -146,8 +154,8 @@ def test_every_fault_is_a_failed_trial_with_its_reason_and_the_search_goes_on(op
         space = Space(knobs=(fault, number))
         result = run(space, Work(target=faulty, objectives=NAMES), settings=settings, journal=journal)  # type: ignore[arg-type]
         records = journal.records()
-    assert result.reason == "every genome of the space has been tried; 11 could be evaluated"
-    assert result.completed == 11
+    assert result.reason == "every genome of the space has been tried; 13 could be evaluated"
+    assert result.completed == 13
     failed = [entry for entry in records if entry.fate is Fate.FAILED]
     assert {entry.genome["fault"] for entry in failed} == set(REASONS)
     for entry in failed:
@@ -179,6 +187,43 @@ def test_a_journal_that_cannot_be_written_stops_the_search_with_one_line(open_jo
         settings, work = EngineSettings(trials=5), Work(target=plain, objectives=NAMES)
         with pytest.raises(StoreError, match="cannot be used"):
             run(cube, work, settings=settings, journal=journal, observers=[Removing()])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        (2**18, "trial 2 could not be run here: file .*No space left on device.*--resume"),
+        (0, "study folder .*No space left on device"),
+    ],
+)
+def test_a_disk_that_fills_up_stops_the_search_with_one_line_and_resume_carries_on(
+    open_journal: Open, cube: Space, tmp_path: Path, small_disk: Callable[[str], Path], case: tuple[int, str]
+) -> None:
+    """Of the trials' files, and of the journal."""
+    (room, line), disk = case, small_disk("560m")  # the engine wants 512 MiB at its start
+    (tmp_path / "study").symlink_to(disk, target_is_directory=True)
+
+    def writing(genome: Genome, report: Report) -> TrialOutcome:
+        write_atomic(disk / f"{genome['x0']}", b"0" * 2**20)
+        return plain(genome, report)
+
+    class Filling(Log):
+        def trial_ended(self, entry: TrialRecord) -> None:
+            if entry.number == 1:
+                found = os.statvfs(disk)
+                with (disk / "ballast").open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - room)
+
+    work, settings = Work(target=writing, objectives=NAMES), EngineSettings(trials=5, workers=1)
+    with open_journal() as journal, pytest.raises(StoreError, match=line):
+        run(cube, work, settings=settings, journal=journal, observers=[Filling()])
+    (disk / "ballast").unlink()
+    with open_journal() as journal:
+        assert run(cube, work, settings=settings, journal=journal).completed == 5
+        fates = Counter(entry.fate for entry in journal.records())
+        assert fates == {Fate.EVALUATED: 5, Fate.INTERRUPTED: 1} if room else {Fate.EVALUATED: 5}
+        assert len({entry.key for entry in journal.records()}) == 5
 
 
 class StopHalf(FIFOScheduler):
@@ -312,7 +357,7 @@ def test_a_killed_driver_is_refused_company_and_resumed_exactly(open_journal: Op
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_ends_a_search_cleanly_and_soon(open_journal: Open, cube: Space, tmp_path: Path, name: str) -> None:
     process = driver(tmp_path / "study")
     began = time.monotonic()

@@ -17,7 +17,7 @@ from paretolens.search.outcome import Fate, TrialOutcome
 from paretolens.search.proposer import Proposer
 from paretolens.search.sampling import Sampler, make_sampler
 from paretolens.search.searcher import Events, ParetoSearcher, WhenInterrupted
-from paretolens.search.worker import Verdict
+from paretolens.search.worker import Blame, Verdict
 from paretolens.spaces.knobs import Space
 
 Build = Callable[..., ParetoSearcher]
@@ -113,6 +113,33 @@ def test_a_worker_that_ended_itself_after_its_time_is_not_tried_again(
     told.on_trial_error(0, [], dead("b"))
     assert [entry.again for entry in journal.records()] == [True, False]
     assert "longer than the limit" in journal.records()[1].reason
+
+
+def test_a_place_where_no_trial_can_run_stops_the_search_and_owes_the_genome(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal
+) -> None:
+    searcher.suggest("a")
+    full = Verdict(outcome=None, reason="file model.onnx: cannot be written (No space left on device)", blame=Blame.PLACE)
+    searcher.on_trial_complete("a", {"verdict": full.encode(), "done": True})
+    (entry,) = journal.records()
+    assert (entry.fate, entry.again, entry.reason) == (Fate.INTERRUPTED, True, full.reason)
+    assert isinstance(searcher.fault, StoreError)
+    assert str(searcher.fault).startswith("trial 0 could not be run here: file model.onnx")
+    assert searcher.suggest("b") == Searcher.FINISHED
+
+
+def test_a_lost_machine_is_no_failure_of_the_genome_but_not_for_ever(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal, tmp_path: Path
+) -> None:
+    error, told = tmp_path / "error.txt", events(searcher, dispatcher)
+    error.write_text("Failure # 1 (occurred at noon)\nThe actor died because its node has died. Node Id: 9197f84e\n")
+    for trial in "abcdefgh":
+        searcher.suggest(trial)
+        told.on_trial_error(0, [], dead(trial, error))
+    records = journal.records()
+    assert [entry.fate for entry in records] == [Fate.INTERRUPTED] * 8
+    assert len({entry.key for entry in records}) == 1
+    assert [entry.again for entry in records] == [True] * 7 + [False]
 
 
 def test_a_journal_that_cannot_be_written_stops_the_search(

@@ -40,15 +40,16 @@ def test_ui_takes_its_server_along(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_search_that_is_still_preparing_closes_its_run_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138)])
+def test_search_that_is_still_preparing_closes_its_run_and_says_how_to_go_on(tmp_path: Path, name: str, code: int) -> None:
     search = _start("search", "--name", "early", "--workspace", str(tmp_path))
     _wait_for(search, "study early")
     time.sleep(1.0)  # among the clips
-    search.send_signal(signal.SIGTERM)
+    search.send_signal(getattr(signal, name))
     out, error = search.communicate(timeout=60)
-    assert search.returncode == 143
+    assert search.returncode == code
     assert "--name early --resume" in out
-    assert error.strip().splitlines()[-1] == "stopped by SIGTERM"
+    assert error.strip().splitlines()[-1] == f"stopped by {name}"
     client = open_client(f"sqlite:///{tmp_path}/mlflow.db")
     (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "paretolens"]
     assert [run.info.status for run in client.search_runs([experiment])] == ["KILLED"]

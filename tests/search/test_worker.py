@@ -1,5 +1,6 @@
 """Whatever a trial does ends in a verdict."""
 
+import errno
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paretolens.errors import ConfigurationError, TrialError
+from paretolens.errors import ConfigurationError, DataError, IntegrityError, StoreError, TrialError
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome
-from paretolens.search.worker import Guards, Verdict, Work, attempt, load
+from paretolens.search.worker import Blame, Guards, Verdict, Work, attempt, load
 from paretolens.spaces.knobs import Genome
 
 GENOME = {"x": 0.5}
@@ -44,6 +45,27 @@ def test_what_a_trial_raises_becomes_its_reason(error: BaseException, reason: st
     verdict = ended(failing(error))
     assert verdict.outcome is None
     assert verdict.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("error", "blame"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), Blame.PLACE),
+        (OSError(errno.EROFS, "Read-only file system"), Blame.PLACE),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), Blame.PLACE),
+        (StoreError("file a: cannot be written"), Blame.PLACE),
+        (IntegrityError("model.safetensors: its checksum differs"), Blame.PLACE),
+        (DataError("clip 3 is gone"), Blame.PLACE),
+        (OSError(errno.ENOENT, "No such file"), Blame.TRIAL),
+        (TrialError("the loss is not finite"), Blame.TRIAL),
+        (ConfigurationError("width 7"), Blame.TRIAL),
+        (MemoryError(), Blame.TRIAL),
+    ],
+)
+def test_a_full_disk_is_not_blamed_on_the_genome(error: BaseException, blame: Blame) -> None:
+    verdict = ended(failing(error))
+    assert verdict.blame is blame
+    assert Verdict.decode(verdict.encode()) == verdict
 
 
 def test_memory_beyond_the_cap_is_told_with_the_cap() -> None:
