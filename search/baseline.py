@@ -8,11 +8,12 @@ from typing import Any
 from paretolens.data.store import build_once
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import score_eps
-from paretolens.evaluators.latency import Calibration, measure_latency
+from paretolens.evaluators.latency import Calibration
 from paretolens.evaluators.memory import peak_memory
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.parity import check_parity
+from paretolens.search.measuring import bench_of
 from paretolens.search.score import score_artefact
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task, example_of
@@ -50,7 +51,8 @@ def _measure(task: Task, folder: Path, calibration: Calibration) -> None:
     scores = score_artefact(artefact.path, task.samples)
     cost = count_cost(task.teacher, example_of(val, 1))
     memory = peak_memory(artefact.path)
-    latency = measure_latency(artefact.path, task.config.latency.backend, task.config.latency, calibration=calibration)
+    config = task.config
+    latency = bench_of(config.search).measure(artefact.path, config.latency.backend, config.latency, calibration)
     metrics = {
         **scores.metrics,
         **latency.to_metrics(),

@@ -175,7 +175,8 @@ class Config:
 
 _FREE_SEARCH_KEYS = (
     "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",
-    "attempts", "failures", "address", "seed", "seed_from",
+    "attempts", "failures", "address", "seed", "seed_from", "worker_resources", "latency_resource", "latency_timeout_s",
+    "cluster_wait_s",
 )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def _fit(
     events = Events(searcher, dispatcher, observer, timeout=settings.trial_timeout_s, on_setup=stop.install)
     trainable = tune.with_resources(
         tune.with_parameters(evaluate, work=work, guards=guards),
-        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker},
+        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker, **settings.worker_resources},
     )
     tuner = tune.Tuner(
         trainable,

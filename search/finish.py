@@ -11,7 +11,7 @@ import pandas as pd
 
 from paretolens.data.prepare import prepare
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
-from paretolens.evaluators.latency import LatencySettings, measure_latency
+from paretolens.evaluators.latency import LatencySettings
 from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact
@@ -93,7 +93,7 @@ def quiet_pass(study: Study, found: Front, tracker: Tracker, steps: Steps) -> No
     members = [(str(row["trial"]), trial_folder(study, row) / "model.onnx") for row in found.members.to_dict("records")]
     with steps.step("quiet latencies") as update:
         for number, (trial, path) in enumerate([("", study.folder / "baseline" / "model.onnx"), *members]):
-            measured = measure_latency(path, config.backend, settings, calibration=calibration).to_metrics()
+            measured = study.bench.measure(path, config.backend, settings, calibration).to_metrics()
             figures = {new: measured[old] for old, new in _QUIET.items() if old in measured}
             if trial:
                 tracker.log_trial(trial, figures)

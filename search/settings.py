@@ -1,11 +1,13 @@
 """How a search is run: budget, workers, who proposes and who may stop. Plain settings."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt
 
+from paretolens.errors import ConfigurationError
 from paretolens.search.halving import HalvingSettings
 from paretolens.search.sampling import Sampler
 
@@ -59,8 +61,29 @@ class EngineSettings:
     """Failed trials after which the search gives up; None for half the trials, at least 5."""
     address: str | None = None
     """Ray cluster to join, "auto" for the one of this machine; None starts a private one."""
+    worker_resources: Mapping[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+    """Other Ray resources of each worker on a cluster, such as {spot: 1}: keeps trials on the machines that have them."""
+    latency_resource: str | None = None
+    """Ray resource of the one machine of a cluster that times every trial, such as "latency:h200"; None times in each worker."""
+    latency_timeout_s: Annotated[float, Gt(0)] = 300.0
+    """A measurement there that takes longer is ended."""
+    cluster_wait_s: Annotated[float, Ge(0)] = 300.0
+    """How long machines of a cluster may take to join before the search gives up."""
+
+    def __post_init__(self) -> None:
+        for key in ("latency_resource", "worker_resources"):
+            if getattr(self, key) and self.address is None:
+                raise ConfigurationError(
+                    f"search.{key} is {getattr(self, key)}, but the search runs on this machine alone; name a cluster: --address"
+                )
 
     @property
     def threads(self) -> int:
         """Threads of numerical libraries in each worker."""
         return max(1, int(self.cpus_per_worker))
+
+    @property
+    def worker(self) -> dict[str, float]:
+        """What one worker takes, by Ray's names of resources."""
+        own = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker, **self.worker_resources}
+        return {name: amount for name, amount in own.items() if amount > 0}

@@ -12,8 +12,8 @@ import yaml
 
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import digest_of_json
-from paretolens.errors import BackendError, ConfigurationError, StoreError
-from paretolens.evaluators.latency import Backend, Calibration, calibrate, check_calibration, probe
+from paretolens.errors import ConfigurationError, StoreError
+from paretolens.evaluators.latency import Backend, Calibration
 from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.environment import describe_environment, packages
 from paretolens.mlflow.names import TrialState
@@ -26,6 +26,7 @@ from paretolens.search.config import Config, load_stored
 from paretolens.search.engine import EngineResult, run
 from paretolens.search.epochs import EpochLog, milestones
 from paretolens.search.journal import Journal, read_records
+from paretolens.search.measuring import Bench, bench_of
 from paretolens.search.outcome import Objective
 from paretolens.search.placement import placed
 from paretolens.search.recorder import Recorder
@@ -37,7 +38,7 @@ from paretolens.search.worker import Work
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome, Space
 
-__all__ = ["Study", "load_study", "measuring_device", "open_study", "tracking_uri"]
+__all__ = ["Study", "load_study", "open_study", "tracking_uri"]
 
 CONFIG = "study.yaml"
 CALIBRATION = "calibration.json"
@@ -71,11 +72,20 @@ class Study:
         """Its tracking store."""
         return tracking_uri(self.config, self.workspace)
 
+    @property
+    def bench(self) -> Bench:
+        """Where its latencies are measured."""
+        return bench_of(self.config.search)
+
+    def measured_on(self) -> dict[str, str]:
+        """The back end (never auto) and the device that its latencies are measured with."""
+        return self.bench.device(self.config.latency.backend)
+
     def calibration(self) -> Calibration:
         """The study's unit of time on a CPU, measured when first asked for."""
         path = self.folder / CALIBRATION
         if not path.exists():
-            write_atomic(path, json.dumps(calibrate().to_json(), indent=1).encode())
+            write_atomic(path, json.dumps(self.bench.calibrate().to_json(), indent=1).encode())
         return Calibration.from_json(read_json(path, *(field.name for field in fields(Calibration))))
 
     def baseline(self, task: Task) -> Baseline:
@@ -93,10 +103,10 @@ class Study:
         """
         placed(self.config.student.quantise, self.config.latency.backend)
         if (self.folder / CALIBRATION).exists():
-            check_calibration(self.calibration())
+            self.bench.check_calibration(self.calibration())
         self.first_genomes(self.config.make_space())
         check_store(self.uri, experiment=self.config.tracking.experiment)
-        here, path = measuring_device(self.config.latency.backend), self.folder / LATENCY
+        here, path = self.measured_on(), self.folder / LATENCY
         if path.exists() and (before := read_json(path, *here)) != here:
             raise ConfigurationError(
                 f"study {self.name}: its latencies were measured with {before['backend']} on {before['device']}, here it would "
@@ -110,7 +120,7 @@ class Study:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomic(self.folder / CONFIG, text.encode())
             (self.folder / CONFIG).chmod(0o600)  # the address of a store may hold a password
-            write_atomic(self.folder / LATENCY, json.dumps(measuring_device(self.config.latency.backend), indent=1).encode())
+            write_atomic(self.folder / LATENCY, json.dumps(self.measured_on(), indent=1).encode())
         except OSError as error:
             raise StoreError(f"study folder {self.folder}: cannot be written ({error.strerror})") from error
 
@@ -193,11 +203,18 @@ class Study:
         front = front_genomes(read_records(self.workspace.study(earlier)), OBJECTIVE_AXES)
         return [*genomes, *(adapted(space, genome) for genome in front)]
 
+    def _config_of_workers(self) -> Config:
+        """With the measuring slot's back end in place of auto: what a worker's own machine has does not count."""
+        if self.config.search.latency_resource is None:
+            return self.config
+        latency = replace(self.config.latency, backend=Backend(self.measured_on()["backend"]))
+        return replace(self.config, latency=latency)
+
     def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
         """Run the trials that are still missing."""
         self._describe(task, baseline, tracker)
         payload = {
-            "config": schema.to_plain(self.config),
+            "config": schema.to_plain(self._config_of_workers()),
             "workspace": str(self.workspace.root),
             "study": self.name,
             "calibration": self.calibration().to_json(),
@@ -292,20 +309,6 @@ def datasets(samples: Mapping[str, SampleSet], root: Path) -> list[DatasetInfo]:
             DatasetInfo(name=name, digest=own.fingerprint[:36], context=split, source=place, profile=json.dumps(profile))
         )
     return found
-
-
-def measuring_device(wanted: Backend) -> dict[str, str]:
-    """The `backend` and `device` that latencies are measured with here.
-
-    Raises:
-        BackendError: the back end is missing, or has nothing to run on.
-    """
-    found = probe()
-    entry = found.auto if wanted is Backend.AUTO else found.of(wanted)
-    if not entry.usable:
-        raise BackendError(f"latency.backend {wanted}: {entry.reason}; choose another, or auto")
-    on_gpu = entry.backend is Backend.TENSORRT
-    return {"backend": str(entry.backend), "device": found.gpus[0] if on_gpu else found.cpu}
 
 
 def tracking_uri(config: Config, workspace: Workspace) -> str:

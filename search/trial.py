@@ -6,6 +6,7 @@ weights with the quantisers off, since gradients through rounding do not add up)
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +20,11 @@ from torch import nn
 
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import digest_of_json
+from paretolens.errors import StoreError
 from paretolens.evaluators.accuracy import correct
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import EpsScore, proxy_eps, proxy_rows, score_eps
-from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, check_calibration, measure_latency
+from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, check_calibration
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
@@ -32,6 +34,7 @@ from paretolens.search.bounds import violations
 from paretolens.search.cheap import CHEAP, CheapCost, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
+from paretolens.search.measuring import bench_of
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
 from paretolens.search.placement import timed_backend
 from paretolens.search.progress import Silent
@@ -66,10 +69,13 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     from paretolens.search import schema
 
     workspace = Workspace.at(Path(payload["workspace"]))
+    if not workspace.study(payload["study"]).is_dir():
+        raise StoreError(f"workspace {workspace.root}: not visible on {socket.gethostname()}; mount it there at the same path")
     task = Task.prepare(schema.build(Config, payload["config"]), workspace, Silent())
     folder = workspace.study(payload["study"]) / "trials"
     calibration = Calibration.from_json(payload["calibration"])
-    if timed_backend(task.config.latency.backend) is Backend.ONNXRUNTIME:
+    timed_here = task.config.search.latency_resource is None
+    if timed_here and timed_backend(task.config.latency.backend) is Backend.ONNXRUNTIME:
         check_calibration(calibration)
     limits = payload["limits"]
 
@@ -225,7 +231,8 @@ class Trial:
         logits = score_artefact(artefact.path, self.task.samples)
         self.metrics |= logits.metrics
         config = self.task.config.latency
-        latency = measure_latency(artefact.path, config.backend, config, calibration=self.calibration)
+        bench = bench_of(self.task.config.search)
+        latency = bench.measure(artefact.path, config.backend, config, self.calibration)
         self._note_latency(latency)
         self._note_verdicts(logits.val)
         with quantisers_off(student):

@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search import schema
     from paretolens.search.baseline import measure_baseline
     from paretolens.search.config import load_config
+    from paretolens.search.measuring import measuring_device
     from paretolens.search.progress import ConsoleSteps
-    from paretolens.search.study import measuring_device
     from paretolens.search.task import Task
 
     config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the study (default: the family's name and a number)")
     parser.add_argument("--trials", type=int, metavar="N", help="evaluated trials that the study holds in the end (default: 24)")
     parser.add_argument("--workers", type=int, metavar="N", help="trials that run at the same time (default: 2)")
+    parser.add_argument(
+        "--address", metavar="ADDRESS",
+        help="Ray cluster to run on: auto for the one that this machine is part of, or HOST:PORT; local for this machine alone "
+        "(default: local, or the cluster of the study to resume)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, metavar="N", help="seed of teacher, students and proposals (default: 0)")
     parser.add_argument("--seed-from", metavar="STUDY", help="begin with the front of this earlier study, fitted to the space")
     parser.add_argument("--resume", action="store_true", help="go on with a study: the named one, or the one touched last")
@@ -44,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run or resume a study."""
     calm_threads()
+    from paretolens.search.cluster.session import joined
     from paretolens.search.config import load_config
     from paretolens.search.study import open_study
 
@@ -52,16 +58,25 @@ def run(options: argparse.Namespace) -> int:
     )
     workspace = workspace_of(options)
     given = bool(options.preset or options.config or options.assignments or options.seed is not None)
-    changed = {name: value for name in _SEARCH_FLAGS if (value := getattr(options, name)) is not None}
+    changed = _search_flags(options)
     if options.tracking_uri:
         changed["tracking"] = config.tracking
     study = open_study(config, workspace, options.name, resume=options.resume, given=given, changed=changed)
     workspace.ensure_writable()
-    return _search(study, make_console())
+    with joined(study.config.search, workspace.root):
+        return _search(study, make_console())
+
+
+def _search_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of the search itself, which may differ from session to session of a study."""
+    given: dict[str, Any] = {name: getattr(options, name) for name in _SEARCH_FLAGS if getattr(options, name) is not None}
+    if options.address is not None:
+        given["address"] = None if options.address == "local" else options.address
+    return given
 
 
 def _flags(options: argparse.Namespace) -> dict[str, Any]:
-    search = {name: getattr(options, name) for name in _SEARCH_FLAGS if getattr(options, name) is not None}
+    search = _search_flags(options)
     flags: dict[str, Any] = {"search": search} if search else {}
     if options.seed is not None:
         flags["seed"] = options.seed

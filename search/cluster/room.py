@@ -1,0 +1,80 @@
+"""Whether the machines of a cluster can run what a search wants, so that it never waits in silence."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from paretolens.errors import BackendError
+
+__all__ = ["await_room", "missing"]
+
+_logger = logging.getLogger(__name__)
+_LOOK_S = 1.0
+
+
+def await_room(worker: Mapping[str, float], *, latency: str | None, timeout_s: float) -> None:
+    """Wait until some machine has room for a worker, and some machine the device that latencies are measured on.
+
+    An autoscaler is told what is wanted. Machines that join later are used as they come.
+
+    Args:
+        worker: resources of one worker, by Ray's names (CPU, GPU, own ones).
+        latency: resource of the measuring slot; None if there is none.
+        timeout_s: how long machines may take to join.
+
+    Raises:
+        BackendError: they did not within that time; what is there is listed.
+    """
+    import ray
+
+    end, told = time.monotonic() + timeout_s, False
+    while lacking := missing(ray.nodes(), worker, latency):
+        if not told:
+            _ask_autoscaler(worker, latency)
+            _logger.warning("waiting up to %.0f s for a machine with %s to join the cluster", timeout_s, lacking)
+            told = True
+        if time.monotonic() >= end:
+            raise BackendError(
+                f"no machine of the Ray cluster has {lacking}; there is {_described(ray.nodes())}. Lower search.cpus_per_worker, "
+                "gpus_per_worker or worker_resources, name another search.latency_resource, or add such a machine"
+            )
+        time.sleep(_LOOK_S)
+
+
+def missing(nodes: Iterable[Mapping[str, Any]], worker: Mapping[str, float], latency: str | None) -> str:
+    """What no live machine has, as `CPU 2, GPU 0.5` or `latency:h200 1`; empty if nothing is missing."""
+    alive = [dict(node["Resources"]) for node in nodes if node["Alive"]]
+    if not any(all(have.get(name, 0.0) >= amount for name, amount in worker.items()) for have in alive):
+        return _amounts(worker)
+    if latency is not None and not any(have.get(latency, 0.0) >= 1.0 for have in alive):
+        return _amounts({latency: 1.0})
+    return ""
+
+
+def _ask_autoscaler(worker: Mapping[str, float], latency: str | None) -> None:
+    from ray.autoscaler.sdk import request_resources
+
+    bundles: list[dict[str, float]] = [dict(worker)]
+    if latency is not None:
+        bundles.append({latency: 1.0})
+    request_resources(bundles=bundles)
+
+
+def _described(nodes: Iterable[Mapping[str, Any]]) -> str:
+    alive = [node for node in nodes if node["Alive"]]
+    shown = [f"{node['NodeManagerHostname']} ({_amounts(_named(node['Resources']))})" for node in alive]
+    return "; ".join(shown) or "no machine at all"
+
+
+def _named(resources: Mapping[str, float]) -> dict[str, float]:
+    """Without what is Ray's own: memory, and the resource that every machine has for itself."""
+    return {
+        name: amount
+        for name, amount in resources.items()
+        if name not in ("memory", "object_store_memory") and "node:" not in name
+    }
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {amount:g}" for name, amount in sorted(resources.items())) or "nothing to offer"

@@ -1,0 +1,97 @@
+#!/bin/bash
+# A search on the machines of a Slurm job: sbatch search/cluster/slurm.sh --name fleet --trials 400 --workers 8
+# What follows the script's name goes to `paretolens search`; --name is needed, so that a requeued job finds its study.
+# Environment: PARETOLENS_WORKSPACE (on storage that all nodes mount), LATENCY_RESOURCE (e.g. latency:h200: the last node of the
+# job then only times students), GPUS_PER_NODE. See docs/cluster.md.
+#SBATCH --job-name=paretolens
+#SBATCH --nodes=5
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=16
+#SBATCH --gpus-per-node=1
+#SBATCH --time=12:00:00
+#SBATCH --signal=B:USR1@60
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=paretolens-%j.log
+set -euo pipefail
+
+: "${PARETOLENS_WORKSPACE:=$PWD/runs}" "${GPUS_PER_NODE:=1}" "${LATENCY_RESOURCE:=}" "${RAY_PORT:=6379}"
+export PARETOLENS_WORKSPACE
+cpus=${SLURM_CPUS_PER_TASK:-1}
+
+name=""
+previous=""
+for argument in "$@"; do
+    [ "$previous" = --name ] && name=$argument
+    previous=$argument
+done
+[ -n "$name" ] || { echo "slurm.sh: give the study a --name, so that a requeued job can go on with it" >&2; exit 2; }
+
+# Whoever reaches Ray's ports may run code: one token per job, in a folder that only this user can read.
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN_PATH="$PARETOLENS_WORKSPACE/.ray-$SLURM_JOB_ID/auth_token"
+mkdir -p "$PARETOLENS_WORKSPACE" && (umask 077 && mkdir -p "${RAY_AUTH_TOKEN_PATH%/*}" && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH")
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes[0]}
+address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}'):$RAY_PORT
+steps=()
+driver=""
+
+start_node() { # node, further arguments of `ray start`
+    local node=$1
+    shift
+    srun --overlap --nodes=1 --ntasks=1 --nodelist="$node" ray start --block --disable-usage-stats "$@" &
+    steps+=($!)
+}
+
+# shellcheck disable=SC2329 # traps call it
+finish() {
+    trap - EXIT
+    for step in "${steps[@]}"; do kill -TERM "$step" 2>/dev/null || true; done
+    wait "${steps[@]}" 2>/dev/null || true
+    rm -rf "${RAY_AUTH_TOKEN_PATH%/*}"
+}
+trap finish EXIT
+
+warned=0
+# Slurm's time is nearly up, or the job is preempted: end the search cleanly, then queue the job again
+# shellcheck disable=SC2329 # traps call it
+warn() {
+    warned=1
+    [ -z "$driver" ] || kill -USR1 "$driver" 2>/dev/null || true
+}
+trap warn USR1
+
+start_node "$head" --head --port="$RAY_PORT" --num-cpus="$cpus" --num-gpus="$GPUS_PER_NODE" --include-dashboard=false
+for attempt in $(seq 60); do
+    ray status --address "$address" >/dev/null 2>&1 && break
+    [ "$attempt" -lt 60 ] || { echo "slurm.sh: Ray did not start on $head" >&2; exit 1; }
+    sleep 2
+done
+last=$((${#nodes[@]} - 1))
+for index in $(seq 1 "$last"); do
+    if [ -n "$LATENCY_RESOURCE" ] && [ "$index" -eq "$last" ]; then
+        start_node "${nodes[$index]}" --address="$address" --num-cpus=0 --num-gpus="$GPUS_PER_NODE" --resources="{\"$LATENCY_RESOURCE\": 1}"
+    else
+        start_node "${nodes[$index]}" --address="$address" --num-cpus="$cpus" --num-gpus="$GPUS_PER_NODE"
+    fi
+done
+
+arguments=("$@" --address "$address")
+[ -z "$LATENCY_RESOURCE" ] || arguments+=(--set "search.latency_resource=$LATENCY_RESOURCE")
+[ ! -e "$PARETOLENS_WORKSPACE/studies/$name/study.yaml" ] || arguments+=(--resume)
+
+code=138
+if [ "$warned" -eq 0 ]; then
+    paretolens search "${arguments[@]}" &
+    driver=$!
+    while kill -0 "$driver" 2>/dev/null; do # `wait` returns early when a signal is trapped
+        wait "$driver" && code=0 || code=$?
+    done
+fi
+if [ "$warned" -eq 1 ] && [ "$code" -ge 128 ]; then
+    echo "slurm.sh: stopped before Slurm's limit; the job is queued again and goes on"
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

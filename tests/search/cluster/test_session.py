@@ -1,0 +1,185 @@
+"""A real cluster of several raylets on this machine: one is killed in the middle of a search, one does not see the workspace.
+
+The head has no cores, as on a cluster whose head only schedules; trials run on machines with the resource `spot`, latencies are
+measured on the one machine with `latency:test`.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from paretolens.errors import BackendError, ConfigurationError, StoreError
+from paretolens.evaluators.latency import Backend, LatencySettings
+from paretolens.evaluators.latency.calibration import calibration_model
+from paretolens.search.cluster.room import await_room
+from paretolens.search.cluster.session import joined
+from paretolens.search.cluster.shared import ensure_shared
+from paretolens.search.cluster.slot import SlotBench, open_slot
+from paretolens.search.engine import EngineSettings, run
+from paretolens.search.journal import NODE_LOST, Journal
+from paretolens.search.observer import Epoch, TrialStart
+from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
+from paretolens.search.worker import Work
+from paretolens.spaces.knobs import Genome, Space
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SLOT = "latency:test"
+MEMORY = 80 * 2**20
+FAST = LatencySettings(runs=5, min_runs=2, warmup=1, seconds=0.5)
+DEATH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False, "_system_config": DEATH}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")  # as docs/cluster.md wants it
+        ray._raylet.Config.initialize("")
+        made = Cluster(initialize_head=True, head_node_args=head)
+        made.add_node(num_cpus=1, object_store_memory=MEMORY, resources={SLOT: 1})
+        yield made
+        ray.shutdown()
+        made.shutdown()
+    ray._raylet.Config.initialize("")
+
+
+def settings(cluster: Cluster, **others: Any) -> EngineSettings:
+    return EngineSettings(address=cluster.address, worker_resources={"spot": 1.0}, latency_resource=SLOT, **others)
+
+
+def add_spot(cluster: Cluster) -> Any:
+    return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=MEMORY, resources={"spot": 1})
+
+
+def timed(genome: Genome, report: Report) -> TrialOutcome:
+    """Sends a file to the slot; says which machine it ran on and which process timed it."""
+    path = Path("model.onnx")
+    path.write_bytes(calibration_model())
+    report({"loss": 1.0})
+    time.sleep(0.8)
+    measured = SlotBench(SLOT, limit_s=60.0).measure(path, Backend.ONNXRUNTIME, FAST, None)
+    details = {
+        "node": ray.get_runtime_context().get_node_id(),
+        "package": __import__("paretolens").__file__,
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+    return TrialOutcome(values={"cost": measured.latency_ms, "gain": float(genome["x1"])}, details=details)
+
+
+class Killing:
+    """Kills a machine while its third trial runs, and starts another."""
+
+    def __init__(self, cluster: Cluster, victim: Any) -> None:
+        self._cluster, self._victim, self.done = cluster, victim, threading.Event()
+
+    def trial_started(self, start: TrialStart) -> None:
+        """Nothing."""
+
+    def trial_reported(self, epoch: Epoch) -> None:
+        """The moment: two trials are running."""
+        if epoch.number >= 3 and not self.done.is_set():
+            self.done.set()
+            self._cluster.remove_node(self._victim, allow_graceful=False)
+            add_spot(self._cluster)
+
+    def trial_ended(self, entry: TrialRecord) -> None:
+        """Nothing."""
+
+
+def test_a_search_survives_the_loss_of_a_machine_and_times_everything_in_one_slot(
+    cluster: Cluster, open_journal: Callable[..., Journal], cube: Space, tmp_path: Path
+) -> None:
+    add_spot(cluster)
+    victim = add_spot(cluster)
+    search = settings(cluster, trials=8, workers=2, gpus_per_worker=0.5)
+    killing = Killing(cluster, victim)
+    with joined(search, tmp_path) as machines, open_journal() as journal:
+        assert machines == 4
+        work = Work(target=timed, objectives=("cost", "gain"))
+        result = run(cube, work, settings=search, journal=journal, observers=[killing])
+        records = journal.records()
+        nodes = {node["NodeID"] for node in ray.nodes()}
+    assert killing.done.is_set()
+    assert result.completed == 8
+    evaluated = [entry for entry in records if entry.fate is Fate.EVALUATED]
+    lost = [entry for entry in records if entry.fate is not Fate.EVALUATED]
+    assert len(evaluated) == len({entry.key for entry in evaluated}) == 8
+    assert lost
+    assert {(entry.fate, entry.reason) for entry in lost} == {(Fate.INTERRUPTED, NODE_LOST)}
+    assert {entry.key for entry in lost} <= {entry.key for entry in evaluated}
+    ran_on = {entry.details["node"] for entry in evaluated}
+    assert len(ran_on) >= 2
+    assert ran_on <= nodes
+    assert all("runtime_resources" in entry.details["package"] for entry in evaluated)  # the driver's code was shipped
+    assert {entry.details["gpus"] for entry in evaluated} == {"0"}
+    assert all(entry.values["cost"] > 0 for entry in evaluated)
+
+
+def test_a_slot_that_dies_or_hangs_comes_back(cluster: Cluster, tmp_path: Path) -> None:
+    with joined(EngineSettings(address=cluster.address, latency_resource=SLOT, cpus_per_worker=1), tmp_path):
+        path, bench = tmp_path / "model.onnx", SlotBench(SLOT, limit_s=60.0)
+        path.write_bytes(calibration_model())
+        first = bench.measure(path, Backend.AUTO, FAST, bench.calibrate())
+        process = next(
+            found
+            for found in psutil.process_iter(["cmdline"])
+            if any("ray::Slot" in part for part in found.info["cmdline"] or [])
+        )
+        process.send_signal(signal.SIGKILL)
+        second = bench.measure(path, Backend.AUTO, FAST, bench.calibrate())
+    assert first.device == second.device
+    assert second.latency_ms == pytest.approx(first.latency_ms, rel=0.5)
+
+
+def test_what_the_cluster_does_not_have_is_told_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    with joined(EngineSettings(address=cluster.address), tmp_path):
+        with pytest.raises(BackendError, match=r"no machine of the Ray cluster has CPU 64; there is .*CPU 1"):
+            await_room({"CPU": 64.0}, latency=None, timeout_s=0.0)
+        with pytest.raises(BackendError, match=r"has latency:h200 1; there is .*latency:test 1"):
+            await_room({"CPU": 1.0}, latency="latency:h200", timeout_s=0.0)
+        with pytest.raises(BackendError, match=r"latency:h200: no machine .*there is latency:test.*ray start"):
+            open_slot("latency:h200", limit_s=1.0)
+
+
+def test_a_machine_without_the_workspace_is_named_before_anything_is_computed(cluster: Cluster, tmp_path: Path) -> None:
+    """A raylet that has another, empty disk where the workspace is, as a machine that does not mount the shared storage."""
+    probe = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"needs the right to make a mount namespace: {probe.stderr.decode().strip()}")
+    start = f"{sys.executable} -m ray.scripts.scripts start --address={cluster.address} --num-cpus=1 --block"
+    start += f" --object-store-memory={MEMORY} --resources='{{\"blind\": 1}}' --disable-usage-stats"
+    command = ["unshare", "-m", "sh", "-c", f"mount -t tmpfs tmpfs {tmp_path} && exec {start}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as blind:
+        try:
+            with joined(EngineSettings(address=cluster.address), tmp_path.parent):
+                await_room({"blind": 1.0}, latency=None, timeout_s=60.0)
+                with pytest.raises(StoreError, match=r"not usable on every machine .*: not there.*mount at the same path"):
+                    ensure_shared(tmp_path)
+        finally:
+            os.killpg(blind.pid, signal.SIGKILL)
+            blind.wait()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    gone = EngineSettings(address="127.0.0.1:1")
+    with pytest.raises(BackendError, match=r"the Ray cluster at 127\.0\.0\.1:1 cannot be joined"), joined(gone, tmp_path):
+        pass
+
+
+def test_a_slot_without_a_cluster_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"search\.latency_resource is latency:h200.*--address"):
+        EngineSettings(latency_resource="latency:h200")
