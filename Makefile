@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: search test check bench-eps setup clean help
+.PHONY: search test check reliability bench-eps setup clean help
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
@@ -13,6 +13,7 @@ help:
 	@echo "make setup    the environment only (.venv; about 7 GB)"
 	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
 	@echo "make check    style and types only"
+	@echo "make reliability  kill drivers, servers and machines for about ten minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
 
 setup: $(STAMP)
@@ -38,6 +39,9 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+reliability: $(STAMP)
+	$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

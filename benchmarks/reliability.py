@@ -1,0 +1,336 @@
+"""Faults that take too long for the test suite, each really caused; what docs/reliability.md promises of them is checked.
+
+    make reliability            (about ten minutes on two cores; `python benchmarks/reliability.py kills` runs one)
+
+kills    a driver is killed with SIGKILL at ten random moments, then left to finish
+outage   the MLflow server is dead for a minute in one study, and for good in another, which is resumed when it is back
+memory   Ray's own memory monitor kills trials
+slurm    search/cluster/slurm.sh with stand-ins for srun and scontrol: USR1, queued again, resumed, with a measuring slot
+
+Prints a Markdown table. Exit code 1 if a promise is broken.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from paretolens.mlflow.front import front
+from paretolens.mlflow.pareto import non_dominated
+from paretolens.mlflow.records import read_study
+from paretolens.mlflow.ui import free_port, server_command, server_environment
+from paretolens.search.journal import read_records
+from paretolens.search.outcome import Fate, TrialRecord
+
+AXES = {"cost": "min", "gain": "max"}
+ROOT = Path(__file__).parents[1]
+
+DRIVER = """
+import os, sys, time
+from pathlib import Path
+from paretolens.mlflow.names import TrialState
+from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
+from paretolens.search.engine import EngineSettings, run
+from paretolens.search.journal import Journal
+from paretolens.search.outcome import Objective, TrialOutcome
+from paretolens.search.recorder import Recorder
+from paretolens.search.worker import Work
+from paretolens.spaces.knobs import Knob, Space, Stage
+
+folder, uri, trials, seconds, hunger = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
+
+def trial(genome, report):
+    for epoch in range(2):
+        time.sleep(seconds / 2)
+        report({"loss": 1.0 / (epoch + 1)})
+    eaten = folder / "eaten"
+    if hunger and not eaten.exists():
+        eaten.touch()
+        held = bytearray(hunger)
+        for start in range(0, hunger, 4096):
+            held[start] = 1
+        time.sleep(60)
+    x, y = float(genome["x0"]), float(genome["x1"])
+    return TrialOutcome(values={"cost": x, "gain": 1 - (1 - x) ** 2 + 0.2 * y}, details={"folder": str(folder / "none")})
+
+class Show:
+    def trial_started(self, start): print("started", start.number, flush=True)
+    def trial_reported(self, epoch): print("reported", epoch.number, flush=True)
+    def trial_ended(self, entry): print("ended", entry.number, entry.fate, flush=True)
+
+space = Space(knobs=tuple(Knob(name=f"x{i}", stage=Stage.STUDENT, doc="", default=0.5, low=0.0, high=1.0) for i in range(3)))
+objectives = (Objective(name="cost", maximise=False), Objective(name="gain", maximise=True))
+with Journal(folder / "study", objectives=objectives, fingerprint="abc") as journal, MlflowTracker(
+    tracking_uri=uri, spool=folder / "spool.jsonl", close_timeout_s=20.0
+) as tracker:
+    tracker.start_study(StudyInfo(name="study", identity="one"))
+    recorder = Recorder(tracker, space)
+    recorder.catch_up(journal.records())
+    settings = EngineSettings(trials=trials, workers=2)
+    work = Work(target=trial, objectives=("cost", "gain"))
+    result = run(space, work, settings=settings, journal=journal, observers=[recorder, Show()])
+    tracker.finish_study(TrialState.COMPLETE if not result.reason else TrialState.FAILED, reason=result.reason)
+    print("result", result.completed, result.reason, flush=True)
+"""
+
+
+class BrokenPromiseError(AssertionError):
+    """A promise that did not hold."""
+
+
+def must(holds: object, promise: str) -> None:
+    """Stop where a promise is broken."""
+    if not holds:
+        raise BrokenPromiseError(promise)
+
+
+def start(
+    folder: Path, uri: str, *, trials: int, seconds: float, hunger: int = 0, around: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """A driver in a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", DRIVER, str(folder), uri, str(trials), str(seconds), str(hunger)]
+    env = {**os.environ, **(around or {})}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=env)
+
+
+def until(process: subprocess.Popen[str], word: str, times: int = 1) -> bool:
+    """Read a driver's lines until a word came so often; False if it ended first."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        times -= line.startswith(word)
+        if times <= 0:
+            return True
+    return False
+
+
+def check(folder: Path, uri: str, trials: int) -> tuple[list[TrialRecord], int]:
+    """Exactly N complete trials, none lost, none twice, MLflow and its front as the journal says; returns the front's size."""
+    records = read_records(folder / "study")
+    evaluated = [entry for entry in records if entry.fate is Fate.EVALUATED]
+    must(len(evaluated) == trials, f"{trials} evaluated trials, found {len(evaluated)}")
+    must(len({entry.key for entry in evaluated}) == trials, "no genome twice")
+    owed = {entry.key for entry in records if entry.fate is Fate.INTERRUPTED}
+    must(owed <= {entry.key for entry in evaluated}, "what was cut off was evaluated later")
+    must(all(entry.fate in (Fate.EVALUATED, Fate.INTERRUPTED) for entry in records), "no trial failed or stayed open")
+    stored = read_study("study", tracking_uri=uri).trials
+    states = dict(zip(stored["trial"], stored["state"], strict=True))
+    wanted = {f"trial-{entry.number:04d}": "complete" if entry.fate is Fate.EVALUATED else "killed" for entry in records}
+    must(
+        states == wanted, f"MLflow has every trial once and in its state: {Counter(states.values())}, {Counter(wanted.values())}"
+    )
+    points = np.array([[entry.values["cost"], -entry.values["gain"]] for entry in evaluated])
+    ours = {f"trial-{entry.number:04d}" for entry, keep in zip(evaluated, non_dominated(points), strict=True) if keep}
+    theirs = set(front("study", objectives=AXES, tracking_uri=uri).members["trial"])
+    must(ours == theirs, f"the front pulled from MLflow is the journal's: {sorted(theirs)}, {sorted(ours)}")
+    return records, len(ours)
+
+
+def kills(folder: Path) -> str:
+    """Ten kills at random moments."""
+    uri, moments, trials, hit = f"sqlite:///{folder}/mlflow.db", random.Random(11), 40, 0
+    for _ in range(10):
+        driver = start(folder, uri, trials=trials, seconds=0.6)
+        word, times = moments.choice(
+            [("started", 1), ("started", 3), ("reported", 2), ("reported", 5), ("ended", 1), ("ended", 3)]
+        )
+        hit += until(driver, word, times)
+        time.sleep(moments.uniform(0.0, 0.3))
+        family = psutil.Process(driver.pid).children(recursive=True) if driver.poll() is None else []
+        driver.kill()
+        driver.communicate()
+        psutil.wait_procs(family, timeout=30)
+    must(hit >= 8, f"the kills hit running searches, {hit} of 10 did")
+    last = start(folder, uri, trials=trials, seconds=0.6)
+    said, _ = last.communicate(timeout=300)
+    must(f"result {trials}" in said, f"the last driver finishes: {said[-500:]}")
+    records, members = check(folder, uri, trials)
+    again = sum(entry.fate is Fate.INTERRUPTED for entry in records)
+    return f"{trials} of {trials} complete, {again} cut off and done again, front of {members} the same in journal and MLflow"
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[None]:
+    """A tracking server with its workers; killed at the end."""
+    command = server_command(f"sqlite:///{folder}/server.db", host="127.0.0.1", port=port)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=folder, env=server_environment(), start_new_session=True, stdout=quiet, stderr=quiet)
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.2)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def outage(folder: Path) -> str:
+    """A minute without the server; then without it for good."""
+    port, trials = free_port(), 40
+    uri = f"http://127.0.0.1:{port}"
+    with server(folder, port):
+        driver = start(folder / "minute", uri, trials=trials, seconds=4.0)
+        must(until(driver, "ended", 2), "two trials before the outage")
+    began = time.monotonic()
+    must(until(driver, "ended", 5), "trials go on without the server")
+    time.sleep(max(0.0, 60.0 - (time.monotonic() - began)))
+    with server(folder, port):
+        said, _ = driver.communicate(timeout=400)
+        must(f"result {trials}" in said, f"the search ends: {said[-500:]}")
+        check(folder / "minute", uri, trials)
+        must(not (folder / "minute" / "spool.jsonl").exists(), "nothing is left to send")
+    return _for_good(folder, port)
+
+
+def _for_good(folder: Path, port: int) -> str:
+    uri, trials, place = f"http://127.0.0.1:{port}", 8, folder / "good"
+    shutil.rmtree(folder / "server.db", ignore_errors=True)
+    (folder / "server.db").unlink(missing_ok=True)
+    with server(folder, port):
+        driver = start(place, uri, trials=trials, seconds=1.0)
+        must(until(driver, "ended", 2), "two trials before the end of the server")
+    said, _ = driver.communicate(timeout=400)
+    must(f"result {trials}" in said, f"the search ends without the server: {said[-500:]}")
+    waiting = len((place / "spool.jsonl").read_text().splitlines())
+    must(waiting > 0, "what could not be sent waits on disk")
+    refused, _ = start(place, uri, trials=trials, seconds=1.0).communicate(timeout=120)
+    must("no answer" in refused, "a resume without the server says so")
+    with server(folder, port):
+        start(place, uri, trials=trials, seconds=1.0).communicate(timeout=120)
+        check(place, uri, trials)
+    return (
+        f"40 of 40 through a minute without it; then {waiting} records kept on disk without it for good, all replayed on resume"
+    )
+
+
+def memory(folder: Path) -> str:
+    """Ray's monitor kills what makes the machine run out of memory: here, what makes it use 3 GB more than now."""
+    uri, trials, hunger = f"sqlite:///{folder}/mlflow.db", 6, 6 * 2**30
+    held = psutil.virtual_memory()
+    limit = (held.total - held.available + 3 * 2**30) / held.total
+    must(limit < 0.9, "6 GB of free memory for this check")
+    around = {"RAY_memory_usage_threshold": f"{limit:.3f}", "RAY_memory_monitor_refresh_ms": "100"}
+    said, _ = start(folder, uri, trials=trials, seconds=0.5, hunger=hunger, around=around).communicate(timeout=400)
+    must(f"result {trials}" in said, f"the search ends: {said[-800:]}")
+    records = read_records(folder / "study")
+    fates = Counter(str(entry.fate) for entry in records)
+    must(fates[str(Fate.EVALUATED)] == trials and len(records) > trials, f"a trial was killed and tried again: {dict(fates)}")
+    reasons = {entry.reason[:90] for entry in records if entry.fate is not Fate.EVALUATED}
+    return f"{trials} of {trials} complete after {', '.join(sorted(reasons))!r}"
+
+
+def slurm(folder: Path) -> str:
+    """The script, its machines all this one."""
+    tools, workspace = folder / "bin", folder / "runs"
+    tools.mkdir()
+    for name, text in STAND_INS.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}")
+        (tools / name).chmod(0o755)
+    (tools / "paretolens").write_text(f'#!/bin/bash\nexec {sys.executable} -m paretolens.search.cli "$@"\n')
+    (tools / "paretolens").chmod(0o755)
+    (folder / "tiny.yaml").write_text(TINY)
+    around = {
+        **os.environ, "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NODELIST": "node[0-2]", "SLURM_CPUS_PER_TASK": "1", "GPUS_PER_NODE": "0", "LATENCY_RESOURCE": "latency:cpu",
+        "PARETOLENS_WORKSPACE": str(workspace), "RAY_PORT": str(free_port()), "REQUEUED": str(folder / "requeued"),
+    }  # fmt: skip
+    script = [
+        "bash",
+        str(ROOT / "search/cluster/slurm.sh"),
+        "--name",
+        "fleet",
+        "--trials",
+        "4",
+        "--config",
+        str(folder / "tiny.yaml"),
+    ]
+    first = subprocess.Popen(script, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    study = workspace / "studies" / "fleet"
+    _wait(lambda: (study / "journal.log").exists() and _evaluated(study) >= 1, first)
+    first.send_signal(signal.SIGUSR1)
+    said, _ = first.communicate(timeout=200)
+    must((folder / "requeued").exists(), f"the job is queued again: {said[-800:]}")
+    before = _evaluated(study)
+    must(before < 4, "the signal came in the middle")
+    second = subprocess.run(script, env=around, capture_output=True, text=True, timeout=500, check=False)
+    must(second.returncode == 0, f"the second job ends well: {second.stdout[-800:]} {second.stderr[-800:]}")
+    records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
+    must(len(records) == len({entry.key for entry in records}) == 4, "exactly the budget after the second job")
+    must(
+        not any("ray::Slot" in " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])),
+        "no Ray stays",
+    )
+    return f"{before} of 4 trials when USR1 came, queued again, 4 of 4 after the second job; timed in the slot of latency:cpu"
+
+
+def _evaluated(study: Path) -> int:
+    return sum(entry.fate is Fate.EVALUATED for entry in read_records(study))
+
+
+def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 400
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise BrokenPromiseError(f"it gets to its first trial: {process.communicate()[0][-1500:]}")
+        time.sleep(0.5)
+
+
+STAND_INS = {
+    "scontrol": 'if [ "$1" = show ]; then printf "node0\\nnode1\\nnode2\\n"; else touch "$REQUEUED"; fi\n',
+    "srun": 'while [[ "$1" == --* ]]; do shift; done\nif [ "$1" = hostname ]; then echo 127.0.0.1; exit; fi\n'
+    'if [[ " $* " == *" --head "* ]]; then exec "$@" --node-ip-address=127.0.0.1; fi\nexec "$@"\n',
+}
+TINY = """
+data: {train: 32, val: 24, test: 16, unseen: 8, clips_per_identity: 4}
+model: {teacher: {backbone_width: 0.25, width: 32, depth: 1, heads: 4}}
+teacher: {epochs: 1}
+student:
+  distill: {epochs: 1}
+  repair: {epochs: 1}
+  qat: {epochs: 1}
+space: {width: [32], depth: [1], frames: [4], frame_size: [32, 48], backbone: [resnet18, mobilenet_v3_small]}
+eps: {samples: 6, nodes: 4, resamples: 200, population: all}
+latency: {runs: 12, min_runs: 5, seconds: 1}
+first: []
+search: {workers: 1}
+"""
+PARTS: dict[str, Callable[[Path], str]] = {"kills": kills, "outage": outage, "memory": memory, "slurm": slurm}
+
+
+def main() -> int:
+    """Cause the faults and print what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all without")
+    broken = 0
+    print("| fault | seconds | result |\n|---|---|---|", flush=True)
+    for name in parser.parse_args().parts or list(PARTS):
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f"paretolens-{name}-", ignore_cleanup_errors=True) as folder:
+            try:
+                result = PARTS[name](Path(folder))
+            except (BrokenPromiseError, subprocess.TimeoutExpired) as error:
+                result, broken = f"BROKEN: {error}", broken + 1
+        print(f"| {name} | {time.monotonic() - began:.0f} | {result} |", flush=True)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
