@@ -12,10 +12,11 @@ from pathlib import Path
 from torch import nn
 
 from paretolens.evaluators.cost import count_cost
-from paretolens.evaluators.latency import Calibration, LatencySettings, measure_latency
+from paretolens.evaluators.latency import Calibration, LatencySettings
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.search.config import Config
+from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.spaces.knobs import Genome
 from paretolens.trainers.prune import prune
@@ -99,7 +100,7 @@ def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = 
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         artefact = export_onnx(model, signature, probe_tensors(signature), Path(folder) / "untrained.onnx")
-        latency = measure_latency(artefact.path, wanted.backend, settings, calibration=calibration)
+        latency = bench_of(config.search).measure(artefact.path, wanted.backend, settings, calibration)
     return CheapCost(
         latency_ms=latency.latency_ms,
         parameters=float(cost.parameters),

@@ -101,7 +101,7 @@ class Study:
             ConfigurationError: the study's earlier latencies come from another back end, device or runtime, its quantisers
                 would stand where the timed runtime takes none, or the study to begin from does not exist.
         """
-        placed(self.config.student.quantise, self.config.latency.backend)
+        placed(self.config.student.quantise, Backend(self.measured_on()["backend"]))
         if (self.folder / CALIBRATION).exists():
             self.bench.check_calibration(self.calibration())
         self.first_genomes(self.config.make_space())
