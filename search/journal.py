@@ -90,6 +90,9 @@ class Journal(Ledger):
             )
         return storage, study
 
+    def _ensure_ours(self) -> None:
+        self._lock.ensure_held()
+
     def _writing(self) -> AbstractContextManager[None]:
         return store_errors(self.folder)
 

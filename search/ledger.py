@@ -67,6 +67,7 @@ class Ledger:
             user_attrs={"genome": dict(genome), "key": key},
             system_attrs=dict(system),
         )
+        self._ensure_ours()
         with self._writing():
             identity = self._storage.create_new_trial(self._study, template_trial=trial)
             return self._storage.get_trial(identity).number
@@ -86,6 +87,7 @@ class Ledger:
         A violated trial needs a value for every objective in Optuna; those that were not measured are filled with the worst value
         on record, listed in the record as `filled`, and never read: such a trial can enter no front.
         """
+        self._ensure_ours()
         identity = self._identity(number)
         values, filled = self._values(fate, outcome)
         note = {
@@ -148,6 +150,9 @@ class Ledger:
         known = [trial.values[index] for trial in self.trials() if trial.state is TrialState.COMPLETE]
         pick = min if self.objectives[index].maximise else max
         return float(pick(known, default=0.0))
+
+    def _ensure_ours(self) -> None:
+        """Before every change: whether it may still be made."""
 
     def _writing(self) -> AbstractContextManager[None]:
         """Around every access to the storage: where its errors get a name."""

@@ -1,6 +1,8 @@
 """The seam to Ray Tune: its searcher and its callback, both thin around the dispatcher."""
 
 import json
+import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from paretolens.search.worker import BEGUN, REPORT, STEP, VERDICT, Blame, Verdic
 
 __all__ = ["Events", "ParetoSearcher", "WhenInterrupted"]
 
+_logger = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
+_STALL_S = 120.0
 _NODE_GONE = ("node has died", "node is terminated", "node was preempted", "node died", "unexpectedly exited or crashed: raylet")
 
 
@@ -108,30 +112,44 @@ class Events(Callback):
         self._observer = observer
         self._timeout = timeout
         self._on_setup = on_setup
-        self._trials: list[Trial] = []
+        self._live: dict[str, Trial] = {}
         self._overdue: set[str] = set()
+        self._progress = time.monotonic()
 
     def setup(self, *_: Any, **__: Any) -> None:
         """Tune has just replaced the signal handlers; put ours back."""
         self._on_setup()
 
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        """Remember those that have a worker."""
+        self._live[trial.trial_id] = trial
+
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Remember Tune's trials for `end_workers`; end those whose own timer did not."""
-        self._trials = trials
+        """Look after trials that run: end those whose own timer did not, and tell when none runs that should."""
+        self._live = {key: trial for key, trial in self._live.items() if key in self._searcher.numbers}
+        self._tell_stall(working=bool(self._live))
         if self._timeout is not None:
             self._end_overdue(self._timeout + _PATIENCE_S)
 
     def end_workers(self) -> None:
         """Kill the processes of running trials: asking would wait for the end of an epoch."""
-        for trial in self._trials:
+        for trial in self._live.values():
             _kill(trial)
+
+    def _tell_stall(self, *, working: bool) -> None:
+        """Say so when trials wait for workers that nobody has room for, as on a cluster that lost all its machines."""
+        now = time.monotonic()
+        if working or not self._dispatcher.running:
+            self._progress = now
+        elif now - self._progress > _STALL_S:
+            _logger.warning("no trial has run for %.0f s: no machine has room for one; the search goes on when one has", _STALL_S)
+            self._progress = now
 
     def _end_overdue(self, limit_s: float) -> None:
         """Kill workers whose timer does not fire: a library that never yields to Python, or a machine out of reach."""
-        for trial in self._trials:
-            number = self._searcher.numbers.get(trial.trial_id)
-            if number is not None and trial.trial_id not in self._overdue and self._dispatcher.elapsed(number) > limit_s:
-                self._overdue.add(trial.trial_id)
+        for key, trial in self._live.items():
+            if key not in self._overdue and self._dispatcher.elapsed(self._searcher.numbers[key]) > limit_s:
+                self._overdue.add(key)
                 _kill(trial)
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any) -> None:

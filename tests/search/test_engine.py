@@ -316,11 +316,11 @@ with Journal(Path(sys.argv[1]), objectives=objectives, fingerprint="abc") as jou
 """
 
 
-def driver(folder: Path) -> subprocess.Popen[str]:
-    """A search in a process of its own, in the middle of its trials."""
+def driver(folder: Path, moment: str = "ended 4") -> subprocess.Popen[str]:
+    """A search in a process of its own, at a moment in the middle of its trials."""
     process = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=folder.parent)
     assert process.stdout is not None
-    while not (line := process.stdout.readline()).startswith("ended 4"):
+    while not (line := process.stdout.readline()).startswith(moment):
         assert line, "the driver ended early"
     return process
 
@@ -350,6 +350,10 @@ def test_a_killed_driver_is_refused_company_and_resumed_exactly(open_journal: Op
     family = [child for child in psutil.Process(process.pid).children(recursive=True) if "Agent" not in child.name()]
     process.kill()
     process.wait()
+    again = driver(tmp_path / "study", "started")
+    time.sleep(0.1)
+    again.kill()
+    again.wait()
     assert None in [entry.fate for entry in read_records(tmp_path / "study")]
     assert_exact(*resumed(open_journal, cube))
     _, alive = psutil.wait_procs(family, timeout=90)

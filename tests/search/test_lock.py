@@ -1,8 +1,10 @@
 """One driver per study."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from paretolens.errors import StoreError
-from paretolens.search.lock import DriverLock
+from paretolens.search.lock import LEASE_S, DriverLock
 
 HOLD = """
 import sys, time
@@ -66,8 +68,48 @@ def test_a_lock_is_free_after_release_and_release_twice_is_harmless(tmp_path: Pa
 def test_a_note_left_on_another_machine_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "driver.lock"
     path.write_text(json.dumps({"pid": 1, "host": "some-other-machine"}))
-    with pytest.raises(StoreError, match="some-other-machine did not end cleanly"):
+    with pytest.raises(StoreError, match=r"some-other-machine did not end cleanly .* try again in \d\d s"):
         DriverLock(path).acquire()
+
+
+def test_a_note_that_another_machine_no_longer_signs_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "driver.lock"
+    path.write_text(json.dumps({"pid": 1, "host": "some-other-machine"}))
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - LEASE_S - 1))
+    lock = DriverLock(path)
+    lock.acquire()
+    assert json.loads(path.read_text())["pid"] == os.getpid()
+    lock.release()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["driver.lock"]
+
+
+def test_a_holder_signs_its_note_until_it_lets_go(tmp_path: Path) -> None:
+    path = tmp_path / "driver.lock"
+    lock = DriverLock(path, sign_every_s=0.05)
+    lock.acquire()
+    os.utime(path, (0, 0))
+    deadline = time.monotonic() + 10
+    while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.stat().st_mtime > 0
+    lock.release()
+    os.utime(path, (0, 0))
+    time.sleep(0.2)
+    assert path.stat().st_mtime == 0
+
+
+def test_a_driver_that_slept_while_another_machine_took_over_writes_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "driver.lock"
+    lock = DriverLock(path)
+    with pytest.raises(StoreError, match="another driver has taken it over"):
+        lock.ensure_held()
+    lock.acquire()
+    lock.ensure_held()
+    path.write_text(json.dumps({"pid": 1, "host": "some-other-machine"}))
+    with pytest.raises(StoreError, match="another driver has taken it over"):
+        lock.ensure_held()
+    lock.release()
+    assert json.loads(path.read_text())["host"] == "some-other-machine"
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The seam to Tune: what each call turns into."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -140,6 +141,24 @@ def test_a_lost_machine_is_no_failure_of_the_genome_but_not_for_ever(
     assert [entry.fate for entry in records] == [Fate.INTERRUPTED] * 8
     assert len({entry.key for entry in records}) == 1
     assert [entry.again for entry in records] == [True] * 7 + [False]
+
+
+def test_a_search_without_room_for_a_worker_says_so(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = events(searcher, dispatcher)
+    monkeypatch.setattr("paretolens.search.searcher._STALL_S", 0.05)
+
+    def warnings() -> int:
+        time.sleep(0.06)
+        told.on_step_begin(0, [])
+        return caplog.text.count("no machine has room")
+
+    assert warnings() == 0  # nothing was asked for
+    searcher.suggest("a")
+    assert warnings() == 1
+    told.on_trial_start(0, [], dead("a"))
+    assert warnings() == 1  # it runs
 
 
 def test_a_journal_that_cannot_be_written_stops_the_search(

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,24 +156,47 @@ def test_what_the_cluster_does_not_have_is_told_at_once(cluster: Cluster, tmp_pa
             open_slot("latency:h200", limit_s=1.0)
 
 
-def test_a_machine_without_the_workspace_is_named_before_anything_is_computed(cluster: Cluster, tmp_path: Path) -> None:
-    """A raylet that has another, empty disk where the workspace is, as a machine that does not mount the shared storage."""
+@contextmanager
+def machine_without(folder: Path, cluster: Cluster, resource: str) -> Iterator[None]:
+    """A raylet that has another, empty disk where a folder is, as a machine that does not mount it."""
     probe = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
     if probe.returncode:
         pytest.skip(f"needs the right to make a mount namespace: {probe.stderr.decode().strip()}")
     start = f"{sys.executable} -m ray.scripts.scripts start --address={cluster.address} --num-cpus=1 --block"
-    start += f" --object-store-memory={MEMORY} --resources='{{\"blind\": 1}}' --disable-usage-stats"
-    command = ["unshare", "-m", "sh", "-c", f"mount -t tmpfs tmpfs {tmp_path} && exec {start}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as blind:
+    start += f" --object-store-memory={MEMORY} --resources='{{\"{resource}\": 1}}' --disable-usage-stats"
+    command = ["unshare", "-m", "sh", "-c", f"mount -t tmpfs tmpfs {folder} && exec {start}"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as raylet:
         try:
-            with joined(EngineSettings(address=cluster.address), tmp_path.parent):
-                await_room({"blind": 1.0}, latency=None, timeout_s=60.0)
-                with pytest.raises(StoreError, match=r"not usable on every machine .*: not there.*mount at the same path"):
-                    ensure_shared(tmp_path)
+            yield
         finally:
-            os.killpg(blind.pid, signal.SIGKILL)
-            blind.wait()
+            os.killpg(raylet.pid, signal.SIGKILL)
+            raylet.wait()
+
+
+def test_a_machine_without_the_workspace_is_named_before_anything_is_computed(cluster: Cluster, tmp_path: Path) -> None:
+    with machine_without(tmp_path, cluster, "blind"), joined(EngineSettings(address=cluster.address), tmp_path.parent):
+        await_room({"blind": 1.0}, latency=None, timeout_s=60.0)
+        with pytest.raises(StoreError, match=r"not usable on every machine .*: not there.*mount at the same path"):
+            ensure_shared(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_needs_nothing_of_the_driver_but_the_workspace(
+    cluster: Cluster, open_journal: Callable[..., Journal], cube: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))  # where the driver keeps what Tune writes
+
+    def trial(genome: Genome, report: Report) -> TrialOutcome:
+        report({"loss": 1.0})
+        return TrialOutcome(values={"cost": float(genome["x0"]), "gain": 0.0}, details={"sees": len(list(scratch.iterdir()))})
+
+    search = EngineSettings(address=cluster.address, worker_resources={"far": 1.0}, trials=2, workers=1, cluster_wait_s=60.0)
+    with machine_without(scratch, cluster, "far"), open_journal() as journal, joined(search, tmp_path):
+        result = run(cube, Work(target=trial, objectives=("cost", "gain")), settings=search, journal=journal)
+        records = journal.records()
+    assert result.completed == 2, records[-1].reason
+    assert [entry.details["sees"] for entry in records] == [0, 0]
 
 
 def test_a_cluster_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
