@@ -250,7 +250,7 @@ class MlflowTracker:
 
     def log_datasets(self, datasets: Sequence[DatasetInfo]) -> None:
         """The data sets that the study works on; see `Tracker`."""
-        self._put(Event(kind=EventKind.DATASETS, time_ms=_now(), datasets=[asdict(one) for one in datasets]))
+        self._put(Event(kind=EventKind.DATASETS, time_ms=self._clock.now(), datasets=[asdict(one) for one in datasets]))
 
     def finish_study(self, state: TrialState, *, metrics: Mapping[str, float] | None = None, reason: str = "") -> None:
         """Close the study; see `Tracker`."""
