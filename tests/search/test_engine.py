@@ -194,7 +194,7 @@ def test_a_journal_that_cannot_be_written_stops_the_search_with_one_line(open_jo
     "case",
     [
         (2**18, "trial 2 could not be run here: file .*No space left on device.*--resume"),
-        (0, "study folder .*No space left on device"),
+        (0, "No space left on device"),  # the journal's last block may still take a line
     ],
 )
 def test_a_disk_that_fills_up_stops_the_search_with_one_line_and_resume_carries_on(
@@ -222,7 +222,9 @@ def test_a_disk_that_fills_up_stops_the_search_with_one_line_and_resume_carries_
     with open_journal() as journal:
         assert run(cube, work, settings=settings, journal=journal).completed == 5
         fates = Counter(entry.fate for entry in journal.records())
-        assert fates == {Fate.EVALUATED: 5, Fate.INTERRUPTED: 1} if room else {Fate.EVALUATED: 5}
+        assert fates[Fate.EVALUATED] == 5
+        assert fates[Fate.INTERRUPTED] == 1 or not room
+        assert set(fates) <= {Fate.EVALUATED, Fate.INTERRUPTED}
         assert len({entry.key for entry in journal.records()}) == 5
 
 
