@@ -29,7 +29,8 @@ from paretolens.search.cluster.session import joined
 from paretolens.search.cluster.shared import ensure_shared
 from paretolens.search.cluster.slot import SlotBench, open_slot
 from paretolens.search.engine import EngineSettings, run
-from paretolens.search.journal import NODE_LOST, Journal
+from paretolens.search.journal import Journal
+from paretolens.search.ledger import NODE_LOST
 from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
 from paretolens.search.worker import Work
