@@ -13,7 +13,7 @@ help:
 	@echo "make setup    the environment only (.venv; about 7 GB)"
 	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
 	@echo "make check    style and types only"
-	@echo "make reliability  kill drivers, servers and machines for about ten minutes and check what is promised (ARGS=kills for one)"
+	@echo "make reliability  kill drivers, servers and machines for about twenty minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
 
 setup: $(STAMP)

@@ -1,6 +1,6 @@
 """Faults that take too long for the test suite, each really caused; what docs/reliability.md promises of them is checked.
 
-    make reliability            (about ten minutes on two cores; `python benchmarks/reliability.py kills` runs one)
+    make reliability            (about twenty minutes on two busy cores; `python benchmarks/reliability.py kills` runs one)
 
 kills    a driver is killed with SIGKILL at ten random moments, then left to finish
 outage   the MLflow server is dead for a minute in one study, and for good in another, which is resumed when it is back
