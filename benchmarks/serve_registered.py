@@ -45,9 +45,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         begun, port = time.perf_counter(), free_port()
         command = ["mlflow", "models", "serve", "-m", f"models:/{study.name}@{options.alias}", "--env-manager", "local"]
+        programs = Path(sys.executable).parent  # MLflow starts uvicorn by its name
+        settings = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "MLFLOW_TRACKING_URI": study.uri}
         server = subprocess.Popen(
             [sys.executable, "-m", *command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=folder, env={**os.environ, "MLFLOW_TRACKING_URI": study.uri}, stdout=log, stderr=log, start_new_session=True,
+            cwd=folder, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
             wait(server, f"http://127.0.0.1:{port}/ping")

@@ -210,7 +210,10 @@ def _exported(place: Path) -> tuple[OnnxArtefact, Parity]:
         artefact = OnnxArtefact(**{**stored["artefact"], "path": place / stored["artefact"]["path"]})
         return artefact, Parity(**stored["parity"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"trial {place}: its files are missing or damaged ({error}); run the trial again") from error
+        raise IntegrityError(
+            f"trial {place}: its files are missing or damaged ({error}); put them back from a copy, "
+            "or search under another name: trained stages that the cache still has are not trained again"
+        ) from error
 
 
 def _objectives(row: "pd.Series[Any]") -> dict[str, Objective]:

@@ -163,9 +163,10 @@ def test_served_over_http_it_says_what_the_file_says(store: str, study: StudyRec
     register(study, [candidate], name=study.name)
     clips = {"clip": np.random.default_rng(1).random((2, 4), np.float32), "mask": np.eye(2, 4, dtype=bool)}
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{study.name}@knee", "--env-manager", "local"]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow starts uvicorn by its name
     with subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
-        env={**os.environ, "MLFLOW_TRACKING_URI": store, "MLFLOW_REGISTRY_URI": store},
+        env={**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": store, "MLFLOW_REGISTRY_URI": store},
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
