@@ -1,13 +1,15 @@
 """Inputs that fit a model, made without data: for timing, memory and smoke tests."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from paretolens.errors import BackendError
-from paretolens.models.signature import InputKind, Signature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paretolens.models.signature import Signature
 
 __all__ = ["probe_inputs", "probe_tensors"]
 
@@ -43,8 +45,12 @@ def probe_inputs(session: Any, *, batch: int = 1, seed: int = 0) -> dict[str, np
     return made
 
 
-def probe_tensors(signature: Signature, *, batch: int = 2, seed: int = 0) -> tuple[Tensor, ...]:
+def probe_tensors(signature: "Signature", *, batch: int = 2, seed: int = 0) -> "tuple[Tensor, ...]":
     """The same for a torch model: standard normal floats and False masks, (batch, *shape) each, in the signature's order."""
+    import torch  # not above: the process that measures memory must do without it
+
+    from paretolens.models.signature import InputKind
+
     generator = torch.Generator().manual_seed(seed)
     return tuple(
         torch.zeros(batch, *spec.shape, dtype=torch.bool)

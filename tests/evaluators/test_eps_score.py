@@ -118,7 +118,7 @@ def test_metrics_are_flat_finite_floats(tiny_detector: Make, tiny_reference: Tea
     for name in ("eps", "eps_low", "eps_high", "neps", "eps_pixel", "eps_video_rho", "eps_audio_iou", "agreement"):
         assert name in metrics
     assert metrics["eps_low"] <= metrics["eps"] <= metrics["eps_high"]
-    assert score.record()["settings"]["baseline"] == "mean"
+    assert score.record()["settings"]["baseline"] == "real"
 
 
 def test_limit_scores_the_first_eligible_samples(tiny_detector: Make, tiny_reference: TeacherReference) -> None:

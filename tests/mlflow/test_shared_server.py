@@ -5,6 +5,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -57,8 +58,9 @@ def start(database: str, tmp_path: Path) -> Iterator[Callable[[int], "subprocess
     started: list[subprocess.Popen[bytes]] = []
 
     def launch(port: int) -> "subprocess.Popen[bytes]":
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # as in an active environment
         first = {} if (tmp_path / "shared" / "users.db").exists() else {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN}
-        environment = {**os.environ, **first, "DATABASE": database, "PORT": str(port), "WORKERS": "1"}
+        environment = {**os.environ, "PATH": path, **first, "DATABASE": database, "PORT": str(port), "WORKERS": "1"}
         log = (tmp_path / "server.log").open("ab")
         server = subprocess.Popen([START, tmp_path / "shared"], env=environment, stdout=log, stderr=log, start_new_session=True)
         started.append(server)

@@ -38,7 +38,7 @@ def test_command_prints_json_and_fails_where_a_limit_cannot_be_met(tiny_file: Pa
     said = json.loads(capsys.readouterr().out)
     assert said["reachable"] == {"size_mb": False}
     assert said["teacher"]["parameters"] > said["rows"][0]["cost"]["parameters"]
-    assert main([*command, "--set", "limits.sise=1"]) == 2
+    assert main([*command, "--set", "limits.size=1"]) == 2
     assert "limits.size_mb" in capsys.readouterr().err
 
 

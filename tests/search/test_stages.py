@@ -39,7 +39,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def curve(reports: Reports) -> list[dict[str, float]]:
     return [
-        {name: value for name, value in entry.items() if "seconds" not in name and "latency" not in name} for entry in reports
+        {name: value for name, value in entry.items() if not any(word in name for word in ("seconds", "latency", "system/"))}
+        for entry in reports
     ]
 
 
