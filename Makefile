@@ -9,7 +9,7 @@ ARGS ?=
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
-	@echo "make test     set up, then check style and types and run the tests"
+	@echo "make test     set up, then check style and types and run the tests, up to four at a time (ARGS='-k front' passes flags on)"
 	@echo "make setup    the environment only (.venv; about 7 GB)"
 	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
 	@echo "make check    style and types only"
@@ -38,7 +38,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 reliability: $(STAMP)
 	$(BIN)/python benchmarks/reliability.py $(ARGS)

@@ -1,6 +1,7 @@
 """What every test is given."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,9 @@ def _mlflow_environment_stays() -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in before]:
         del os.environ[name]
     os.environ.update(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests run last, so that a fault in the fast ones shows at once; those with most of them first."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (item.path in slow, -slow[item.path]))
