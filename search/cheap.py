@@ -66,7 +66,7 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
     """The untrained student of a genome as each of its trained stages has it: the same module, changed in place between them.
 
     Yields:
-        Stage (`distill`, `prune`, `qat`) and student; the last one is as it would ship.
+        Stage (`distill`, `prune`, `align`, `qat`) and student; the last one is as it would ship.
     """
     family = config.make_family()
     signature = family.signature(config.make_model_settings())
@@ -77,6 +77,8 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
         settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
         prune(student, example, settings, family.pruning_rules(student))
         yield "prune", student
+    if genome["gamma"]:
+        yield "align", student
     if genome["qat"]:
         quantise(student, example, placed(config.student.quantise, config.latency.backend), batches=[example])
         yield "qat", student

@@ -22,7 +22,7 @@ from paretolens.search.stage_cache import CacheSettings
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
-from paretolens.trainers.loop import LoopSettings
+from paretolens.trainers.loop import LoopSettings, Monitor
 from paretolens.trainers.prune import PruneSettings
 from paretolens.trainers.quantise import QuantiseSettings
 from paretolens.trainers.teacher import TeacherSettings
@@ -40,6 +40,8 @@ class StudentSettings:
     """Distillation from scratch."""
     repair: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, learning_rate=1e-3))
     """Fine-tuning after pruning, with the same loss."""
+    align: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=3, learning_rate=1e-3, monitor=Monitor.LAST))
+    """Fine-tuning with explanations aligned beside the same loss, where the knob gamma is above 0."""
     qat: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=1, learning_rate=2e-4))
     """Fine-tuning under fake quantisation, with the same loss."""
     mirror: bool = True

@@ -28,6 +28,8 @@ __all__ = ["Preview", "Row", "preview"]
 SESSION_S = 25.0
 """Start of Ray and of a worker with its libraries, on a laptop: 10–25 s and 6–13 s were measured."""
 STEPS = 2
+ALIGNED = 3.0
+"""Steps without alignment that one step of it takes beside its own."""
 UNCONVERGED = 1.125
 """Gradients in all for each that every explained clip gets: an eighth of the clips is done again with twice the nodes."""
 
@@ -109,11 +111,17 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
 
 
 def _look(label: str, genome: Genome, *, config: Config, calibration: Calibration | None, limits: Mapping[str, float]) -> Row:
-    loops = {"distill": config.student.distill, "prune": config.student.repair, "qat": config.student.qat}
+    loops = {
+        "distill": config.student.distill,
+        "prune": config.student.repair,
+        "align": config.student.align,
+        "qat": config.student.qat,
+    }
     data, seconds = config.data, 0.0
     for stage, student in shapes(genome, config):  # the last one is priced below
         step, look = _step_seconds(student, config, loops[stage].batch_size)
-        seconds += loops[stage].epochs * (data.train * step + data.val * look)
+        slower = 1 + ALIGNED / float(genome["align_every"]) if stage == "align" else 1.0
+        seconds += loops[stage].epochs * (data.train * step * slower + data.val * look)
     began = time.monotonic()
     cost = cost_of(student, config, calibration)
     seconds += 2 * (time.monotonic() - began)  # before training and after it

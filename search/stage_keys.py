@@ -3,6 +3,7 @@
 student  family, input, its knobs, seed
 distill  parent, distillation knobs, training settings, clips, teacher, code
 prune    parent, prune ratio, pruning and repair settings
+align    parent, its knobs, training settings, the teacher's evidence
 qat      parent, quantiser and training settings
 """
 
@@ -59,13 +60,19 @@ def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
             "knobs": _knobs(genome, task, Stage.PRUNE),
             "settings": [student["prune"], student["repair"]],
         }
+    if genome["gamma"] and task.paths is not None:
+        contents["align"] = {
+            "knobs": _knobs(genome, task, Stage.ALIGN),
+            "settings": student["align"],
+            "evidence": task.paths.fingerprint,
+        }
     if genome["qat"]:
         where = schema.to_plain(placed(config.student.quantise, config.latency.backend))
         contents["qat"] = {"knobs": _knobs(genome, task, Stage.QUANTISE), "settings": [where, student["qat"]]}
     return contents
 
 
-_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.QUANTISE)
+_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.ALIGN, Stage.QUANTISE)
 
 
 def _knobs(genome: Genome, task: Task, *stages: Stage) -> dict[str, Any]:

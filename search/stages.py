@@ -1,4 +1,4 @@
-"""The trained stages of one trial: student → distilled → pruned and repaired → quantisation-aware.
+"""The trained stages of one trial: student → distilled → pruned and repaired → aligned → quantisation-aware.
 
 A trial starts from the last of them that the cache has. What was reported while those were trained is told again, so that a
 curve is whole and schedulers compare like with like.
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from paretolens.errors import ConfigurationError
 from paretolens.search.curve import Curve
 from paretolens.search.outcome import Report
 from paretolens.search.placement import placed
@@ -20,8 +21,9 @@ from paretolens.search.stage_cache import StageCache, StageResult
 from paretolens.search.stage_keys import stage_keys
 from paretolens.search.task import Task, example_of
 from paretolens.spaces.knobs import Genome
+from paretolens.trainers.align import AlignSettings, PathAlignment
 from paretolens.trainers.distill import DistillSettings, distill
-from paretolens.trainers.loop import LoopSettings
+from paretolens.trainers.loop import LoopSettings, Objective
 from paretolens.trainers.prune import prune
 from paretolens.trainers.quantise import freeze, quantise
 
@@ -54,6 +56,8 @@ def loops_of(genome: Genome, task: Task) -> dict[str, LoopSettings]:
     found = {"distill": student.distill}
     if float(genome["prune_ratio"]) > 0:
         found["prune"] = student.repair
+    if genome["gamma"]:
+        found["align"] = student.align
     if genome["qat"]:
         found["qat"] = student.qat
     return found
@@ -144,7 +148,9 @@ class Training:
             beat()
             watched(figures)
 
-        written = {"distill": self._distill, "prune": self._prune, "qat": self._quantise}[stage](model, report)
+        written = {"distill": self._distill, "prune": self._prune, "align": self._align, "qat": self._quantise}[stage](
+            model, report
+        )
         self._seconds[stage] = time.monotonic() - began
         return StageResult(
             model=model,
@@ -165,6 +171,17 @@ class Training:
         self._teach(student, task.config.student.repair, "repair", report)
         return {"pruning.json": asdict(done)}
 
+    def _align(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        task = self._task
+        settings = AlignSettings(gamma=float(self._genome["gamma"]), every=int(self._genome["align_every"]))
+        if task.paths is None:
+            raise ConfigurationError(
+                f"gamma {settings.gamma:g} needs the teacher's evidence; let space.gamma hold a value above 0"
+            )
+        beside = PathAlignment(task.paths, task.samples["train"], settings)
+        self._teach(student, task.config.student.align, "align", report, beside=beside)
+        return {}
+
     def _quantise(self, student: nn.Module, report: Report) -> dict[str, Any]:
         train, config = self._task.samples["train"], self._task.config
         batches = (train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), _CALIBRATION_CLIPS), BATCH))
@@ -174,7 +191,9 @@ class Training:
         freeze(student)
         return {"quantisation.json": asdict(done)}
 
-    def _teach(self, student: nn.Module, loop: LoopSettings, stage: str, report: Report) -> None:
+    def _teach(
+        self, student: nn.Module, loop: LoopSettings, stage: str, report: Report, *, beside: Objective | None = None
+    ) -> None:
         task = self._task
         settings = DistillSettings(
             **{name: getattr(loop, name) for name in loop.__dataclass_fields__},
@@ -185,5 +204,5 @@ class Training:
         )
         distill(
             student, task.outputs, task.samples["train"], task.samples["val"], settings,
-            seed=task.config.seed, report=report, stage=stage,
+            seed=task.config.seed, report=report, stage=stage, beside=beside,
         )  # fmt: skip

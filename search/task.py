@@ -18,6 +18,7 @@ from paretolens.data.prepare import prepare
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference, floor
+from paretolens.evaluators.eps.explained import baseline_inputs
 from paretolens.models.record import load_model, save_model
 from paretolens.models.signature import Signature
 from paretolens.search import schema
@@ -28,6 +29,7 @@ from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherOutputs, cache_teacher
+from paretolens.trainers.paths import PathMaps, cache_paths
 from paretolens.trainers.teacher import train_teacher
 from paretolens.trainers.views import View
 
@@ -67,6 +69,8 @@ class Task:
     """Mean EPS of re-initialised students."""
     second: TeacherReference | None = None
     """The same clips explained in another way (`eps.second`)."""
+    paths: PathMaps | None = None
+    """The teacher's evidence on the training split; None where the space has no γ above 0."""
 
     @classmethod
     def prepare(cls, config: Config, workspace: Workspace, steps: Steps) -> "Task":
@@ -95,6 +99,12 @@ class Task:
             second = None if other is None else TeacherReference.load_or_compute(maps, teacher, explained, other)
             update(1, 1, f"{int(reference.eligible.sum())} of {len(explained)} explained clips are eligible")
         space = config.make_space()
+        paths = None
+        if _aligns(space):
+            with steps.step("teacher's evidence") as update:
+                baseline = baseline_inputs(samples["train"], config.eps.baseline)
+                paths = cache_paths(teacher, samples["train"], baseline, workspace.cache / "outputs", seed=config.seed)
+                update(1, 1, f"{int(paths.fake.sum())} of {len(paths)} training clips are called fake")
         with steps.step("EPS floor") as update:
             genome = space.default()
             plain = {"genome": genome, "teacher": folder.name, "seeds": config.floor.seeds, "eps": config.eps.record()}
@@ -108,8 +118,14 @@ class Task:
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
-            teacher=teacher, teacher_folder=folder, outputs=outputs, reference=reference, floor=zero, second=second,
+            teacher=teacher, teacher_folder=folder, outputs=outputs, reference=reference, floor=zero, second=second, paths=paths,
         )  # fmt: skip
+
+
+def _aligns(space: Space) -> bool:
+    """Whether some genome has its explanations aligned."""
+    knob = space.knob("gamma")
+    return max(0.0, knob.high or 0.0, *map(float, knob.grid)) > 0
 
 
 def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:

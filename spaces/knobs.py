@@ -28,6 +28,7 @@ class Stage(StrEnum):
     STUDENT = "student"
     DISTILL = "distill"
     PRUNE = "prune"
+    ALIGN = "align"
     QUANTISE = "quantise"
 
 

@@ -1,4 +1,4 @@
-"""Knobs that every family shares: distillation, pruning and quantisation."""
+"""Knobs that every family shares: distillation, pruning, alignment of explanations, quantisation."""
 
 from paretolens.spaces.knobs import Genome, Knob, Stage
 
@@ -20,6 +20,14 @@ _PRUNE_RATIO = Knob(
     name="prune_ratio", stage=Stage.PRUNE, doc="part of the heads, neurons and channels that is taken away for real; 0 = none",
     default=0.3, low=0.0, high=0.6, step=0.1, limits=(0.0, 0.95),
 )  # fmt: skip
+_GAMMA = Knob(
+    name="gamma", stage=Stage.ALIGN, doc="γ, weight of the alignment of explanations after distillation and pruning; 0 = none",
+    default=0.0, choices=(0.0,), limits=(0.0, 1000.0),
+)  # fmt: skip
+_ALIGN_EVERY = Knob(
+    name="align_every", stage=Stage.ALIGN, doc="align explanations in every so many steps",
+    default=2, choices=(2,), limits=(1, 1000),
+)  # fmt: skip
 _QAT = Knob(
     name="qat", stage=Stage.QUANTISE, doc="train with int8 rounding and ship an int8 file",
     default=False, choices=(False, True), allowed=(False, True),
@@ -32,9 +40,10 @@ def stage_knobs(*, attention: bool = True) -> tuple[Knob, ...]:
     Args:
         attention: whether the family has maps to align; without them there is no β.
     """
-    return (_TEMPERATURE, _ALPHA, *((_BETA,) if attention else ()), _PRUNE_RATIO, _QAT)
+    return (_TEMPERATURE, _ALPHA, *((_BETA,) if attention else ()), _PRUNE_RATIO, _GAMMA, _ALIGN_EVERY, _QAT)
 
 
 def idle_stages(genome: Genome) -> frozenset[str]:
-    """The shared knobs without effect: with α = 1 no soft targets are used, so their temperature does not matter."""
-    return frozenset({"temperature"}) if genome.get("alpha") == 1 else frozenset()
+    """The shared knobs without effect: the temperature where α = 1 uses no soft targets, the rhythm where γ = 0."""
+    idle = {"temperature": genome.get("alpha") == 1, "align_every": not genome.get("gamma")}
+    return frozenset(name for name, without_effect in idle.items() if without_effect)

@@ -15,7 +15,7 @@ from paretolens.errors import ConfigurationError
 from paretolens.models.signature import InputKind, Signature
 from paretolens.trainers.cache import TeacherOutputs
 from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
-from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
+from paretolens.trainers.loop import Batch, History, LoopSettings, Objective, Report, train_loop
 from paretolens.trainers.losses import alignment_loss, distillation_loss, hard_loss, soft_loss
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import View, view
@@ -53,6 +53,7 @@ def distill(
     report: Report,
     folder: Path | None = None,
     stage: str = "distill",
+    beside: Objective | None = None,
 ) -> History:
     """Train the student in place; it ends in eval mode with the weights of its best epoch.
 
@@ -66,6 +67,7 @@ def distill(
         report: called after each epoch, may raise to stop.
         folder: where checkpoints are kept; None keeps none.
         stage: prefix of the reported figures.
+        beside: another loss that is added; batch norms stand still then, for it looks at the model as it is used.
 
     Raises:
         ConfigurationError: β > 0 without an attention map, or mirroring without mirrored teacher outputs, or other clips.
@@ -81,7 +83,9 @@ def distill(
         raise ConfigurationError(
             f"attention alignment needs maps of teacher and student; got beta {settings.beta:g}: set it to 0"
         )
-    objective = _Distillation(outputs=outputs, train=train, settings=settings)
+    objective: Objective = _Distillation(outputs=outputs, train=train, settings=settings)
+    if beside is not None:
+        objective = _Both(objective, beside)
     return train_loop(
         student,
         objective,
@@ -93,6 +97,20 @@ def distill(
         report=report,
         folder=folder,
     )
+
+
+class _Both:
+    """Two losses of one batch, with batch norms fixed."""
+
+    def __init__(self, first: Objective, beside: Objective) -> None:
+        self.first = first
+        self.beside = beside
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self.first(model, batch) + self.beside(model, batch)
 
 
 class _Distillation:

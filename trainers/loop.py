@@ -33,6 +33,8 @@ class Monitor(StrEnum):
     LOSS = "loss"
     ACCURACY = "accuracy"
     AUC = "auc"
+    LAST = "last"
+    """No choice: the last epoch, for stages whose aim no validation figure shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class Batch:
     """(B,) int64, rows of the training split."""
     epoch: int
     """Number of the epoch, from 0."""
+    step: int
+    """Number of the step within the epoch, from 0."""
     generator: torch.Generator
     """Source of every random choice about this batch."""
 
@@ -135,7 +139,7 @@ def train_loop(
         figures = _figures(
             stage, epoch=epoch, epochs=settings.epochs, loss=loss, score=score, seconds=time.perf_counter() - started
         )
-        state = _advance(state, epoch, figures, _rank(score, settings.monitor), model)
+        state = _advance(state, epoch, figures, _rank(score, settings.monitor, epoch), model)
         if folder:
             save_checkpoint(folder, model, run.optimiser, state, key=run.key())
         report(figures)
@@ -176,7 +180,8 @@ class _Run:
             torch.manual_seed(_mix(self.seed, epoch) + 1)  # dropout takes torch's own generator
             for step in range(self.per_epoch):
                 rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
-                total += self._step(objective(self.model, Batch(rows=rows, epoch=epoch, generator=generator)), epoch, step)
+                batch = Batch(rows=rows, epoch=epoch, step=step, generator=generator)
+                total += self._step(objective(self.model, batch), epoch, step)
         return total / self.per_epoch
 
     def _step(self, loss: Tensor, epoch: int, step: int) -> float:
@@ -210,10 +215,12 @@ def _advance(state: Checkpoint, epoch: int, figures: dict[str, float], rank: tup
     return Checkpoint(epoch=epoch, history=history, best_epoch=epoch, best_key=rank, best_weights=weights)
 
 
-def _rank(score: Score, monitor: Monitor) -> tuple[float, ...]:
+def _rank(score: Score, monitor: Monitor, epoch: int) -> tuple[float, ...]:
     """Larger is better; ties go to the lower loss."""
-    first = {Monitor.LOSS: -score.loss, Monitor.ACCURACY: score.accuracy, Monitor.AUC: score.auc}[monitor]
-    return (first, -score.loss)
+    first = {
+        Monitor.LOSS: -score.loss, Monitor.ACCURACY: score.accuracy, Monitor.AUC: score.auc, Monitor.LAST: float(epoch),
+    }  # fmt: skip
+    return (first[monitor], -score.loss)
 
 
 def _figures(stage: str, *, epoch: int, epochs: int, loss: float, score: Score, seconds: float) -> dict[str, float]:

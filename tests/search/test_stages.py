@@ -25,7 +25,7 @@ def task(tiny_task: Task, tmp_path: Path) -> Task:
 
 
 def genome_of(task: Task, **wishes: object) -> Genome:
-    small = {"backbone": "resnet18", "backbone_width": 0.125, "prune_ratio": 0.4, "qat": True}
+    small = {"backbone": "resnet18", "backbone_width": 0.125, "prune_ratio": 0.4, "gamma": 2.0, "qat": True}
     return task.space.repair({**task.space.default(), **small, **wishes})  # type: ignore[dict-item]  # wishes are knob values
 
 
@@ -54,8 +54,8 @@ def test_results_are_the_same_bit_for_bit_whatever_came_from_the_cache(task: Tas
     whole = run_trial(genome, task, tmp_path / "all", told["all"].append)
     assert [outcome.details["reused"] for outcome in (alone, rest, whole)] == [
         [],
-        ["distill", "prune"],
-        ["distill", "prune", "qat"],
+        ["distill", "prune", "align"],
+        ["distill", "prune", "align", "qat"],
     ]
     wanted = weights(tmp_path / "alone")
     for name in ("rest", "all"):
@@ -78,9 +78,9 @@ def test_results_are_the_same_bit_for_bit_whatever_came_from_the_cache(task: Tas
     ("wishes", "changed"),
     [
         ({}, []),
-        ({"width": 32, "ffn": 1}, ["distill", "prune", "qat"]),
-        ({"alpha": 0.2}, ["distill", "prune", "qat"]),
-        ({"prune_ratio": 0.2}, ["prune", "qat"]),
+        ({"width": 32, "ffn": 1}, ["distill", "prune", "align", "qat"]),
+        ({"alpha": 0.2}, ["distill", "prune", "align", "qat"]),
+        ({"prune_ratio": 0.2}, ["prune", "align", "qat"]),
     ],
 )
 def test_a_knob_changes_its_own_stage_and_those_after_it(tiny_task: Task, wishes: dict[str, object], changed: list[str]) -> None:
@@ -89,7 +89,7 @@ def test_a_knob_changes_its_own_stage_and_those_after_it(tiny_task: Task, wishes
 
 
 def test_a_stage_that_a_genome_skips_has_no_key_and_the_next_follows_its_parent(tiny_task: Task) -> None:
-    plain = stage_keys(genome_of(tiny_task, prune_ratio=0.0), tiny_task)
+    plain = stage_keys(genome_of(tiny_task, prune_ratio=0.0, gamma=0.0), tiny_task)
     assert list(plain) == ["distill", "qat"]
     assert plain["distill"] == stage_keys(genome_of(tiny_task), tiny_task)["distill"]
     assert plain["qat"] != stage_keys(genome_of(tiny_task), tiny_task)["qat"]
@@ -100,11 +100,13 @@ def _other_tasks(task: Task) -> Iterator[tuple[str, Task, list[str]]]:
     later = replace(student, qat=replace(student.qat, epochs=2))
     yield "qat epochs", replace(task, config=replace(config, student=later)), ["qat"]
     repaired = replace(student, repair=replace(student.repair, learning_rate=0.5))
-    yield "repair rate", replace(task, config=replace(config, student=repaired)), ["prune", "qat"]
-    yield "seed", replace(task, config=replace(config, seed=9)), ["distill", "prune", "qat"]
-    yield "teacher", replace(task, outputs=replace(task.outputs, fingerprint="other")), ["distill", "prune", "qat"]
+    yield "repair rate", replace(task, config=replace(config, student=repaired)), ["prune", "align", "qat"]
+    yield "seed", replace(task, config=replace(config, seed=9)), ["distill", "prune", "align", "qat"]
+    yield "teacher", replace(task, outputs=replace(task.outputs, fingerprint="other")), ["distill", "prune", "align", "qat"]
     clips = {**task.samples, "train": replace(task.samples["train"], fingerprint="other")}
-    yield "clips", replace(task, samples=clips), ["distill", "prune", "qat"]
+    yield "clips", replace(task, samples=clips), ["distill", "prune", "align", "qat"]
+    assert task.paths is not None
+    yield "evidence", replace(task, paths=replace(task.paths, fingerprint="other")), ["align", "qat"]
     yield "eps", replace(task, config=replace(config, eps=replace(config.eps, nodes=16))), []
 
 
