@@ -41,8 +41,10 @@ _OLD_LOCK_S = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSettings:
-    """What is kept between trials and studies. No result depends on it."""
+    """What is kept between trials and studies. No result depends on it beyond rounding."""
 
+    teacher: bool = True
+    """Compute what the teacher says about the training clips once; off, it is asked again in every step (to compare costs)."""
     stages: bool = True
     """Start a trial from the trained stages that it shares with an earlier one."""
     max_gb: Annotated[float, Gt(0)] = 5.0

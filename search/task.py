@@ -28,7 +28,8 @@ from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
-from paretolens.trainers.cache import TeacherOutputs, cache_teacher
+from paretolens.trainers.cache import TeacherSource, cache_teacher
+from paretolens.trainers.live_teacher import LiveTeacher
 from paretolens.trainers.paths import PathMaps, cache_paths
 from paretolens.trainers.teacher import train_teacher
 from paretolens.trainers.views import View
@@ -61,7 +62,7 @@ class Task:
     """Trained, in eval mode."""
     teacher_folder: Path
     """Where the teacher is saved."""
-    outputs: TeacherOutputs
+    outputs: TeacherSource
     """What the teacher says about the training split."""
     reference: TeacherReference
     """The teacher's explanations of the explained set, which is taken from the validation split."""
@@ -90,7 +91,7 @@ class Task:
             update(1, 1, _describe_teacher(teacher))
         views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
         with steps.step("teacher's outputs"):
-            outputs = cache_teacher(teacher, samples["train"], workspace.cache / "outputs", views=views)
+            outputs = _outputs(config, teacher, samples["train"], workspace, views)
         with steps.step("teacher's maps") as update:
             explained = ExplainedSet.choose(samples["val"], config.eps)
             precise = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes))
@@ -162,6 +163,14 @@ def trained_teacher(config: Config, workspace: Workspace, samples: Mapping[str, 
     build_once(folder, train)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return folder
+
+
+def _outputs(
+    config: Config, teacher: nn.Module, train: SampleSet, workspace: Workspace, views: tuple[View, ...]
+) -> TeacherSource:
+    if not config.cache.teacher:
+        return LiveTeacher(teacher, train)
+    return cache_teacher(teacher, train, workspace.cache / "outputs", views=views)
 
 
 def _floor(config: Config, cache: Path, build: Callable[[int], nn.Module], reference: TeacherReference, plain: Any) -> float:

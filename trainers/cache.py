@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from paretolens.trainers.views import View, mirror
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["TeacherBatch", "TeacherOutputs", "cache_teacher", "model_checksum"]
+__all__ = ["TeacherBatch", "TeacherOutputs", "TeacherSource", "cache_teacher", "model_checksum"]
 
 FORMAT = 2
 RECORD = "outputs.json"
@@ -41,6 +41,39 @@ class TeacherBatch:
     """(B, L, T) attention map; (B, 0, 0) for a teacher without one."""
     patches: Tensor
     """(B, ...) logits of the patches, in the shape of the teacher's `patch_logits`; (B, 0) for a teacher without them."""
+
+    @classmethod
+    def of(cls, out: Any) -> "TeacherBatch":
+        """What a model returned, on the CPU; what it does not give is empty."""
+        empty, no_map = out.logit.new_zeros(len(out.logit), 0), out.logit.new_zeros(len(out.logit), 0, 0)
+        return cls(
+            logit=out.logit.float().cpu(),
+            offset=getattr(out, "offset", empty).float().cpu(),
+            attention=getattr(out, "attention", no_map).float().cpu(),
+            patches=getattr(out, "patch_logits", empty).float().cpu(),
+        )
+
+
+class TeacherSource(Protocol):
+    """Where the teacher's outputs for a split come from: the cache, or the teacher itself (`LiveTeacher`)."""
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """Versions of each clip that can be asked for."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the teacher and the samples."""
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether there are attention maps with at least one cell."""
+
+    def __len__(self) -> int:
+        """Number of clips."""
+
+    def batch(self, index: Tensor, mirrored: Tensor | None = None) -> TeacherBatch:
+        """Outputs for rows (B,) int64, of the mirrored view where `mirrored` (B,) bool is True."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +95,11 @@ class TeacherOutputs:
 
     def __len__(self) -> int:
         return int(self.logit.shape[1])
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the teacher gave attention maps with at least one cell."""
+        return self.attention.size > 0
 
     def batch(self, index: Tensor, mirrored: Tensor | None = None) -> TeacherBatch:
         """Outputs for rows (B,) int64, of the mirrored view where `mirrored` (B,) bool is True."""
@@ -125,12 +163,11 @@ def _compute(place: Path, model: nn.Module, samples: "SampleSet", views: tuple[V
             inputs = samples.batch(slice(start, start + batch_size))
             for position, view in enumerate(views):
                 shown = inputs if view is View.PLAIN else mirror(inputs, samples.signature)
-                out = model(*(x.to(device) for x in shown))
-                empty, no_map = out.logit.new_zeros(len(out.logit), 0), out.logit.new_zeros(len(out.logit), 0, 0)
-                columns["logit"][position].append(out.logit.float().cpu().numpy())
-                columns["offset"][position].append(getattr(out, "offset", empty).float().cpu().numpy())
-                columns["attention"][position].append(getattr(out, "attention", no_map).half().cpu().numpy())
-                columns["patches"][position].append(getattr(out, "patch_logits", empty).float().cpu().numpy())
+                out = TeacherBatch.of(model(*(x.to(device) for x in shown)))
+                columns["logit"][position].append(out.logit.numpy())
+                columns["offset"][position].append(out.offset.numpy())
+                columns["attention"][position].append(out.attention.half().numpy())
+                columns["patches"][position].append(out.patches.numpy())
     for name, parts in columns.items():
         np.save(place / f"{name}.npy", np.stack([np.concatenate(view) for view in parts]), allow_pickle=False)
     files = {path.name: digest_of_file(path) for path in sorted(place.glob("*.npy"))}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 from paretolens.models.signature import InputKind, Signature
-from paretolens.trainers.cache import TeacherOutputs
+from paretolens.trainers.cache import TeacherSource
 from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
 from paretolens.trainers.loop import Batch, History, LoopSettings, Objective, Report, train_loop
 from paretolens.trainers.losses import alignment_loss, distillation_loss, hard_loss, soft_loss
@@ -44,7 +44,7 @@ class DistillSettings(LoopSettings):
 
 def distill(
     student: nn.Module,
-    outputs: TeacherOutputs,
+    outputs: TeacherSource,
     train: "SampleSet",
     val: "SampleSet",
     settings: DistillSettings,
@@ -59,7 +59,7 @@ def distill(
 
     Args:
         student: any model with the samples' signature.
-        outputs: the teacher's outputs for `train`, from `cache_teacher`.
+        outputs: the teacher's outputs for `train`, from `cache_teacher` or a `LiveTeacher`.
         train: clips to learn from.
         val: clips by which the best epoch is chosen.
         settings: the loss and the optimiser.
@@ -116,7 +116,7 @@ class _Both:
 class _Distillation:
     """The loss of one batch."""
 
-    def __init__(self, *, outputs: TeacherOutputs, train: "SampleSet", settings: DistillSettings) -> None:
+    def __init__(self, *, outputs: TeacherSource, train: "SampleSet", settings: DistillSettings) -> None:
         self.outputs = outputs
         self.train = train
         self.settings = settings
@@ -156,11 +156,11 @@ def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor,
     return found[InputKind.AUDIO], found[InputKind.VIDEO]
 
 
-def _has_maps(student: nn.Module, outputs: TeacherOutputs, train: "SampleSet") -> bool:
+def _has_maps(student: nn.Module, outputs: TeacherSource, train: "SampleSet") -> bool:
     """Whether both sides give attention maps with at least one cell."""
     student.eval()
     with torch.inference_mode():
         device = next(student.parameters()).device
         out = student(*(x.to(device) for x in train.batch(slice(0, 2))))
     map_ = getattr(out, "attention", None)
-    return map_ is not None and map_.numel() > 0 and outputs.attention.size > 0
+    return map_ is not None and map_.numel() > 0 and outputs.has_maps

@@ -2,9 +2,11 @@
 
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from paretolens.search.bounds import violations
 from paretolens.search.dispatcher import Assignment
 from paretolens.search.halving import Halving, Milestone
 from paretolens.search.ledger import Ledger
@@ -16,7 +18,17 @@ from paretolens.search.settings import EngineSettings, Scheduler
 from paretolens.search.wiring import make_dispatcher
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["Ended", "simulate"]
+__all__ = ["Bounds", "Ended", "simulate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What ends a genome as infeasible in a replay."""
+
+    limits: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Objective → the most that it may be; none by default."""
+    seconds: float | None = None
+    """How long it takes to find out; None for as long as the whole trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +52,22 @@ class _Event:
     """None where the trial ends."""
 
 
-def simulate(source: Source, *, settings: EngineSettings, first: Sequence[Genome] = ()) -> list[Ended]:
+_FREE = Bounds()
+
+
+def simulate(source: Source, *, settings: EngineSettings, first: Sequence[Genome] = (), bounds: Bounds = _FREE) -> list[Ended]:
     """Run a search of `settings.trials` trials and return them in the order of their ends.
 
-    Trials take the time on record and proposing takes none; `settings.workers` of them run at once. Limits of time and memory,
-    failures and retries play no part.
+    Trials take the time on record and proposing takes none; `settings.workers` of them run at once. A time limit counts on
+    the virtual clock; memory, failures and retries play no part.
     """
-    return _Replay(source, settings, first).run()
+    return _Replay(source, settings, first, bounds).run()
 
 
 class _Replay:
-    def __init__(self, source: Source, settings: EngineSettings, first: Sequence[Genome]) -> None:
+    def __init__(self, source: Source, settings: EngineSettings, first: Sequence[Genome], bounds: Bounds) -> None:
         self._source = source
+        self._bounds = bounds
         self._now = 0.0
         self._dispatcher = make_dispatcher(
             source.table.space, settings, Ledger.in_memory(source.table.objectives), Observers(()), first, clock=lambda: self._now
@@ -79,6 +95,9 @@ class _Replay:
             row = self._source.answer(step.proposal.genome)
             self._running[step.number] = (step.proposal.key, row)
             self._dispatcher.begun(step.number)
+            if violations(self._bounds.limits, row.values) and self._bounds.seconds is not None:
+                self._expect(self._bounds.seconds, step.number, None)
+                continue
             if self._halving is not None:
                 for report in row.reports:
                     self._expect(report.seconds, step.number, report)
@@ -100,7 +119,9 @@ class _Replay:
     def _end(self, number: int, fate: Fate, row: Row) -> None:
         del self._running[number]
         if fate is Fate.EVALUATED:
-            self._dispatcher.evaluated(number, TrialOutcome(values=row.values))
+            exceeded = violations(self._bounds.limits, row.values)
+            fate = Fate.INFEASIBLE if exceeded else fate
+            self._dispatcher.evaluated(number, TrialOutcome(values=row.values, violations=exceeded))
         else:
             self._dispatcher.early_stopped(number, TrialOutcome(values={}))
         self._ended.append(Ended(seconds=self._now, fate=fate, row=row))

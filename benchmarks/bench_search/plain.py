@@ -1,0 +1,135 @@
+"""The plain trial: what a competent user writes with the libraries at hand, without this project's engine.
+
+Its models, losses, pruning, quantisers and exporter are the project's own, so that only what surrounds them differs:
+
+- the teacher is asked in every training step;
+- explanations are Captum's IntegratedGradients, sample by sample, of the teacher and of the student in every trial, compared with
+  scipy's spearmanr and the overlap of the top cells (the same score as the engine's);
+- latency is the median wall time of 100 runs in ONNX Runtime on one thread;
+- nothing is known before training, nothing is shared between trials.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from eps_speed import Case, plain_eps
+from paretolens.evaluators.eps import EpsSettings, Population
+from paretolens.exporters.onnx import export_onnx
+from paretolens.exporters.runner import OnnxRunner
+from paretolens.search.config import Config
+from paretolens.search.task import Task, example_of
+from paretolens.spaces.knobs import Genome
+from paretolens.trainers.distill import DistillSettings, distill
+from paretolens.trainers.live_teacher import LiveTeacher
+from paretolens.trainers.loop import LoopSettings
+from paretolens.trainers.prune import prune
+from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+
+__all__ = ["PlainTrial"]
+
+RUNS, WARMUP, BATCH = 100, 10, 32
+
+
+class PlainTrial:
+    """Evaluates genomes one after another.
+
+    Args:
+        task: data, teacher and the explained clips; nothing else of it is used.
+        captum_steps: gradients per map; None for as many as the task's settings say.
+    """
+
+    def __init__(self, task: Task, captum_steps: int | None) -> None:
+        self._task = task
+        self._config: Config = task.config
+        self._teacher = LiveTeacher(task.teacher, task.samples["train"])
+        steps = captum_steps or task.config.eps.nodes
+        self._eps = EpsSettings(nodes=steps, population=Population.ALL, change_share=0.0, probes=0, doublings=0, pixels=False)
+
+    def __call__(self, genome: Genome, folder: Path) -> dict[str, float]:
+        """Train, export and score; the figures, with the seconds of each part."""
+        folder.mkdir(parents=True, exist_ok=True)
+        marks = [time.monotonic()]
+        student = self._train(genome)
+        marks.append(time.monotonic())
+        with quantisers_off(student):
+            path = export_onnx(student, self._task.signature, example_of(self._task.samples["val"]), folder / "model.onnx").path
+        accuracy, latency = self._accuracy(path), self._latency(path)
+        marks.append(time.monotonic())
+        with quantisers_off(student):
+            eps = self._explain(student)
+        marks.append(time.monotonic())
+        train, export, explain = np.diff(marks)
+        return {
+            "accuracy": accuracy, "latency_ms": latency, "eps": eps,
+            "seconds_train": float(train), "seconds_export": float(export), "seconds_eps": float(explain),
+        }  # fmt: skip
+
+    def _train(self, genome: Genome) -> nn.Module:
+        task, config = self._task, self._config
+        student = task.family.student(genome, task.signature, seed=config.seed)
+        self._teach(student, genome, config.student.distill, "distill")
+        if float(genome["prune_ratio"]) > 0:
+            settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
+            prune(student, example_of(task.samples["train"]), settings, task.family.pruning_rules(student))
+            self._teach(student, genome, config.student.repair, "repair")
+        if genome["qat"]:
+            train = task.samples["train"]
+            batches = [train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), 128), BATCH)]
+            quantise(student, example_of(train), config.student.quantise, batches=batches)
+            self._teach(student, genome, config.student.qat, "qat")
+        freeze(student)
+        return student.eval()
+
+    def _teach(self, student: nn.Module, genome: Genome, loop: LoopSettings, stage: str) -> None:
+        settings = DistillSettings(
+            **{name: getattr(loop, name) for name in LoopSettings.__dataclass_fields__},
+            alpha=float(genome["alpha"]), beta=float(genome["beta"]), temperature=float(genome["temperature"]),
+        )  # fmt: skip
+        samples = self._task.samples
+        distill(
+            student, self._teacher, samples["train"], samples["val"], settings,
+            seed=self._config.seed, report=_ignore, stage=stage,
+        )  # fmt: skip
+
+    def _accuracy(self, path: Path) -> float:
+        val, runner = self._task.samples["val"], OnnxRunner(path)
+        names = [spec.name for spec in val.signature.inputs]
+        right = 0
+        for start in range(0, len(val), BATCH):
+            rows = slice(start, start + BATCH)
+            found = runner.run({name: x.numpy() for name, x in zip(names, val.batch(rows), strict=True)})["logit"].reshape(-1)
+            right += int(((found > 0) == (val.labels[rows] > 0.5)).sum())
+        return right / len(val)
+
+    def _latency(self, path: Path) -> float:
+        val, runner = self._task.samples["val"], OnnxRunner(path)
+        names = [spec.name for spec in val.signature.inputs]
+        one = {name: x.numpy() for name, x in zip(names, val.batch(slice(0, 1)), strict=True)}
+        took = []
+        for _ in range(WARMUP + RUNS):
+            began = time.perf_counter()
+            runner.run(one)
+            took.append(time.perf_counter() - began)
+        return 1e3 * float(np.median(took[WARMUP:]))
+
+    def _explain(self, student: nn.Module) -> float:
+        explained = self._task.reference.explained
+        case = Case(name="", teacher=self._task.teacher, student=student, explained=explained, trained=True)
+        found = plain_eps(case, self._eps)
+        return found if np.isfinite(found) else 0.0
+
+
+def _ignore(figures: Mapping[str, Any]) -> None:
+    """The plain recipe reports when it is done."""
+
+
+def pin_threads(threads: int) -> None:
+    """What torch computes with."""
+    torch.set_num_threads(threads)
