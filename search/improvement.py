@@ -19,8 +19,9 @@ _CHUNK = 2_000_000
 class Stairs:
     """The part of objective space that a front does not dominate, cut into boxes along all axes but the last.
 
-    Over each cell of the grid that the front's coordinates span, everything below one height is not dominated. With three and
-    more objectives the grid of a long front is too large; then the loneliest members stand for the front.
+    Over each cell of the grid that the front's coordinates span, everything below one height is not dominated; cells of equal
+    height make one box. With three and more objectives the grid of a long front is too large; then the loneliest members stand
+    for the front.
 
     Args:
         points: (n, m) measured points.
@@ -32,23 +33,38 @@ class Stairs:
         front = front[non_dominated(front)] if len(front) else front
         front = _thinned(front, axes=len(reference) - 1)
         axes = [np.unique(front[:, axis]) for axis in range(len(reference) - 1)]
-        self._low = [np.concatenate([[-np.inf], axis]) for axis in axes]
-        self._high = [np.append(axis, top) for axis, top in zip(axes, reference, strict=False)]
-        self._height = _heights(front, axes, float(reference[-1]))
+        height = _heights(front, axes, float(reference[-1]))
+        places = np.indices(height.shape).reshape(len(axes), height.size)
+        low = [np.concatenate([[-np.inf], axis])[place] for axis, place in zip(axes, places, strict=True)]
+        high = [np.append(axis, top)[place] for axis, top, place in zip(axes, reference, places, strict=False)]
+        boxes = np.column_stack([*low, *high, height.ravel()])
+        for axis in reversed(range(len(axes))):
+            boxes = _merged(boxes, axis, len(axes))
+        self._low, self._high, self._height = np.split(boxes, [len(axes), 2 * len(axes)], axis=1)
 
     def improvement(self, points: Floats) -> Floats:
         """(k,) hypervolume that each of (k, m) points would add on its own."""
-        rows = max(1, _CHUNK // self._height.size)
+        rows = max(1, _CHUNK // len(self._height))
         parts = [self._improvement(points[start : start + rows]) for start in range(0, len(points), rows)]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _improvement(self, points: Floats) -> Floats:
-        overlap = np.ones((len(points), 1))
-        for axis, (low, high) in enumerate(zip(self._low, self._high, strict=True)):
-            width = np.maximum(high - np.maximum(points[:, axis, None], low), 0.0)
-            overlap = (overlap[:, :, None] * width[:, None, :]).reshape(len(points), -1)
-        depth = np.maximum(self._height.ravel() - points[:, -1, None], 0.0)
-        return np.asarray(np.einsum("kc,kc->k", overlap, depth))
+        volume = np.maximum(self._height[:, 0] - points[:, -1, None], 0.0)
+        for axis in range(self._low.shape[1]):
+            volume *= np.maximum(self._high[:, axis] - np.maximum(points[:, axis, None], self._low[:, axis]), 0.0)
+        return np.asarray(volume.sum(axis=1))
+
+
+def _merged(boxes: Floats, axis: int, axes: int) -> Floats:
+    """Boxes (k, low of each axis, high of each axis, height) with those joined that touch along an axis and are else equal."""
+    others = np.delete(boxes, [axis, axes + axis], axis=1)
+    order = np.lexsort([boxes[:, axis], *others.T])
+    boxes, others = boxes[order], others[order]
+    joins = (others[1:] == others[:-1]).all(axis=1) & (boxes[1:, axis] == boxes[:-1, axes + axis])
+    starts = np.flatnonzero(np.append(True, ~joins))
+    found = boxes[starts]
+    found[:, axes + axis] = boxes[np.append(starts[1:], len(boxes)) - 1, axes + axis]
+    return np.asarray(found)
 
 
 def _thinned(front: Floats, *, axes: int) -> Floats:

@@ -13,7 +13,7 @@ from types import TracebackType
 from optuna.storages import JournalStorage
 
 from paretolens.errors import ConfigurationError, StoreError
-from paretolens.search.journal_file import open_storage, repair_tail, store_errors
+from paretolens.search.journal_file import missing_records, open_storage, repair_tail, store_errors
 from paretolens.search.ledger import ORPHANED, Ledger, record
 from paretolens.search.lock import DriverLock
 from paretolens.search.outcome import Objective, TrialRecord
@@ -68,6 +68,12 @@ class Journal(Ledger):
         path, name = self.folder / JOURNAL, self.folder.name
         if copy := repair_tail(path):
             _logger.warning("%s ended in a damaged line, which was cut off; the file as it was: %s", path, copy)
+        if lost := missing_records(path):
+            _logger.warning(
+                "%s has lost its last %d records since they were written: trials that ended in them are evaluated again; "
+                "to keep them, stop and put a whole copy of the file back",
+                path, lost,
+            )  # fmt: skip
         (self.folder / f"{JOURNAL}.lock").unlink(missing_ok=True)  # left by a writer that was killed; we hold the driver's lock
         directions = [direction(objective) for objective in objectives]
         with store_errors(self.folder):

@@ -1,10 +1,14 @@
-"""The journal's file: appends that leave nothing half-written, and the repair of a tail that a crash cut off."""
+"""The journal's file: appends that leave nothing half-written, and the repair of a tail that a crash cut off.
+
+A cut between two lines leaves nothing that looks damaged. So a seal beside the journal says how long it has been: written after
+every append and advisory, it may lag behind the journal but never be ahead of it.
+"""
 
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from paretolens.errors import IntegrityError, StoreError
 
-__all__ = ["open_storage", "repair_tail", "store_errors"]
+__all__ = ["missing_records", "open_storage", "repair_tail", "store_errors"]
+
+_SEAL = ".seal"
 
 
 class _WholeLines(JournalFileBackend):
@@ -23,6 +29,7 @@ class _WholeLines(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         self._path = path
         super().__init__(str(path), lock_obj=JournalFileOpenLock(str(path)))
+        self._lines = _length(path)[1]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append lines, all or none."""
@@ -32,12 +39,49 @@ class _WholeLines(JournalFileBackend):
         except OSError:
             os.truncate(self._path, size)
             raise
+        self._lines += len(logs)
+        self._write_seal()
+
+    def _write_seal(self) -> None:
+        seal = _seal_of(self._path)
+        temporary = seal.with_name(f"{seal.name}.new")
+        with suppress(OSError):  # without room for it the journal still counts
+            temporary.write_text(json.dumps({"bytes": self._path.stat().st_size, "lines": self._lines}), encoding="utf-8")
+            temporary.replace(seal)
 
 
 def open_storage(path: Path) -> JournalStorage:
     """Open a journal that may or may not exist yet."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return JournalStorage(_WholeLines(path))
+
+
+def missing_records(path: Path) -> int:
+    """How many lines a journal has lost since they were written; 0 for one that is as long as it has ever been.
+
+    Raises:
+        StoreError: the journal cannot be read.
+    """
+    try:
+        sealed = json.loads(_seal_of(path).read_text(encoding="utf-8"))
+        size, lines = int(sealed["bytes"]), int(sealed["lines"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # from before there were seals, or lost in a power cut
+    with store_errors(path.parent):
+        found_size, found_lines = _length(path)
+    return max(1, lines - found_lines) if found_size < size else 0
+
+
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_SEAL}")
+
+
+def _length(path: Path) -> tuple[int, int]:
+    """Bytes and lines; 0 of both where there is no file."""
+    if not path.exists():
+        return 0, 0
+    content = path.read_bytes()
+    return len(content), content.count(b"\n")
 
 
 def repair_tail(path: Path) -> Path | None:

@@ -97,7 +97,10 @@ class Proposer:
 
     def is_new(self, genome: Genome) -> bool:
         """Whether no equal trial was evaluated, failed for good or is running."""
-        key = self._key(self.repaired(genome))
+        return self._unused(self.repaired(genome))
+
+    def _unused(self, repaired: Genome) -> bool:
+        key = self._key(repaired)
         return key not in self._spent and key not in self._live
 
     def repaired(self, genome: Genome) -> Genome:
@@ -148,7 +151,7 @@ class Proposer:
 
     def _fresh(self, genome: Genome) -> Genome | None:
         repaired = self.repaired(genome)
-        return repaired if self.is_new(repaired) else None
+        return repaired if self._unused(repaired) else None
 
     def _teach(self, genome: Genome, values: Sequence[float] | None) -> None:
         if values is not None:

@@ -6,6 +6,7 @@ heavy is imported, and the search's own library never enters.
 """
 
 import difflib
+import functools
 import itertools
 import math
 import random
@@ -82,7 +83,7 @@ class Knob:
         if not self.holds(self.default):
             raise ConfigurationError(f"knob {self.name}: the default {self.default!r} is not within {self.describe()}")
 
-    @property
+    @functools.cached_property
     def grid(self) -> tuple[Value, ...]:
         """All values; empty for a continuous range."""
         if self.choices or self.low is None or self.high is None or self.step is None:
@@ -191,7 +192,7 @@ class Space:
     idle: Callable[[Genome], frozenset[str]] = _none
     """The knobs without any effect for this genome."""
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         """The knobs' names, in order."""
         return tuple(knob.name for knob in self.knobs)

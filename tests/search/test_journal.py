@@ -137,7 +137,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(open_journal: Open,
     with pytest.raises(IntegrityError, match=r"journal\.log: not one line of it is a journal's"), open_journal():
         pass
     assert path.read_bytes() == b"\x9f\x03\n" * 20
-    assert [file.name for file in path.parent.glob("journal.log.*")] == []
+    assert [file.name for file in path.parent.glob("journal.log.damaged*")] == []
 
 
 def test_any_cut_leaves_a_journal_that_can_be_opened(open_journal: Open, space: Space, tmp_path: Path) -> None:
@@ -151,6 +151,45 @@ def test_any_cut_leaves_a_journal_that_can_be_opened(open_journal: Open, space: 
         with open_journal() as journal:
             assert sum(entry.fate is Fate.EVALUATED for entry in journal.records()) <= 1
             assert all(entry.fate is not None for entry in journal.records())
+
+
+def test_a_cut_between_two_lines_is_said(
+    open_journal: Open, space: Space, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "study" / "journal.log"
+    with open_journal() as journal:
+        evaluate(journal, space, 0)
+        kept = path.read_bytes()
+        evaluate(journal, space, 1)
+    whole = path.read_bytes()
+    lines, lost = whole.count(b"\n"), whole.count(b"\n") - kept.count(b"\n")
+    path.write_bytes(kept)
+    with open_journal() as journal:
+        assert [entry.fate for entry in journal.records()] == [Fate.EVALUATED]
+    (said,) = caplog.messages
+    assert f"has lost its last {lost} records" in said
+    path.write_bytes(whole)
+    path.unlink()
+    open_journal().close()
+    assert f"has lost its last {lines} records" in caplog.messages[1]
+
+
+def test_a_seal_that_lags_behind_or_is_gone_is_no_fault(
+    open_journal: Open, space: Space, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seal = tmp_path / "study" / "journal.log.seal"
+    with open_journal() as journal:
+        evaluate(journal, space, 0)
+        before = seal.read_bytes()
+        evaluate(journal, space, 1)
+    for content in (before, b"", b'{"bytes": "x"}'):
+        seal.write_bytes(content)
+        open_journal().close()
+    seal.unlink()
+    with open_journal() as journal:
+        evaluate(journal, space, 2)
+    assert caplog.messages == []
+    assert json.loads(seal.read_text())["bytes"] == (tmp_path / "study" / "journal.log").stat().st_size
 
 
 def test_damage_in_the_middle_is_not_guessed_at(open_journal: Open, space: Space, tmp_path: Path) -> None:
