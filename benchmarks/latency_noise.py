@@ -5,15 +5,20 @@ The neighbours are two processes that train PinPoint students of this project on
 The artefacts are ONNX files on ONNX Runtime, one thread. The reference of `latency_ms` is taken once, before the neighbours
 start, as in a study.
 
-    python benchmarks/latency_noise.py [--repeats 10] [--rankings 100] [--neighbours 2]
+    python benchmarks/latency_noise.py [--parts spread,rankings] [--repeats 10] [--rankings 100] [--neighbours 2]
+
+A measurement of `spread` is one of a trial, with the settings of a study. A ranking measures two artefacts, `--seconds` each at
+most: less than a trial takes, so that a hundred fit into minutes; it is the harder for it. Ctrl-C ends a part with what it has.
 """
 
 import argparse
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +29,7 @@ from paretolens.evaluators.latency import Calibration, LatencyResult, LatencySet
 from paretolens.exporters.onnx import export_onnx
 from paretolens.models.signature import InputKind, InputSpec, Signature
 from paretolens.search.config import load_config
+from paretolens.search.live import clock
 
 SETTINGS = LatencySettings()
 
@@ -98,24 +104,61 @@ def spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ms, CV {100 * np.std(values, ddof=1) / np.mean(values):.1f} %"
 
 
-def measure(path: Path, unit: Calibration) -> LatencyResult:
+class Progress:
+    """Says on the error stream how far a part is and how long it will take."""
+
+    def __init__(self, part: str, total: int) -> None:
+        self._part, self._total, self._done, self._began, self._told = part, total, 0, time.monotonic(), 0.0
+
+    def step(self) -> None:
+        """One more measurement is done; tells every five seconds."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._told > 5:
+            self._told, left = now, (now - self._began) / self._done * (self._total - self._done)
+            print(f"{self._part}: {self._done} of {self._total}, about {clock(left)} left", file=sys.stderr, flush=True)
+
+
+def measure(path: Path, unit: Calibration, settings: LatencySettings = SETTINGS) -> LatencyResult:
     """As a trial is measured."""
-    return measure_latency(path, settings=SETTINGS, calibration=unit)
+    return measure_latency(path, settings=settings, calibration=unit)
 
 
 def show_spread(paths: dict[str, Path], unit: Calibration, repeats: int, when: str) -> None:
     """Repeat each measurement and print how it moves."""
+    progress = Progress(f"spread beside {when}", repeats * len(paths))
     for name, path in paths.items():
-        found = [measure(path, unit) for _ in range(repeats)]
+        found = []
+        for _ in range(repeats):
+            found.append(measure(path, unit))
+            progress.step()
         ours, wall = spread([result.latency_ms for result in found]), spread([result.p50_ms for result in found])
         print(f"| {name} | {when} | {ours} | {wall} |", flush=True)
+
+
+def show_rankings(fast: Path, slow: Path, unit: Calibration, rankings: int, seconds: float) -> None:
+    """Measure both again and again, and print how often the faster one was the faster."""
+    settings, progress = replace(SETTINGS, seconds=seconds), Progress("rankings", rankings)
+    pairs: list[tuple[LatencyResult, LatencyResult]] = []
+    try:
+        for _ in range(rankings):
+            pairs.append((measure(fast, unit, settings), measure(slow, unit, settings)))
+            progress.step()
+    except KeyboardInterrupt:
+        print(f"stopped after {len(pairs)} of {rankings}", file=sys.stderr)
+    right = sum(one.latency_ms < other.latency_ms for one, other in pairs)
+    wall = sum(one.p50_ms < other.p50_ms for one, other in pairs)
+    print(f"\n20 blocks before 22: right {right} of {len(pairs)} times by latency_ms, {wall} times by wall p50")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="spread,rankings", help="of spread, rankings (default: both)")
+    parser.add_argument("--artefacts", default="student,20,22", help="measured in spread, of student, 20, 22 (default: all)")
     parser.add_argument("--repeats", type=int, default=10, help="measurements of each artefact (default: %(default)s)")
     parser.add_argument("--rankings", type=int, default=100, help="pairs measured (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement in a ranking (default: %(default)s)")
     parser.add_argument("--neighbours", type=int, default=2, help="trials that train beside (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
@@ -123,16 +166,17 @@ def main() -> None:
         model, signature = student()
         whole = export_onnx(model, signature, example(signature, 2), folder / "student.onnx").path
         slow, fast = tower(folder, 22), tower(folder, 20)
-        unit = calibrate()
-        paths = {"default student": whole, "20 blocks": fast, "22 blocks": slow}
-        print("| artefact | beside it | latency_ms | wall p50 |\n|---|---|---|---|")
-        show_spread(paths, unit, options.repeats, "nothing")
+        unit, spreads = calibrate(), "spread" in options.parts
+        known = {"student": ("default student", whole), "20": ("20 blocks", fast), "22": ("22 blocks", slow)}
+        paths = dict(known[name] for name in options.artefacts.split(","))
+        if spreads:
+            print("| artefact | beside it | latency_ms | wall p50 |\n|---|---|---|---|")
+            show_spread(paths, unit, options.repeats, "nothing")
         with neighbours(options.neighbours):
-            show_spread(paths, unit, options.repeats, f"{options.neighbours} trials training")
-            pairs = [(measure(fast, unit), measure(slow, unit)) for _ in range(options.rankings)]
-    right = sum(one.latency_ms < other.latency_ms for one, other in pairs)
-    wall = sum(one.p50_ms < other.p50_ms for one, other in pairs)
-    print(f"\n20 blocks before 22: right {right} of {len(pairs)} times by latency_ms, {wall} times by wall p50")
+            if spreads:
+                show_spread(paths, unit, options.repeats, f"{options.neighbours} trials training")
+            if "rankings" in options.parts:
+                show_rankings(fast, slow, unit, options.rankings, options.seconds)
 
 
 if __name__ == "__main__":

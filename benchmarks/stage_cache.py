@@ -1,6 +1,6 @@
 """What trials save that share trained stages: the same genomes with and without the cache, in one run on one thread.
 
-    python benchmarks/stage_cache.py [--prefixes 3] [--variants 4] [--clips 128] [--epochs 8]
+    python benchmarks/stage_cache.py [--prefixes 2] [--variants 3] [--clips 96] [--epochs 6]
 
 A prefix is a student with its distillation; its variants differ in prune ratio and QAT. Also says how far the latency of the
 untrained student lies from that of the trained one, and how long it takes to know it.
@@ -22,6 +22,7 @@ import torch
 from paretolens.evaluators.latency import calibrate
 from paretolens.models.record import load_model
 from paretolens.search.config import Config, load_config
+from paretolens.search.live import clock
 from paretolens.search.outcome import TrialOutcome
 from paretolens.search.progress import Silent
 from paretolens.search.stage_cache import CacheSettings
@@ -37,6 +38,7 @@ teacher: {{epochs: 1}}
 student: {{distill: {{epochs: {epochs}}}, repair: {{epochs: 2}}, qat: {{epochs: 1}}}}
 space: {{width: [32], depth: [1], frames: [4], frame_size: [32]}}
 eps: {{samples: 6, nodes: 4, resamples: 100, population: all}}
+latency: {{runs: 40, seconds: 1}}
 first: []
 """
 
@@ -55,11 +57,12 @@ def genomes(config: Config, prefixes: int, variants: int) -> Iterator[Genome]:
 
 def timed(task: Task, wanted: list[Genome], folder: Path, calibration: Any) -> tuple[list[TrialOutcome], float]:
     """All trials one after another, and their seconds."""
-    began = time.monotonic()
-    outcomes = [
-        run_trial(genome, task, folder / str(index), lambda _: None, calibration=calibration)
-        for index, genome in enumerate(wanted)
-    ]
+    began, outcomes = time.monotonic(), []
+    for index, genome in enumerate(wanted):
+        outcomes.append(run_trial(genome, task, folder / str(index), lambda _: None, calibration=calibration))
+        spent = time.monotonic() - began
+        left = clock(spent / len(outcomes) * (len(wanted) - len(outcomes)))
+        print(f"{folder.name}: {len(outcomes)} of {len(wanted)} trials, about {left} left", file=sys.stderr, flush=True)
     return outcomes, time.monotonic() - began
 
 
@@ -77,7 +80,7 @@ def same(one: Path, other: Path) -> bool:
 def main() -> int:
     """Run both ways and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("prefixes", 3), ("variants", 4), ("clips", 128), ("epochs", 8)):
+    for name, value in (("prefixes", 2), ("variants", 3), ("clips", 96), ("epochs", 6)):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     torch.set_num_threads(1)
