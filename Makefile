@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: search test check reliability bench-eps setup clean help
+.PHONY: search test check reliability bench-eps bench-search setup clean help
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
 	@echo "make test     set up, then check style and types and run the tests, up to four at a time (ARGS='-k front' passes flags on)"
 	@echo "make setup    the environment only (.venv; about 7 GB)"
 	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
+	@echo "make bench-search the engine against Tune + OptunaSearch + MLflow and plain Optuna, part by part (twenty minutes; ARGS='--only a,d')"
 	@echo "make check    style and types only"
 	@echo "make reliability  kill drivers, servers and machines for about twenty minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
@@ -31,6 +32,9 @@ search: $(STAMP)
 
 bench-eps: $(STAMP)
 	@$(BIN)/python benchmarks/eps_speed.py $(ARGS)
+
+bench-search: $(STAMP)
+	@$(BIN)/python benchmarks/search_speed.py $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ import pytest
 
 from paretolens.search.halving import HalvingSettings
 from paretolens.search.outcome import Fate, Objective
-from paretolens.search.replay import Contender, Row, Source, Table, compare, simulate
+from paretolens.search.replay import Bounds, Contender, Row, Source, Table, compare, simulate
 from paretolens.search.replay.table import Report
 from paretolens.search.sampling import Sampler
 from paretolens.search.settings import EngineSettings, Scheduler
@@ -48,6 +48,20 @@ def test_early_stopping_frees_the_worker_at_the_report() -> None:
     found = ended(workers=1, scheduler=Scheduler.HALVING, halving=HalvingSettings(reduction=2, grace_epochs=1))
     assert [fate for _, _, fate in found] == [Fate.EVALUATED] * 3 + [Fate.EARLY_STOPPED, Fate.EVALUATED, Fate.EARLY_STOPPED]
     assert [time for time, _, _ in found] == [1, 3, 6, 8, 13, 16]
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.5, [1, 3, 6, 6.5, 11.5, 12.0]), (None, [1, 3, 6, 10, 15, 21])])
+def test_a_genome_over_a_limit_ends_early_or_late_and_is_infeasible(seconds: float | None, times: list[float]) -> None:
+    settings, source = EngineSettings(trials=4, workers=1, sampler=Sampler.RANDOM), Source(table())
+    bounds = Bounds(limits={"cost": 0.7}, seconds=seconds)
+    found = simulate(source, settings=settings, first=source.table.first, bounds=bounds)
+    assert [end.seconds for end in found] == times[: len(found)]
+    assert [end.fate is Fate.INFEASIBLE for end in found] == [ERRORS[int(end.row.genome["n"])] > 0.7 for end in found]
+    assert sum(end.fate is Fate.EVALUATED for end in found) == 4
+
+
+def test_a_time_limit_counts_on_the_virtual_clock() -> None:
+    assert [time for time, _, _ in ended(workers=1, time_limit_s=5.0)] == [1, 3, 6]
 
 
 def test_scores_are_shares_of_the_tables_own_front_by_trials_and_by_time() -> None:
