@@ -48,7 +48,7 @@ class Plan:
             "data": {"train": self.clips, "val": small, "test": max(24, small // 2), "unseen": 16},
             "teacher": {"epochs": max(2, self.epochs)},
             "student": {"distill": {"epochs": self.epochs}},
-            "eps": {"samples": self.samples},
+            "eps": {"samples": self.samples, "population": "all"},
             "limits": {"latency_ms": self.limit},
             "first": [],
             "search": {"workers": self.workers, "trials": self.genomes},
