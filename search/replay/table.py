@@ -92,7 +92,8 @@ def read_table(path: Path) -> Table:
         return Table(
             name=str(content["name"]), space=space, origin=origin,
             objectives=tuple(Objective(name=name, maximise=way == "max") for name, way in content["objectives"].items()),
-            first=tuple(content["first"]), rows=tuple(_row(item, space) for item in content["rows"]),
+            first=tuple(_complete(space, genome) for genome in content["first"]),
+            rows=tuple(_row(item, space) for item in content["rows"]),
         )  # fmt: skip
     except OSError as error:
         raise DataError(
@@ -103,9 +104,15 @@ def read_table(path: Path) -> Table:
 
 
 def _row(item: Mapping[str, Any], space: Space) -> Row:
-    space.validate(item["genome"])
+    genome = _complete(space, item["genome"])
+    space.validate(genome)
     values, seconds = item["values"], float(item["seconds"])
     if not all(math.isfinite(number) for number in (*values.values(), seconds)) or seconds < 0:
         raise ValueError(f"a row holds a value that is no finite number: {values}, {seconds} s")
     reports = tuple(Report(seconds=float(one["seconds"]), metrics=one["metrics"]) for one in item["reports"])
-    return Row(genome=item["genome"], values=values, seconds=seconds, reports=reports)
+    return Row(genome=genome, values=values, seconds=seconds, reports=reports)
+
+
+def _complete(space: Space, genome: Genome) -> Genome:
+    """With the default of every knob that came after the table was recorded."""
+    return {knob.name: genome.get(knob.name, knob.default) for knob in space.knobs} | dict(genome)

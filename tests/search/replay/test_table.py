@@ -40,6 +40,20 @@ def test_a_table_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert found.space.names == written.space.names
 
 
+def test_a_knob_that_came_after_the_table_takes_its_default(tmp_path: Path) -> None:
+    write_table(table(), tmp_path / "t.json")
+    content = json.loads((tmp_path / "t.json").read_text())
+    for genome in (*content["first"], *(row["genome"] for row in content["rows"])):
+        del genome["alpha"]
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    found = read_table(tmp_path / "t.json")
+    assert {row.genome["alpha"] for row in found.rows} == {found.first[0]["alpha"]} == {found.space.knob("alpha").default}
+
+
+def test_the_table_that_is_shipped_can_be_read() -> None:
+    assert len(read_table(Path(__file__).parents[3] / "benchmarks" / "tables" / "default.json").rows) == 24
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
