@@ -1,7 +1,8 @@
 """What a student costs, known before it is trained: parameters, multiply-accumulates, size and latency of the file it would ship.
 
 Pruning and quantisers are applied untrained, since they are what changes these figures; no data is needed. Pruned widths do not
-depend on weights unless `student.prune.scope` is `model`, so only the latency differs from the final one, by its noise.
+depend on weights unless `student.prune.scope` is `model`, so only the latency differs from the final one, by its noise. Ranks do
+depend on trained weights: for a genome that is factorised, the figures are upper bounds.
 """
 
 import tempfile
@@ -66,7 +67,7 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
     """The untrained student of a genome as each of its trained stages has it: the same module, changed in place between them.
 
     Yields:
-        Stage (`distill`, `prune`, `align`, `qat`) and student; the last one is as it would ship.
+        Stage (`distill`, `prune`, `factorise`, `align`, `qat`) and student; the last one is as it would ship.
     """
     family = config.make_family()
     signature = family.signature(config.make_model_settings())
@@ -77,6 +78,8 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
         settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
         prune(student, example, settings, family.pruning_rules(student))
         yield "prune", student
+    if float(genome["rank_energy"]) < 1:
+        yield "factorise", student  # still whole: ranks depend on trained weights
     if genome["gamma"]:
         yield "align", student
     if genome["qat"]:

@@ -23,6 +23,7 @@ from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
 from paretolens.trainers.loop import LoopSettings, Monitor
+from paretolens.trainers.lowrank import LowRankSettings
 from paretolens.trainers.prune import PruneSettings
 from paretolens.trainers.quantise import QuantiseSettings
 from paretolens.trainers.teacher import TeacherSettings
@@ -39,7 +40,7 @@ class StudentSettings:
     distill: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=6, learning_rate=2e-3))
     """Distillation from scratch."""
     repair: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, learning_rate=1e-3))
-    """Fine-tuning after pruning, with the same loss."""
+    """Fine-tuning after pruning, and after factorising, with the same loss."""
     align: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=3, learning_rate=1e-3, monitor=Monitor.LAST))
     """Fine-tuning with explanations aligned beside the same loss, where the knob gamma is above 0."""
     qat: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=1, learning_rate=2e-4))
@@ -48,6 +49,8 @@ class StudentSettings:
     """Show half of the clips mirrored."""
     prune: PruneSettings = field(default_factory=PruneSettings)
     """How channels are chosen; the ratio is the knob prune_ratio."""
+    low_rank: LowRankSettings = field(default_factory=LowRankSettings)
+    """How layers are factorised; the energy is the knob rank_energy."""
     quantise: QuantiseSettings = field(default_factory=QuantiseSettings)
     """Where quantisers stand."""
 

@@ -31,6 +31,8 @@ def short_genome(genome: Genome) -> str:
     backbone = f"{genome.get('backbone', '')} x{genome.get('backbone_width', 1):g}" if "backbone" in genome else ""
     parts = [backbone, *(f"{short}{genome[name]}" for name, short in _SHORT.items() if name in genome)]
     parts += [f"prune {genome['prune_ratio']:g}"] if genome.get("prune_ratio") else []
+    parts += [f"rank {genome['rank_energy']:g}"] if float(genome.get("rank_energy", 1)) < 1 else []
+    parts += ["aligned"] if genome.get("gamma") else []
     parts += ["int8"] if genome.get("qat") else []
     return " ".join(part for part in parts if part)
 

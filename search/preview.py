@@ -114,6 +114,7 @@ def _look(label: str, genome: Genome, *, config: Config, calibration: Calibratio
     loops = {
         "distill": config.student.distill,
         "prune": config.student.repair,
+        "factorise": config.student.repair,
         "align": config.student.align,
         "qat": config.student.qat,
     }

@@ -3,6 +3,7 @@
 student  family, input, its knobs, seed
 distill  parent, distillation knobs, training settings, clips, teacher, code
 prune    parent, prune ratio, pruning and repair settings
+factorise  parent, energy, settings of low rank and repair
 align    parent, its knobs, training settings, the teacher's evidence
 qat      parent, quantiser and training settings
 """
@@ -60,6 +61,11 @@ def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
             "knobs": _knobs(genome, task, Stage.PRUNE),
             "settings": [student["prune"], student["repair"]],
         }
+    if float(genome["rank_energy"]) < 1:
+        contents["factorise"] = {
+            "knobs": _knobs(genome, task, Stage.FACTORISE),
+            "settings": [student["low_rank"], student["repair"]],
+        }
     if genome["gamma"] and task.paths is not None:
         contents["align"] = {
             "knobs": _knobs(genome, task, Stage.ALIGN),
@@ -72,7 +78,7 @@ def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
     return contents
 
 
-_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.ALIGN, Stage.QUANTISE)
+_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.FACTORISE, Stage.ALIGN, Stage.QUANTISE)
 
 
 def _knobs(genome: Genome, task: Task, *stages: Stage) -> dict[str, Any]:

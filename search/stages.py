@@ -1,4 +1,5 @@
-"""The trained stages of one trial: student → distilled → pruned and repaired → aligned → quantisation-aware.
+"""The trained stages of one trial: student → distilled → pruned and repaired → factorised and repaired → aligned
+→ quantisation-aware.
 
 A trial starts from the last of them that the cache has. What was reported while those were trained is told again, so that a
 curve is whole and schedulers compare like with like.
@@ -24,6 +25,7 @@ from paretolens.spaces.knobs import Genome
 from paretolens.trainers.align import AlignSettings, PathAlignment
 from paretolens.trainers.distill import DistillSettings, distill
 from paretolens.trainers.loop import LoopSettings, Objective
+from paretolens.trainers.lowrank import factorise
 from paretolens.trainers.prune import prune
 from paretolens.trainers.quantise import freeze, quantise
 
@@ -56,6 +58,8 @@ def loops_of(genome: Genome, task: Task) -> dict[str, LoopSettings]:
     found = {"distill": student.distill}
     if float(genome["prune_ratio"]) > 0:
         found["prune"] = student.repair
+    if float(genome["rank_energy"]) < 1:
+        found["factorise"] = student.repair
     if genome["gamma"]:
         found["align"] = student.align
     if genome["qat"]:
@@ -148,9 +152,11 @@ class Training:
             beat()
             watched(figures)
 
-        written = {"distill": self._distill, "prune": self._prune, "align": self._align, "qat": self._quantise}[stage](
-            model, report
-        )
+        steps = {
+            "distill": self._distill, "prune": self._prune, "factorise": self._factorise, "align": self._align,
+            "qat": self._quantise,
+        }  # fmt: skip
+        written = steps[stage](model, report)
         self._seconds[stage] = time.monotonic() - began
         return StageResult(
             model=model,
@@ -170,6 +176,13 @@ class Training:
         done = prune(student, example_of(task.samples["train"]), settings, task.family.pruning_rules(student))
         self._teach(student, task.config.student.repair, "repair", report)
         return {"pruning.json": asdict(done)}
+
+    def _factorise(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        task = self._task
+        settings = replace(task.config.student.low_rank, energy=float(self._genome["rank_energy"]))
+        done = factorise(student, example_of(task.samples["train"]), settings, task.family.pruning_rules(student))
+        self._teach(student, task.config.student.repair, "factorise", report)
+        return {"low_rank.json": asdict(done)}
 
     def _align(self, student: nn.Module, report: Report) -> dict[str, Any]:
         task = self._task

@@ -138,7 +138,7 @@ class Trial:
             cost = student_cost(self.genome, self.task.config, self.calibration)
             self.metrics |= cost.figures(suffix="_untrained")
         exceeded = violations(self.limits, cost.figures())
-        if exceeded:
+        if exceeded and float(self.genome["rank_energy"]) == 1:  # else the figures are upper bounds
             return self._infeasible(exceeded)
         student = self._train(cost)
         with self._stage("export"):
@@ -171,7 +171,8 @@ class Trial:
         self.details |= {"reused": list(trained.reused), "warnings": cache.warnings if cache else []}
         for name, record in trained.records.items():
             self._write(name, record)
-        self._note_pruning(trained.records.get("pruning.json"))
+        self._note_saved("pruned", trained.records.get("pruning.json"))
+        self._note_saved("factorised", trained.records.get("low_rank.json"))
         return trained.model
 
     def _watched(self, student: nn.Module, report: Report) -> Report:
@@ -194,10 +195,10 @@ class Trial:
         plain = {"proxy": asdict(proxy), "eps": reference.settings.record(), "teacher": self.task.teacher_folder.name}
         return digest_of_json(plain)[:16] if proxy.clips else ""
 
-    def _note_pruning(self, done: Mapping[str, Any] | None) -> None:
+    def _note_saved(self, what: str, done: Mapping[str, Any] | None) -> None:
         if done is not None:
             before, after = done["before"], done["after"]
-            self.metrics |= {f"pruned_{name}": float(before[name] - after[name]) for name in ("parameters", "macs")}
+            self.metrics |= {f"{what}_{name}": float(before[name] - after[name]) for name in ("parameters", "macs")}
 
     def _infeasible(self, exceeded: Mapping[str, float]) -> TrialOutcome:
         """The outcome of a trial that ends before training: its untrained figures stand for what was not measured."""

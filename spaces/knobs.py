@@ -29,6 +29,7 @@ class Stage(StrEnum):
     STUDENT = "student"
     DISTILL = "distill"
     PRUNE = "prune"
+    FACTORISE = "factorise"
     ALIGN = "align"
     QUANTISE = "quantise"
 

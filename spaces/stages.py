@@ -1,4 +1,4 @@
-"""Knobs that every family shares: distillation, pruning, alignment of explanations, quantisation."""
+"""Knobs that every family shares: distillation, pruning, low rank, alignment of explanations, quantisation."""
 
 from paretolens.spaces.knobs import Genome, Knob, Stage
 
@@ -20,6 +20,10 @@ _PRUNE_RATIO = Knob(
     name="prune_ratio", stage=Stage.PRUNE, doc="part of the heads, neurons and channels that is taken away for real; 0 = none",
     default=0.3, low=0.0, high=0.6, step=0.1, limits=(0.0, 0.95),
 )  # fmt: skip
+_RANK_ENERGY = Knob(
+    name="rank_energy", stage=Stage.FACTORISE, doc="share of the energy that layers of low rank keep; 1 = layers stay whole",
+    default=1.0, choices=(1.0,), limits=(0.1, 1.0),
+)  # fmt: skip
 _GAMMA = Knob(
     name="gamma", stage=Stage.ALIGN, doc="γ, weight of the alignment of explanations after distillation and pruning; 0 = none",
     default=0.0, choices=(0.0,), limits=(0.0, 1000.0),
@@ -40,7 +44,7 @@ def stage_knobs(*, attention: bool = True) -> tuple[Knob, ...]:
     Args:
         attention: whether the family has maps to align; without them there is no β.
     """
-    return (_TEMPERATURE, _ALPHA, *((_BETA,) if attention else ()), _PRUNE_RATIO, _GAMMA, _ALIGN_EVERY, _QAT)
+    return (_TEMPERATURE, _ALPHA, *((_BETA,) if attention else ()), _PRUNE_RATIO, _RANK_ENERGY, _GAMMA, _ALIGN_EVERY, _QAT)
 
 
 def idle_stages(genome: Genome) -> frozenset[str]:

@@ -35,6 +35,16 @@ def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task
         }
 
 
+def test_low_rank_is_held_to_limits_after_training(tiny_task: Task, tmp_path: Path) -> None:
+    limits = {"parameters": 100.0}
+    genome = genome_of(tiny_task, rank_energy=0.6, qat=False, prune_ratio=0.0)
+    outcome = run_trial(genome, tiny_task, tmp_path / "trial", lambda _: None, limits=limits)
+    found = outcome.metrics
+    assert found["parameters"] == found["parameters_untrained"] - found["factorised_parameters"] < found["parameters_untrained"]
+    assert found["macs"] < found["macs_untrained"]
+    assert outcome.violations == {"parameters": pytest.approx(found["parameters"] / 100 - 1)}
+
+
 def test_a_student_over_a_limit_is_not_trained(tiny_task: Task, tmp_path: Path) -> None:
     reports: list[Mapping[str, float]] = []
     limits = {"size_mb": 0.1, "parameters": 1e9}
