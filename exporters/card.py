@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paretolens.exporters.bundle import BundleContent, Objective
 
-__all__ = ["model_card", "readme"]
+__all__ = ["GENERAL_LIMITS", "model_card", "readme"]
 
 
 def readme(content: "BundleContent") -> str:
@@ -40,7 +40,7 @@ def model_card(content: "BundleContent") -> str:
         "## Input",
         _input(content),
         "## Limits of use",
-        "\n".join(f"- {limit}" for limit in (*content.limits, *_GENERAL_LIMITS)),
+        "\n".join(f"- {limit}" for limit in (*content.limits, *GENERAL_LIMITS)),
     ]
     if content.details:
         parts += ["## Where it comes from", _details(content.details)]
@@ -50,7 +50,7 @@ def model_card(content: "BundleContent") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_GENERAL_LIMITS = (
+GENERAL_LIMITS = (
     "A verdict is a score, not a proof: never the only ground for a decision about a person.",
     "Kinds of manipulation, cameras and codecs that the training data lacks may be judged wrongly and with confidence.",
 )

@@ -56,6 +56,7 @@ _NAMES = {
     "macs": "MACs",
     "size": "Size",
 }
+_ABBREVIATIONS = {name: text for name, text in _NAMES.items() if text != name.capitalize()}
 _UNITS = {"ms": "ms", "mb": "MB", "bytes": "bytes", "s": "s", "mib": "MiB", "kb": "kB"}
 _SHARES = ("accuracy", "precision", "recall", "f1", "agreement", "eer")
 
@@ -167,7 +168,7 @@ def axis_label(name: str, *, log: bool = False) -> str:
     unit = _UNITS.get(words[-1]) if len(words) > 1 else None
     unit = "%" if is_share(name) else unit
     stem = words[:-1] if unit and unit != "%" else words
-    text = " ".join([_NAMES.get(stem[0], stem[0].capitalize()), *stem[1:]])
+    text = " ".join([_NAMES.get(stem[0], stem[0].capitalize()), *(_ABBREVIATIONS.get(word, word) for word in stem[1:])])
     notes = ", ".join(filter(None, (unit, "log scale" if log else "")))
     return f"{text} ({notes})" if notes else text
 
@@ -178,7 +179,7 @@ def value_kind(name: str) -> ValueKind:
         return "share"
     if name.startswith(("param", "mac")):
         return "count"
-    return "score" if name.startswith(("eps", "neps", "auc")) else "quantity"
+    return "score" if not {"eps", "neps", "auc"}.isdisjoint(name.split("_")) else "quantity"
 
 
 def format_value(name: str, value: float, *, unit: bool = True) -> str:

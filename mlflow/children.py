@@ -8,12 +8,12 @@ Paretolens writes to an ended run stamps it. What another program writes into an
 
 import json
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paretolens.errors import StoreError
+from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.names import PARENT_TAG, UPDATED, Tag
 from paretolens.mlflow.runs import Row, run_row
 from paretolens.mlflow.store import one_line, search_runs
@@ -82,13 +82,10 @@ def _save(path: Path, known: _Known, rows: dict[str, Row], runs: list[Any]) -> N
         return
     newest = max([known.newest_ms, *stamps.values()])
     head = json.dumps({"format": _FORMAT, "newest_ms": newest, "runs": len(kept)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("\n".join([head, *map(json.dumps, kept.values())]) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        _log.warning("%s can't be written (%s): the next read takes as long as this one", path, error.strerror)
+        write_atomic(path, ("\n".join([head, *map(json.dumps, kept.values())]) + "\n").encode())
+    except StoreError as error:
+        _log.warning("%s: the next read takes as long as this one", error)
 
 
 def _stamp(run: Any) -> int:

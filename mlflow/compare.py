@@ -20,7 +20,7 @@ from paretolens.mlflow.pareto import Floats
 from paretolens.mlflow.records import StudyRecord, merge_studies, study_labels
 from paretolens.mlflow.runs import PARAM_PREFIX
 
-__all__ = ["Comparison", "Dominated", "Side", "compare"]
+__all__ = ["Comparison", "Dominated", "Side", "compare", "tried_values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +160,11 @@ def _labels(side: Side) -> "np.ndarray[tuple[int], np.dtype[np.object_]]":
 
 def _knobs(tables: list[pd.DataFrame]) -> dict[str, tuple[str, ...]]:
     names = dict.fromkeys(str(name) for table in tables for name in table if str(name).startswith(PARAM_PREFIX))
-    return {name.removeprefix(PARAM_PREFIX): tuple(_tried(table, name) for table in tables) for name in names}
+    return {name.removeprefix(PARAM_PREFIX): tuple(tried_values(table, name) for table in tables) for name in names}
 
 
-def _tried(table: pd.DataFrame, name: str) -> str:
+def tried_values(table: pd.DataFrame, name: str) -> str:
+    """The values of a column as a list, as a range where there are many numbers; a dash where there are none."""
     values = table[name].dropna() if name in table else pd.Series(dtype=object)
     if not len(values):
         return "–"

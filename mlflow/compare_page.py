@@ -1,11 +1,10 @@
 """A comparison of searches as a page: hover for a trial's figures, zoom, hide a side."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paretolens.errors import StoreError
+from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.chart import axes_of, axis_label, format_value, is_share, trial_label
 from paretolens.mlflow.compare import Comparison
 from paretolens.mlflow.compare_curves import COLOURS, Curve, comparison_headline, curves_of, is_log
@@ -87,11 +86,5 @@ def _plain(text: str) -> str:
 def _write(figure: Any, path: Path) -> Path:
     config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
     text = figure.to_html(full_html=True, include_plotlyjs=True, config=config, default_height="92vh")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: can't be written ({error.strerror})") from error
+    write_atomic(path, text.encode())
     return path

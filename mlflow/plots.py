@@ -1,18 +1,18 @@
 """The front as a picture (PNG): every objective against latency, side by side."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from paretolens.errors import StoreError
+from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.chart import Colour, Panel, format_value, headline, interval, panels, trial_label
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.labels import Label, place_labels
 
-__all__ = ["draw_png", "front_figure", "style_axes", "write_picture"]
+__all__ = ["draw_png", "front_figure", "png_bytes", "style_axes", "write_picture"]
 
 JOINED, ASIDE, DOMINATED = "on the front", "on the front by another objective", "dominated"
 _FEW = 14
@@ -34,14 +34,15 @@ def write_picture(figure: Any, path: Path, *, dpi: int = 160) -> Path:
     Raises:
         StoreError: the file can't be written.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=dpi, format="png", facecolor="white")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: can't be written ({error.strerror})") from error
+    write_atomic(path, png_bytes(figure, dpi=dpi))
     return path
+
+
+def png_bytes(figure: Any, *, dpi: int = 160) -> bytes:
+    """A matplotlib figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=dpi, format="png", facecolor="white")
+    return content.getvalue()
 
 
 def front_figure(front: Front) -> Any:

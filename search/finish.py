@@ -30,6 +30,7 @@ from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
 
 __all__ = [
+    "GENERATED_LIMITS",
     "FrontFiles",
     "bundle_content",
     "choose",
@@ -43,7 +44,7 @@ __all__ = [
 
 _QUIET = {"latency_ms": "quiet_ms", "latency_p50_ms": "quiet_p50_ms", "latency_p90_ms": "quiet_p90_ms"}
 _QUIET |= {"latency_p99_ms": "quiet_p99_ms", "latency_load_average": "quiet_load_average"}
-_LIMITS = (
+GENERATED_LIMITS = (
     "It was trained on the built-in generated clips (drawn faces, synthesised voices): it has never seen a recorded person "
     "and is no detector of real-world fakes.",
     "It expects one face that fills most of the frame, and clips of about a second; of longer ones it sees the first second.",
@@ -185,7 +186,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         preprocessing=samples.preprocessing,
         objectives=_objectives(row),
         parity=parity,
-        limits=_LIMITS if samples.generated else (),
+        limits=GENERATED_LIMITS if samples.generated else (),
         details={
             "study": study.name,
             "trial": str(row["trial"]),

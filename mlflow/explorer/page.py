@@ -4,19 +4,15 @@ Vega draws (vendor/vega.min.js, BSD-3-Clause); the page's own script and style l
 the page lets only these very scripts run, by their hashes, and nothing be fetched.
 """
 
-import base64
-import hashlib
 import html
-import os
-import re
 import shlex
-from importlib.resources import files
 from pathlib import Path
 
-from paretolens.errors import StoreError
+from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.explorer.document import Document, build_document, to_json
 from paretolens.mlflow.explorer.pictures import load_pictures
 from paretolens.mlflow.front import Front
+from paretolens.mlflow.page import BASE_STYLE, content_policy, fill, resource
 
 __all__ = ["render_page", "write_explorer"]
 
@@ -39,41 +35,25 @@ def write_explorer(front: Front, path: Path, *, command: str | None = None) -> P
     study = front.study.name if front.study else "STUDY"
     told = command or f"paretolens export {shlex.quote(study)} --select"
     text = render_page(build_document(front, command=told, pictures=load_pictures(front)))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path}: can't be written ({error.strerror})") from error
+    write_atomic(path, text.encode())
     return path
 
 
 def render_page(document: Document) -> str:
     """The page of a document."""
-    vega = _text("vendor", "vega.min.js")
+    vega = resource(_PACKAGE, "vendor", "vega.min.js")
     script = _joined()
     parts = {
-        "policy": _policy(vega, script),
+        "policy": content_policy(vega, script),
         "title": html.escape(f"{document.study} – Paretolens"),
-        "style": _text("templates", "explorer.css"),
+        "style": resource(*BASE_STYLE) + resource(_PACKAGE, "templates", "explorer.css"),
         "document": to_json(document),
         "vega": vega,
         "script": script,
     }
-    return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], _text("templates", "page.html"))
+    return fill(resource(_PACKAGE, "templates", "page.html"), parts)
 
 
 def _joined() -> str:
-    modules = "\n".join(_text("templates", f"{name}.js") for name in _SCRIPTS)
+    modules = "\n".join(resource(_PACKAGE, "templates", f"{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\n{modules}\n}})();\n'
-
-
-def _policy(*scripts: str) -> str:
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
-    # Vega compiles its expressions with Function(); they come from our own specifications, never from the document.
-    return f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
-
-
-def _text(*place: str) -> str:
-    return files(_PACKAGE).joinpath(*place).read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import base64
 import io
 import logging
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,18 @@ class Pictures:
     """What is missing and why, a line each."""
 
 
-def load_pictures(front: Front, *, budget_bytes: int = 6_000_000) -> Pictures:
+def load_pictures(front: Front, *, budget_bytes: int = 6_000_000, trials: Collection[str] | None = None) -> Pictures:
     """The overlays of the members, the knee's first and then the loneliest, until the budget is spent.
 
-    A picture that can't be read is left out and noted: it never keeps a page from being made.
+    With `trials`, of these members only. A picture that can't be read is left out and noted: it never keeps a page from being
+    made.
     """
     if front.study is None or not len(front.members):
         return Pictures()
     found = Pictures()
     members = front.members.sort_values(["knee", "crowding"], ascending=False, kind="stable")
+    if trials is not None:
+        members = members[members["trial"].astype(str).isin(trials)]
     spent, left_out, lost = 0, 0, []
     with tempfile.TemporaryDirectory(prefix="paretolens-pictures-") as scratch:
         client = open_client(front.study.tracking_uri)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "add_configuration",
     "add_front_options",
+    "add_store_options",
     "add_study",
     "add_workspace",
     "calm_threads",
@@ -54,13 +55,18 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
 
 
 def add_front_options(parser: argparse.ArgumentParser) -> None:
+    """What to trade off, among which trials of which studies, and where they are."""
+    add_store_options(parser)
+    parser.add_argument("--force", action="store_true", help="put studies together even if they were measured differently")
+
+
+def add_store_options(parser: argparse.ArgumentParser) -> None:
     """What to trade off, among which trials, and where they are."""
     parser.add_argument(
         "--objectives", metavar="A,B:min,…",
         help="metrics to trade off, with :min or :max where it is not the usual (default: accuracy, latency_ms, eps)",
     )  # fmt: skip
     parser.add_argument("--where", metavar="EXPR", help="only trials that fulfil this, such as 'latency_ms < 5 and eps > .6'")
-    parser.add_argument("--force", action="store_true", help="put studies together even if they were measured differently")
     parser.add_argument("--tracking-uri", metavar="URI", help="read studies from this MLflow store, by name or run id")
     parser.add_argument("--experiment", default="paretolens", help="MLflow experiment in that store (default: %(default)s)")
     parser.add_argument("--refresh", action="store_true", help="read every run again (of large studies, ended runs are kept)")

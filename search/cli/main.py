@@ -25,6 +25,7 @@ COMMANDS = {
     "front": "show a study's Pareto front, read back from MLflow",
     "explore": "write the Pareto explorer, a page to choose a model from",
     "compare": "hold searches against each other: hypervolume, coverage, who dominates whom",
+    "report": "write a study's report: setting, front, chosen model, limits, how to reproduce it",
     "export": "write a member of the front as a bundle that runs on its own",
     "register": "put members of the front into MLflow's model registry",
     "predict": "run a bundle on a clip",

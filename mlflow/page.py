@@ -1,0 +1,31 @@
+"""What every page has in common: templates that lie beside the code, and a policy that lets nothing in from outside."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+
+__all__ = ["BASE_STYLE", "content_policy", "fill", "resource"]
+
+BASE_STYLE = ("paretolens.mlflow.explorer", "templates", "base.css")
+"""Where the colours and the type of all pages are, light and dark."""
+
+
+def resource(package: str, *place: str) -> str:
+    """A text file of a package."""
+    return files(package).joinpath(*place).read_text(encoding="utf-8")
+
+
+def fill(template: str, parts: Mapping[str, str]) -> str:
+    """A template with every `@@name@@` replaced once: what a part holds is never looked at again."""
+    return re.sub(r"@@(\w+)@@", lambda found: parts[found[1]], template)
+
+
+def content_policy(*scripts: str) -> str:
+    """A Content-Security-Policy that lets these very scripts run, by their hashes, and nothing be fetched."""
+    if not scripts:
+        return "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    # Vega compiles its expressions with Function(); they come from our own specifications, never from the document.
+    return f"default-src 'none'; script-src {hashes} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
