@@ -88,8 +88,7 @@ def trial_title(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
 
 
 def _best(front: Front, name: str, way: Direction) -> "pd.Series[Any]":
-    values = front.members[name].astype(float)
-    return front.members.loc[values.idxmax() if way == "max" else values.idxmin()]
+    return front.members.sort_values(name, ascending=way == "min", kind="stable").iloc[0]
 
 
 def _number(value: Any) -> float:

@@ -12,6 +12,7 @@ import pandas as pd
 from paretolens import __version__
 from paretolens.errors import ConfigurationError, StoreError
 from paretolens.exporters.files import write_atomic
+from paretolens.mlflow.chart import headline
 from paretolens.mlflow.explorer.pictures import load_pictures
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.page import BASE_STYLE, content_policy, fill, resource
@@ -74,6 +75,7 @@ def build_report(front: Front, *, trial: str | None = None, limits: Sequence[str
     blocks = [heading(f"{study.name}: report", 1), f"Written by Paretolens {escape(__version__)} on {written}."]
     if unfinished := state_line(study, len(front.trials)):
         blocks.append(f"> **{escape(unfinished)}**")
+    blocks.append(f"{escape(headline(front)[1])}.")
     blocks += [*sections.setting(front, study), *sections.baseline(study, front), *sections.members(front)]
     pictures: dict[str, str] = {}
     if row is not None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from paretolens.exporters.card import GENERAL_LIMITS
-from paretolens.mlflow.chart import format_knob, headline, knobs, speed_up, trial_label
+from paretolens.mlflow.chart import format_knob, knobs, speed_up, trial_label
 from paretolens.mlflow.compare import tried_values
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, Tag
@@ -56,7 +56,7 @@ def setting(front: Front, study: StudyRecord) -> list[str]:
         for name in study.trials
         if str(name).startswith(PARAM_PREFIX)
     ]
-    blocks = [heading("Setting"), table(("", ""), [(escape(name), escape(text)) for name, text in facts])]
+    blocks = [heading("Setting"), table(("", ""), [(escape(name), escape(text)) for name, text in facts], numbers=False)]
     if tried:
         rows = [(code(name), escape(text)) for name, text in tried]
         blocks += [
@@ -162,8 +162,7 @@ def members(front: Front) -> list[str]:
     blocks = [heading("The Pareto front")]
     if not len(found):
         return [*blocks, "No trial is complete yet: there is no front."]
-    _, summary = headline(front)
-    beside = [name for name in ("size_mb", "test_auc", "neps") if name in found and name not in front.objectives]
+    beside = [name for name in ("size_mb", "test_auc") if name in found and name not in front.objectives]
     figures = [*front.objectives, *beside]
     teacher = bool(front.study and front.study.teacher.get("latency_ms"))
     head = ("trial", *(label(name) for name in figures), *(("faster",) if teacher else ()))
@@ -174,7 +173,7 @@ def members(front: Front) -> list[str]:
         rows.append((escape(trial_label(row["trial"])) + mark, *(cell(row, name) for name in figures), *times))
     share = f"The front dominates {front.hypervolume():.1%} of the box between the best and the worst value of each objective."
     picture = "![The front][front]"
-    return [*blocks, f"{escape(summary)}.", picture, _HOW_TO_READ, table(head, rows), share, *map(escape, front.notes)]
+    return [*blocks, picture, _HOW_TO_READ, table(head, rows), share, *map(escape, front.notes)]
 
 
 def chosen(front: Front, row: "pd.Series[Any]") -> list[str]:
@@ -185,7 +184,8 @@ def chosen(front: Front, row: "pd.Series[Any]") -> list[str]:
     blocks = [heading("The chosen model"), f"**{trial_title(row).capitalize()}**. {why}{tied}"]
     own = knobs(row.to_dict())
     if own:
-        blocks.append(table(("knob", "value"), [(code(name), escape(format_knob(value))) for name, value in own.items()]))
+        rows = [(code(name), escape(format_knob(value))) for name, value in own.items()]
+        blocks.append(table(("knob", "value"), rows, numbers=False))
     return blocks
 
 

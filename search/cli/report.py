@@ -44,8 +44,9 @@ def run(options: argparse.Namespace) -> int:
     (record,) = read_studies(options, [options.study])
     objectives = DEFAULT_OBJECTIVES if options.objectives is None else parse_objectives(options.objectives)
     found = front_of(record, objectives, options.where)
-    # A study without a complete trial has a report too, but no member to choose.
-    trial = str(choose(found, options.select)[0]["trial"]) if len(found.members) or options.select != "knee" else None
+    # A study without a complete trial has a report too; only what was asked for by name must be there.
+    wanted = len(found.members) or options.where or options.select != "knee"
+    trial = str(choose(found, options.select)[0]["trial"]) if wanted else None
     formats = [name.strip() for name in options.format.split(",") if name.strip()]
     limits = GENERATED_LIMITS if record.tags.get("paretolens.data") == "generated" else ()
     paths = write_report(found, _stem(options, found), formats=formats, trial=trial, limits=limits)
@@ -67,6 +68,6 @@ def _stem(options: argparse.Namespace, found: "Front") -> Path:
         known = options.output.suffix in (".html", ".md")
         return Path(options.output.with_suffix("") if known else options.output)
     if options.tracking_uri:
-        name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in found.study.name if found.study)
-        return Path(f"{name}-report")
+        name = found.study.name if found.study else ""
+        return Path("".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name) + "-report")
     return load_study(workspace_of(options), options.study).folder / "report"
