@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ import psutil
 from paretolens.mlflow.front import front
 from paretolens.mlflow.pareto import non_dominated
 from paretolens.mlflow.records import read_study
-from paretolens.mlflow.ui import free_port, server_command, server_environment
+from paretolens.mlflow.ui import free_port, server_command, server_environment, wait_until_up
 from paretolens.search.journal import read_records
 from paretolens.search.outcome import Fate, TrialRecord
 
@@ -169,12 +168,7 @@ def server(folder: Path, port: int) -> Iterator[None]:
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=folder, env=server_environment(), start_new_session=True, stdout=quiet, stderr=quiet)
     try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.2)
+        wait_until_up(process, f"http://127.0.0.1:{port}")
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -25,7 +25,7 @@ import onnxruntime
 
 from paretolens.data.prepare import prepare
 from paretolens.mlflow.store import open_client
-from paretolens.mlflow.ui import free_port
+from paretolens.mlflow.ui import free_port, wait_until_up
 from paretolens.search.study import Study, load_study
 from paretolens.search.workspace import Workspace
 
@@ -52,7 +52,7 @@ def main() -> int:
             cwd=folder, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
-            wait(server, f"http://127.0.0.1:{port}/ping")
+            wait_until_up(server, f"http://127.0.0.1:{port}", timeout_s=180.0)
             print(f"`{' '.join(command)}` answers after {time.perf_counter() - begun:.1f} s")
             worst = ask(f"http://127.0.0.1:{port}/invocations", inputs, expected)
         finally:
@@ -74,18 +74,6 @@ def reference(study: Study, alias: str, count: int) -> tuple[dict[str, np.ndarra
         f"{study.name}@{alias}: version {version.version}, {version.tags['paretolens.trial']}, {path.stat().st_size / 1e6:.2f} MB"
     )
     return inputs, session.run(["logit"], inputs)[0]
-
-
-def wait(server: "subprocess.Popen[bytes]", address: str) -> None:
-    """Wait for the server's first answer."""
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise SystemExit("the server did not come up")
 
 
 def ask(address: str, inputs: dict[str, np.ndarray], expected: np.ndarray) -> float:

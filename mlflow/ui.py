@@ -16,7 +16,7 @@ from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.mlflow.names import Tag
 from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_path
 
-__all__ = ["free_port", "runs_link", "serve", "server", "server_command", "server_environment"]
+__all__ = ["free_port", "runs_link", "serve", "server", "server_command", "server_environment", "wait_until_up"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -81,7 +81,7 @@ def _running(uri: str, host: str, port: int, timeout_s: float) -> "Iterator[subp
     with tempfile.TemporaryDirectory(prefix="paretolens-ui-") as folder:
         process = subprocess.Popen(server_command(uri, host=host, port=port), cwd=folder, env=server_environment())
         try:
-            _wait_until_up(process, f"http://{host}:{port}", timeout_s)
+            wait_until_up(process, f"http://{host}:{port}", timeout_s)
             yield process
         finally:
             _end(process)
@@ -130,17 +130,24 @@ def _check_port(host: str, port: int) -> None:
             raise ConfigurationError(f"port {port} on {host}: {reason}; choose another with --port, as {port + 1}") from error
 
 
-def _wait_until_up(process: "subprocess.Popen[bytes]", address: str, timeout_s: float) -> None:
+def wait_until_up(process: "subprocess.Popen[bytes]", address: str, timeout_s: float = 120.0) -> None:
+    """Wait until a server that was just started answers on `/health`.
+
+    Raises:
+        BackendError: it ended before it answered.
+        StoreError: it didn't answer in time.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BackendError(f"the MLflow UI ended with code {process.returncode} before it answered; its lines above say why")
+            code = process.returncode
+            raise BackendError(f"the server on {address} ended with code {code} before it answered; its lines above say why")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise StoreError(f"the MLflow UI on {address}: no answer within {timeout_s:.0f} s; the store may be very large or locked")
+    raise StoreError(f"the server on {address}: no answer within {timeout_s:.0f} s; the store may be very large or locked")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

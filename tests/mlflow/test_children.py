@@ -106,7 +106,7 @@ def test_a_file_that_is_damaged_is_made_again(
     folder = tmp_path / "file"
     folder.write_text("in the way")
     assert len(read_study("cut", tracking_uri=store, cache=folder).trials) == 4
-    assert "can't be written" in caplog.text
+    assert "cannot be written" in caplog.text
 
 
 def test_small_studies_leave_no_file(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

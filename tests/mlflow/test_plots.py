@@ -55,5 +55,5 @@ def test_hardly_anything_to_draw(trials: Callable[..., pd.DataFrame], tmp_path: 
 
 
 def test_a_place_that_can_not_be_written(drawn: Front) -> None:
-    with pytest.raises(StoreError, match="can't be written"):
+    with pytest.raises(StoreError, match="cannot be written"):
         draw_png(drawn, Path("/proc/front.png"))

@@ -17,7 +17,7 @@ from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
-from paretolens.mlflow.ui import free_port, runs_link, serve, server_command, server_environment
+from paretolens.mlflow.ui import free_port, runs_link, serve, server_command, server_environment, wait_until_up
 
 Server = subprocess.Popen[bytes]
 
@@ -37,13 +37,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[int], Server]]:
             stderr=subprocess.DEVNULL,
         )
         started.append(server)
-        for _ in range(1200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    return server
-            except OSError:
-                time.sleep(0.1)
-        pytest.fail("the server didn't come up")
+        wait_until_up(server, f"http://127.0.0.1:{port}")
+        return server
 
     yield launch
     for server in started:

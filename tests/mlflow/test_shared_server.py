@@ -7,21 +7,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paretolens.errors import StoreError
+from paretolens.errors import BackendError, StoreError
 from paretolens.mlflow.front import front, tag_front
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
-from paretolens.mlflow.ui import free_port
+from paretolens.mlflow.ui import free_port, wait_until_up
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -64,14 +62,11 @@ def start(database: str, tmp_path: Path) -> Iterator[Callable[[int], "subprocess
         log = (tmp_path / "server.log").open("ab")
         server = subprocess.Popen([START, tmp_path / "shared"], env=environment, stdout=log, stderr=log, start_new_session=True)
         started.append(server)
-        for _ in range(1200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    return server
-            except OSError:
-                assert server.poll() is None, (tmp_path / "server.log").read_text()[-2000:]
-                time.sleep(0.1)
-        pytest.fail("the server didn't come up")
+        try:
+            wait_until_up(server, f"http://127.0.0.1:{port}")
+        except BackendError:
+            pytest.fail((tmp_path / "server.log").read_text()[-2000:])
+        return server
 
     yield launch
     for server in started:

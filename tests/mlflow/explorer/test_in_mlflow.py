@@ -1,8 +1,6 @@
 """The explorer where people meet it: among the artefacts of the study's run, in the MLflow UI on a real store."""
 
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from paretolens.mlflow.explorer import write_explorer
 from paretolens.mlflow.front import Front, front, tag_front
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo, teacher_metrics
-from paretolens.mlflow.ui import free_port, runs_link, server_command, server_environment
+from paretolens.mlflow.ui import free_port, runs_link, server_command, server_environment, wait_until_up
 
 
 @pytest.fixture
@@ -51,12 +49,7 @@ def address(study: Front, tmp_path: Path) -> Iterator[str]:
         command, cwd=tmp_path, env=server_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.1)
+        wait_until_up(server, f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -77,7 +77,7 @@ def test_the_library_is_the_one_that_was_published() -> None:
 
 
 def test_a_place_that_can_not_be_written(drawn: Front) -> None:
-    with pytest.raises(StoreError, match="can't be written"):
+    with pytest.raises(StoreError, match="cannot be written"):
         write_explorer(rank_trials(drawn.trials[["trial", "accuracy", "latency_ms", "eps"]]), Path("/proc/front.html"))
 
 
