@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from paretolens.data.bootstrap import Interval, clustered_interval
 from paretolens.errors import DataError, TrialError
-from paretolens.evaluators.eps.bootstrap import Interval, clustered_interval
 
 __all__ = ["ClassificationMetrics", "accuracy_interval", "auc_by_kind", "classification_metrics", "correct"]
 
@@ -127,7 +127,7 @@ def accuracy_interval(
 ) -> Interval:
     """Accuracy and its bootstrap interval, resampled by group: fakes made from one clip are not independent.
 
-    Two models are compared by `paretolens.evaluators.eps.bootstrap.paired_difference` of their `correct` arrays.
+    Two models are compared by `paretolens.data.bootstrap.paired_difference` of their `correct` arrays.
 
     Args:
         labels: (N,) 1 = fake, 0 = real.

@@ -1,29 +1,25 @@
 """Which members of a front differ, judged on the samples that they were scored on together.
 
 Students are scored on the same clips, so their difference is known several times better than either score: the mean of the
-differences sample by sample, resampled by source clip (percentile bootstrap: Efron and Tibshirani 1993, chapter 13).
+differences sample by sample, resampled by source clip.
 """
 
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretolens.data.bootstrap import paired_difference
 from paretolens.mlflow.pareto import Floats
 
 __all__ = ["Samples", "different", "read_samples", "samples_file"]
 
 _log = logging.getLogger(__name__)
-
-RESAMPLES = 2000
-CONFIDENCE = 0.95
-_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,20 +83,6 @@ def _parse(content: Mapping[str, Any], objective: str) -> Samples:
 
 def different(first: Samples, second: Samples) -> bool:
     """Whether the interval of the mean difference, over samples that both have, leaves out 0."""
-    difference = first.values - second.values
-    known = ~np.isnan(difference)
-    if not known.any():
+    if np.isnan(first.values - second.values).all():
         return False
-    _, group = np.unique(first.groups[known], return_inverse=True)
-    total = np.bincount(group, weights=difference[known])
-    size = np.bincount(group).astype(np.float64)
-    draws = _draws(len(size))
-    low, high = np.percentile((draws @ total) / (draws @ size), [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
-    return bool(low > 0 or high < 0)
-
-
-@lru_cache(maxsize=64)
-def _draws(groups: int) -> Floats:
-    """(RESAMPLES, groups) how often each group is drawn; the same for every pair, as a paired comparison wants it."""
-    draws = np.random.default_rng(_SEED).multinomial(groups, np.full(groups, 1.0 / groups), size=RESAMPLES)
-    return draws.astype(np.float64)
+    return not paired_difference(first.values, second.values, first.groups).tied

@@ -4,6 +4,7 @@ Everything goes through the client: no run is opened again, no global state is t
 registering twice leaves what registering once does.
 """
 
+import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.mlflow.names import Tag, TrialState
 from paretolens.mlflow.records import StudyRecord
 from paretolens.mlflow.store import one_line, open_client, without_password
+from paretolens.mlflow.twin import TWIN
 
 __all__ = ["ALIASES", "Candidate", "Registered", "register"]
 
@@ -45,6 +47,8 @@ class Candidate:
     """The file that was scored."""
     sha256: str
     """Checksum of the file: with the run, what makes a version the same version."""
+    twin: Path | None = None
+    """Folder of the saved torch model that the file was exported from; None = the version carries none."""
     example: Mapping[str, np.ndarray]
     """One real, preprocessed sample by input name, each (1, …)."""
     card: str
@@ -164,6 +168,8 @@ def _bring(client: Any, study: StudyRecord, name: str, candidate: Candidate, kno
             tags={key: str(text)[:_LONGEST_TAG] for key, text in tags.items()}, description=candidate.card[:_LONGEST_TEXT],
         )  # fmt: skip
     else:
+        if candidate.twin is not None and not client.list_artifacts(candidate.run_id, TWIN):  # of an earlier version of ours
+            client.log_artifacts(candidate.run_id, str(candidate.twin), TWIN)
         _tag(client, name, found, tags)
         if found.description != candidate.card[:_LONGEST_TEXT]:
             client.update_model_version(name, found.version, description=candidate.card[:_LONGEST_TEXT])
@@ -193,6 +199,8 @@ def _log_model(client: Any, study: StudyRecord, candidate: Candidate) -> Any:
     try:
         with tempfile.TemporaryDirectory(prefix="paretolens-model-") as folder:
             save(candidate, Path(folder) / "model", model_id=model.model_id)
+            if candidate.twin is not None:
+                shutil.copytree(candidate.twin, Path(folder) / "model" / TWIN)
             client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
         client.log_outputs(candidate.run_id, [LoggedModelOutput(model.model_id, 0)])
         now = model.creation_timestamp

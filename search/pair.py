@@ -1,27 +1,31 @@
 """EPS of two saved models on a folder of clips, without a study."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-from paretolens.data.clips import read_inputs
+from paretolens.data.clips import read_clip
 from paretolens.data.samples import SampleSet
-from paretolens.errors import BackendError, ConfigurationError, DataError
+from paretolens.errors import BackendError, ConfigurationError, DataError, TrialError, UserError
 from paretolens.evaluators.eps import EpsScore, EpsSettings, ExplainedSet, TeacherReference, score_eps
 from paretolens.evaluators.explain import make_explainer
+from paretolens.mlflow.twin import TWIN, fetch_twin, is_address
 from paretolens.models.record import MODEL_FILE, load_model
+from paretolens.search.overlap import refuse_training_clips
 from paretolens.trainers.quantise import quantisers_off
 
-__all__ = ["PairScore", "explained_clips", "load_twin", "score_pair"]
+__all__ = ["PairScore", "explained_clips", "load_twin", "open_twin", "score_pair"]
 
 RECORD = "set.json"
 """What makes a folder a prepared set."""
+EXPORTED = (".onnx", ".engine", ".plan", ".trt")
+"""Files that run but cannot be differentiated."""
 CLIPS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
@@ -45,18 +49,33 @@ class PairScore:
         return found
 
 
+def open_twin(place: str, role: str, *, tracking_uri: str) -> nn.Module:
+    """The torch model of a folder, as `load_twin` takes it, or of `models:/…` or `runs:/…` in a store.
+
+    Raises:
+        ConfigurationError: nothing is there, or the address is none.
+        BackendError: only an exported file is there, which has no gradients.
+        StoreError: the store cannot be read.
+        IntegrityError: a file is damaged.
+    """
+    if not is_address(place):
+        return load_twin(Path(place), role)
+    with TemporaryDirectory(prefix="paretolens-twin-") as folder:
+        return load_model(fetch_twin(place, Path(folder), tracking_uri=tracking_uri))
+
+
 def load_twin(path: Path, role: str) -> nn.Module:
-    """The torch model of a saved-model folder, or of a folder that has one in `model/` (a trial's, a bundle with its twin).
+    """The torch model of a saved-model folder, or of a folder that has one in `model/` (a trial's) or `twin/` (of MLflow's).
 
     Raises:
         ConfigurationError: nothing is there.
         BackendError: only an exported file is there, which has no gradients.
         IntegrityError: a file is damaged.
     """
-    for folder in (path, path / "model"):
+    for folder in (path, path / "model", path / TWIN):
         if (folder / MODEL_FILE).is_file():
             return load_model(folder)
-    if path.suffix == ".onnx" or (path / "model.onnx").is_file():
+    if path.suffix in EXPORTED or (path / "model.onnx").is_file():
         raise BackendError(
             f"{role} {path}: an exported file has no gradients to explain it by; give the folder of its torch twin, "
             f"which holds {MODEL_FILE} (in a trial's folder: model/)"
@@ -86,6 +105,8 @@ def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Pa
                 raise DataError(
                     f"explained clips must be new to the models, those of {place} are the training split; give another split"
                 )
+            if (train := training_split(place)) is not None:
+                refuse_training_clips(samples.arrays, samples.ids, train, place)
             return ExplainedSet.choose(samples, settings)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS) if folder.is_dir() else []
     if not files:
@@ -98,16 +119,26 @@ def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Pa
             f"{folder}: video files become inputs as a prepared set says; name one with --like (a folder with {RECORD}), "
             f"got {like or 'none'}"
         )
-    return decoded(files[: settings.samples], SampleSet.load(like), settings)
+    return decoded(files[: settings.samples], like, settings)
 
 
-def decoded(files: list[Path], like: SampleSet, settings: EpsSettings) -> ExplainedSet:
-    """Video files, each its own group, prepared as the samples of another set."""
-    parts = [read_inputs(path, like.signature, like.preprocessing) for path in files]
-    inputs = [torch.cat(column) for column in zip(*parts, strict=True)]
+def training_split(place: Path) -> SampleSet | None:
+    """The training split beside a prepared set; None where there is none."""
+    train = place.parent / "train"
+    return SampleSet.load(train) if (train / RECORD).is_file() else None
+
+
+def decoded(files: list[Path], place: Path, settings: EpsSettings) -> ExplainedSet:
+    """Video files, each its own group, prepared as the samples of the set in `place`."""
+    like = SampleSet.load(place)
+    clips = [read_clip(path, like.preprocessing.clip).arrays for path in files]
+    arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+    names = tuple(path.stem for path in files)
+    if (train := training_split(place)) is not None:
+        refuse_training_clips(arrays, names, train, files[0].parent)
     baseline = ExplainedSet.choose(like, replace(settings, samples=1)).baseline  # the same for all samples
-    found = ExplainedSet.of_tensors(like.signature, inputs, baseline)
-    return replace(found, kinds=tuple(path.stem for path in files))
+    found = ExplainedSet.of_tensors(like.signature, like.preprocessing.inputs(like.signature, arrays), baseline)
+    return replace(found, kinds=names)
 
 
 def score_pair(
@@ -121,8 +152,8 @@ def score_pair(
     """Explain both and compare; quantisers are off meanwhile, for gradients through rounding do not add up.
 
     Raises:
-        UserError: the models cannot be explained or take other inputs, or no sample is worth it.
-        TrialError: gradients are not finite, or all of the student's maps are constant.
+        UserError: a model cannot be explained, or takes other inputs, its logits or gradients are not finite, all of its maps
+            are constant, or no sample is worth it; the message says which model.
     """
     with ExitStack() as stack:
         for model in (teacher, student):
@@ -131,11 +162,24 @@ def score_pair(
         scores = []
         for chosen, name in ((settings, student_explainer), (other, None)):
             if chosen is not None:
-                reference = TeacherReference.compute(teacher, explained, chosen)
+                with blamed("teacher"):
+                    reference = TeacherReference.compute(teacher, explained, chosen)
                 explainer = None if name is None else make_explainer(name, **chosen.record())
-                scores.append((score_eps(student, reference, explainer=explainer), reference))
+                with blamed("student"):
+                    scores.append((score_eps(student, reference, explainer=explainer), reference))
     second = scores[1][0] if len(scores) > 1 else None
     return PairScore(score=scores[0][0], second=second, reference=scores[0][1])
+
+
+@contextmanager
+def blamed(role: str) -> Iterator[None]:
+    """Say whose fault an error is; what ends one trial of a search is wrong input where a model was given by hand."""
+    try:
+        yield
+    except TrialError as error:
+        raise BackendError(f"{role}: {error}") from error
+    except UserError as error:
+        raise type(error)(f"{role}: {error}") from error
 
 
 def rows_of(score: EpsScore) -> Iterator[tuple[str, Mapping[str, float]]]:

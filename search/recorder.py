@@ -7,6 +7,8 @@ from typing import Any
 
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.tracking import Tracker
+from paretolens.mlflow.twin import TWIN
+from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
 from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, TrialRecord
 from paretolens.spaces.knobs import Space
@@ -79,5 +81,6 @@ def _files(details: Mapping[str, Any]) -> dict[str, list[Path]]:
     return {
         "": [path for name in _REPORTS if (path := folder / name).exists()],
         "model": [folder / "model.onnx"],
+        TWIN: [path for name in (MODEL_FILE, WEIGHTS_FILE) if (path := folder / "model" / name).exists()],
         "overlays": sorted((folder / "overlays").glob("*.png")),
     }

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from paretolens.data.bootstrap import nanmean_interval
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.evaluators.eps import score_eps
-from paretolens.evaluators.eps.bootstrap import nanmean_interval
 from paretolens.models.record import load_model
 from paretolens.search.progress import Update
 from paretolens.search.stored import read_json

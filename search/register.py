@@ -10,7 +10,7 @@ from paretolens.data.prepare import prepare
 from paretolens.exporters.card import model_card
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.registry import ALIASES, Candidate, Registered, register
-from paretolens.search.finish import bundle_content, choose
+from paretolens.search.finish import bundle_content, choose, trial_folder
 from paretolens.search.study import Study
 
 __all__ = ["register_members"]
@@ -57,6 +57,7 @@ def _candidate(study: Study, row: "pd.Series[Any]", example: dict[str, np.ndarra
         trial=str(row["trial"]),
         onnx=content.artefact.path,
         sha256=content.artefact.sha256,
+        twin=trial_folder(study, row) / "model",
         example=example,
         card=model_card(content),
         metrics=metrics,

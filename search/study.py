@@ -19,6 +19,8 @@ from paretolens.mlflow.environment import describe_environment, packages
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.store import check_store, resolve_uri, without_password
 from paretolens.mlflow.tracking import DatasetInfo, MlflowTracker, StudyInfo, teacher_metrics
+from paretolens.mlflow.twin import TWIN
+from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
@@ -183,7 +185,8 @@ class Study:
         tracker.log_datasets(sets)
         path = self.folder / PACKAGES
         write_atomic(path, packages().encode())
-        tracker.log_artifacts(None, {"environment": [path]})
+        twin = [task.teacher_folder / name for name in (MODEL_FILE, WEIGHTS_FILE)]
+        tracker.log_artifacts(None, {"environment": [path], TWIN: twin})
 
     def first_genomes(self, space: Space) -> list[Genome]:
         """What is evaluated before the sampler is asked: the configuration's, then the front of the study to begin from.

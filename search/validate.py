@@ -10,6 +10,7 @@ from typing import Any
 from paretolens.data.store import digest_of_json
 from paretolens.evaluators.validation import (
     Check,
+    Keep,
     Subject,
     Tick,
     check_baseline,
@@ -34,17 +35,17 @@ from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["Validation", "validate"]
 
-_VERSION = 1
-_CHECKS: dict[str, Callable[[Subject, Tick], Check]] = {
-    "baseline": lambda subject, _: check_baseline(subject),
-    "identity": lambda subject, _: check_identity(subject),
-    "ties": lambda _, __: check_ties(),
-    "completeness": lambda subject, _: check_completeness(subject),
+_VERSION = 2
+_CHECKS: dict[str, Callable[[Subject, Tick, Keep], Check]] = {
+    "baseline": lambda subject, *_: check_baseline(subject),
+    "identity": lambda subject, *_: check_identity(subject),
+    "ties": lambda *_: check_ties(),
+    "completeness": lambda subject, *_: check_completeness(subject),
     "cascade": check_cascade,
-    "dose": check_dose,
-    "other-clips": lambda subject, _: check_other_samples(subject),
-    "pointing": lambda subject, _: check_pointing(subject),
-    "curves": check_curves,
+    "dose": lambda subject, tick, _: check_dose(subject, tick),
+    "other-clips": lambda subject, *_: check_other_samples(subject),
+    "pointing": lambda subject, *_: check_pointing(subject),
+    "curves": lambda subject, tick, _: check_curves(subject, tick),
 }
 
 
@@ -89,7 +90,8 @@ def validate(task: Task, student_folder: Path, steps: Steps, *, clips: int, refe
             with steps.step(name) as update:
                 path = place / f"{name}.json"
                 if again or not path.exists():
-                    write_atomic(path, json.dumps(check(subject, ticking(update)).record()).encode())
+                    made = check(subject, ticking(update), keeping(place, again=again))
+                    write_atomic(path, json.dumps(made.record()).encode())
                 found = Check(**read_json(path, "name", "measured", "expected", "passed", "figures"))
                 update(1, 1, "passed" if found.passed else "FAILED")
             checks.append(found)
@@ -105,6 +107,19 @@ def validate(task: Task, student_folder: Path, steps: Steps, *, clips: int, refe
 def ticking(update: Update) -> Tick:
     """A step's update without the note."""
     return lambda done, total: update(done, total, "")
+
+
+def keeping(place: Path, *, again: bool) -> Keep:
+    """What keeps parts of a long check, so that an interrupted one goes on where it was."""
+
+    def keep(name: str, work: Callable[[], list[dict[str, float]]]) -> list[dict[str, float]]:
+        path = place / f"{name}.json"
+        if again or not path.exists():
+            write_atomic(path, json.dumps({"found": work()}).encode())
+        found: list[dict[str, float]] = read_json(path, "found")["found"]
+        return found
+
+    return keep
 
 
 @contextmanager

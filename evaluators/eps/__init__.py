@@ -1,6 +1,6 @@
 """Explainability Preservation Score: does a student look where its teacher looks?"""
 
-from paretolens.evaluators.eps.bootstrap import Interval, PairedDifference, clustered_interval, paired_difference
+from paretolens.data.bootstrap import Interval, PairedDifference, clustered_interval, paired_difference
 from paretolens.evaluators.eps.compare import Agreement, RankedMaps, agreement, rank_maps
 from paretolens.evaluators.eps.explained import ExplainedSet
 from paretolens.evaluators.eps.floor import Floor, floor

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paretolens.data.bootstrap import nanmean_interval
 from paretolens.errors import ConfigurationError, TrialError
-from paretolens.evaluators.eps.bootstrap import nanmean_interval
 from paretolens.evaluators.eps.compare import Agreement, agreement
 from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paretolens.data.bootstrap import nanmean_interval
 from paretolens.evaluators.eps import Interval, TeacherReference, agreement, score_eps
-from paretolens.evaluators.eps.bootstrap import nanmean_interval
 from paretolens.evaluators.faithfulness import deletion_and_insertion, play_pointing, teacher_grids
 from paretolens.evaluators.faithfulness.curves import random_grids
 from paretolens.evaluators.validation.check import Check, Tick

@@ -15,15 +15,15 @@ SCALE, SHIFT = 5.0, -2.0
 
 
 class Rescaled(nn.Module):
-    """The same verdicts on another scale: 5·logit − 2."""
+    """The same model with its logit on another scale; a negative one turns its verdicts round."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, scale: float = SCALE, shift: float = SHIFT) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.scale, self.shift = model, scale, shift
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logit (B,)."""
-        return logit_of(self.model(*inputs)) * SCALE + SHIFT
+        return logit_of(self.model(*inputs)) * self.scale + self.shift
 
 
 def check_baseline(subject: Subject) -> Check:

@@ -1,17 +1,33 @@
 """Cascading randomisation: a map that outlives its model's weights explains nothing (Adebayo et al. 2018, section 3.1).
 
-The teacher's parts are replaced, from the verdict towards the inputs, by those of a model that was never trained.
+The teacher's parts are replaced, from the verdict towards the inputs, by those of a model that was never trained. A read-out that
+was never trained has a side by chance: it and its opposite are equally likely. EPS takes the evidence for the teacher's verdict,
+so that one half of such models would be judged by what speaks against their own. Each model is therefore judged on the side that
+it shares with the teacher on most clips, the untrained ones too. Without this the mean over seeds followed their luck.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
-from torch import nn
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from paretolens.evaluators.eps import TeacherReference, score_eps
+from paretolens.evaluators.explain import end_logits, held_still
 from paretolens.evaluators.validation.check import Check, Tick
+from paretolens.evaluators.validation.metric import Rescaled
 from paretolens.evaluators.validation.subject import Subject
 
-__all__ = ["check_cascade", "randomised", "stages_of"]
+__all__ = ["Keep", "check_cascade", "randomised", "stages_of"]
+
+Floats = NDArray[np.float64]
+Levels = Mapping[str, float]
+"""EPS of one model: `eps`, and each modality's by its name."""
+Keep = Callable[[str, Callable[[], list[dict[str, float]]]], list[dict[str, float]]]
+"""(name, work): what the work gives, or gave in an earlier run that was interrupted."""
 
 
 def stages_of(model: nn.Module) -> list[str]:
@@ -31,39 +47,79 @@ def randomised(model: nn.Module, fresh: nn.Module, parts: list[str]) -> nn.Modul
     return copy.eval()
 
 
-def check_cascade(subject: Subject, tick: Tick, seeds: int = 4) -> Check:
+def check_cascade(subject: Subject, tick: Tick, keep: Keep = lambda _, work: work(), seeds: int = 8) -> Check:
     """EPS after each stage, mean over seeds: never rising by more than two standard errors, ending at the untrained level."""
-    stages = stages_of(subject.teacher)
-    total, done = seeds * (len(stages) + 1), 0
-    curves, floor = np.ones((seeds, len(stages) + 1)), np.zeros(seeds)
-    for seed in range(seeds):
-        fresh = subject.fresh_teacher(1000 + seed)
-        for stage in range(len(stages)):
-            curves[seed, stage + 1] = subject.score(randomised(subject.teacher, fresh, stages[: stage + 1]))
-            tick(done := done + 1, total)
-        floor[seed] = subject.score(subject.fresh_teacher(2000 + seed).eval())
-        tick(done := done + 1, total)
-    return judged(curves, floor)
+    stages = stages_that_matter(subject)
+    each = [partial(cascade, subject, stages, seed, tick, seeds) for seed in range(seeds)]
+    found = [keep(f"cascade-{seed}", work) for seed, work in enumerate(each)]
+    return judged(stages, found)
 
 
-def judged(curves: np.ndarray, floor: np.ndarray) -> Check:
-    """The verdict over curves (seeds, stages + 1) and untrained models (seeds,)."""
+def stages_that_matter(subject: Subject) -> list[str]:
+    """Those of `stages_of` that change the teacher's logit."""
+    fresh, clips = subject.fresh_teacher(0), subject.quick
+    return [
+        stage
+        for stage in stages_of(subject.teacher)
+        if not torch.equal(moves(randomised(subject.teacher, fresh, [stage]), clips), moves(subject.teacher, clips))
+    ]
+
+
+def cascade(subject: Subject, stages: Sequence[str], seed: int, tick: Tick, seeds: int) -> list[dict[str, float]]:
+    """EPS after each stage, then that of another model that was never trained."""
+    fresh, each = subject.fresh_teacher(1000 + seed), len(stages) + 1
+    found = []
+    for count in range(1, each + 1):
+        trained = count <= len(stages)
+        model = randomised(subject.teacher, fresh, list(stages[:count])) if trained else subject.fresh_teacher(2000 + seed)
+        found.append(levels(model.eval(), subject.quick))
+        tick(seed * each + count, seeds * each)
+    return found
+
+
+def levels(model: nn.Module, reference: TeacherReference) -> dict[str, float]:
+    """EPS of a model on the side that it shares with the teacher on most clips."""
+    towards = moves(model, reference).sign().sum()
+    score = score_eps(model if float(towards) >= 0 else Rescaled(model, scale=-1.0, shift=0.0), reference)
+    return {"eps": score.eps, **{name: part.eps for name, part in score.modalities.items()}}
+
+
+def moves(model: nn.Module, reference: TeacherReference) -> Tensor:
+    """(n,) float64, how far the logit goes from the baseline towards the teacher's verdict."""
+    explained = reference.explained
+    with held_still(model):
+        logit, start = end_logits(model, explained.inputs, explained.baseline, reference.settings.chunk)
+    return torch.where(reference.logit > 0, 1.0, -1.0).double() * (logit - start)
+
+
+def judged(stages: Sequence[str], found: Sequence[Sequence[Levels]]) -> Check:
+    """The verdict over what `cascade` gave for each seed."""
+    curves = np.array([[1.0, *(level["eps"] for level in one[:-1])] for one in found])
+    floor = np.array([one[-1]["eps"] for one in found])
     steps = np.diff(curves, axis=1)
     rises = steps.mean(0) - 2.0 * standard_error(steps)
     end, level = curves[:, -1], float(floor.mean())
     away = abs(float(end.mean()) - level)
     allowed = 2.0 * float(np.hypot(standard_error(end), standard_error(floor)))
-    shown = " → ".join(f"{value:.2f}" for value in curves.mean(0))
+    shown = " → ".join(f"{name} {value:.2f}" for name, value in zip(("all trained", *stages), curves.mean(0), strict=True))
+    parts = {name: np.array([[one[name] for one in seed] for seed in found]).mean(0) for name in found[0][0] if name != "eps"}
+    each = "; ".join(f"{name} " + " → ".join(f"{value:.2f}" for value in values[:-1]) for name, values in parts.items())
     return Check(
         name="cascading randomisation",
-        measured=f"{shown}; untrained {level:.2f} (away {away:.3f}, 2 SE {allowed:.3f})",
+        measured=f"{shown}; untrained {level:.2f} (away {away:.3f}, 2 SE {allowed:.3f}, {len(found)} seeds)"
+        + (f". By modality: {each}" if len(parts) > 1 else ""),
         expected="no rise beyond 2 SE, ends at the untrained level",
         passed=bool((rises <= 0).all()) and away <= allowed,
-        figures={"end": float(end.mean()), "untrained": level, "largest_rise": float(steps.mean(0).max())},
+        figures={
+            "end": float(end.mean()),
+            "untrained": level,
+            "largest_rise": float(steps.mean(0).max()),
+            **{f"after {name}": float(value) for name, value in zip(stages, curves.mean(0)[1:], strict=True)},
+        },
     )
 
 
-def standard_error(values: np.ndarray) -> np.ndarray:
+def standard_error(values: Floats) -> Floats:
     """Of the mean over the first axis."""
-    error: np.ndarray = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    error: Floats = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     return error

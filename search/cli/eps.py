@@ -1,15 +1,16 @@
 """Score how well a student explains itself as its teacher does: EPS of two saved models on a folder of clips, without a search.
 
 A model is a folder with model.json and model.safetensors (paretolens.models.record.save_model), or a folder that holds one in
-model/: a trial's folder under runs/studies/STUDY/trials, or a bundle with its torch twin. Exported ONNX files and engines have no
-gradients; give their twin.
+model/: a trial's folder under runs/studies/STUDY/trials. Or it is kept in MLflow: models:/NAME@ALIAS and models:/NAME/VERSION for
+a registered member of a front, runs:/RUN_ID for a trial, or for a study, which means its teacher. Exported ONNX files and engines
+have no gradients; give their torch twin.
 """
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import calm_threads, make_console
+from paretolens.search.cli.common import add_workspace, calm_threads, make_console, workspace_of
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +24,8 @@ _REPORT = {"nodes": 32}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--teacher", type=Path, required=True, metavar="A", help="the model whose explanations are kept or lost")
-    parser.add_argument("--student", type=Path, required=True, metavar="B", help="the model that is scored; same inputs")
+    parser.add_argument("--teacher", required=True, metavar="A", help="the model whose explanations are kept or lost")
+    parser.add_argument("--student", required=True, metavar="B", help="the model that is scored; same inputs")
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR",
         help="prepared set (set.json), folder of its splits, the clips folder beside these, or video files (with --like)",
@@ -46,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
         help="set a key of the definition, for example --set nodes=64 --set top_share=.1; see docs/eps.md",
     )  # fmt: skip
+    parser.add_argument(
+        "--tracking-uri", metavar="URI",
+        help="store of models:/ and runs:/ (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)",
+    )  # fmt: skip
+    add_workspace(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
 
 
@@ -56,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
 
     from paretolens.evaluators.eps import EpsSettings
     from paretolens.exporters.files import write_atomic
-    from paretolens.search import schema
-    from paretolens.search.pair import explained_clips, load_twin, score_pair
+    from paretolens.search import environment, schema
+    from paretolens.search.pair import explained_clips, open_twin, score_pair
 
     flags = {name: getattr(options, name) for name in ("explainer", "second", "samples")}
     trees = [_REPORT, *(schema.parse_assignment(text) for text in options.assignments)]
@@ -65,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         EpsSettings, schema.merge(*trees, {name: value for name, value in flags.items() if value is not None})
     )
     device = _device(options.device)
-    teacher, student = load_twin(options.teacher, "teacher").to(device), load_twin(options.student, "student").to(device)
+    uri = options.tracking_uri or environment.default_tracking_uri() or workspace_of(options).tracking_uri
+    teacher, student = (open_twin(getattr(options, role), role, tracking_uri=uri).to(device) for role in ("teacher", "student"))
     explained = explained_clips(options.data, settings, split=options.split, like=options.like)
     found = score_pair(teacher, student, explained, settings, student_explainer=options.student_explainer)
     _print(found)

@@ -1,6 +1,7 @@
 """The checks themselves: each must pass on sound models and fail on the fault that it is there for."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import cast
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population, TeacherReference
+from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population, TeacherReference, score_eps
 from paretolens.evaluators.faithfulness import Truth, true_cells
 from paretolens.evaluators.validation import (
     Check,
@@ -27,7 +28,8 @@ from paretolens.evaluators.validation import (
     randomised,
     stages_of,
 )
-from paretolens.evaluators.validation.randomise import judged
+from paretolens.evaluators.validation.metric import Rescaled
+from paretolens.evaluators.validation.randomise import judged, levels, moves, stages_that_matter
 from paretolens.evaluators.validation.subject import quick_reference
 from paretolens.models.signature import InputKind, InputSpec, Signature
 
@@ -158,11 +160,54 @@ def test_weights_that_do_not_matter_show_no_dose(subject: Subject) -> None:
 
 def test_cascade_that_rises_or_ends_elsewhere_is_found() -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, (4, 4))
-    sound = np.array([1.0, 0.6, 0.4, 0.2]) + noise
-    floor = 0.2 + noise[:, 3]
-    assert judged(sound, floor).passed
-    assert not judged(np.array([1.0, 0.3, 0.6, 0.2]) + noise, floor).passed
-    assert not judged(sound, floor + 0.2).passed
+
+    def passed(curve: list[float], untrained: float) -> bool:
+        found = [[{"eps": value + error} for value, error in zip([*curve, untrained], row, strict=True)] for row in noise]
+        return judged(["verdict", "blocks.0", "see"], found).passed
+
+    assert passed([0.6, 0.4, 0.2], 0.2)
+    assert not passed([0.3, 0.6, 0.2], 0.2)
+    assert not passed([0.6, 0.4, 0.2], 0.4)
+
+
+def test_cascade_judges_a_model_and_its_opposite_alike(subject: Subject) -> None:
+    model = Finder(7, trained=False).eval()
+    opposite = Rescaled(model, scale=-1.0, shift=0.0)
+    assert levels(opposite, subject.quick)["eps"] == pytest.approx(levels(model, subject.quick)["eps"], abs=1e-6)
+    one, other = (score_eps(each, subject.quick).eps for each in (model, opposite))
+    assert abs(one - other) > 0.05  # which EPS itself does not
+    side = one if float(moves(model, subject.quick).sign().sum()) >= 0 else other
+    assert levels(model, subject.quick)["eps"] == pytest.approx(side, abs=1e-6)
+
+
+def test_cascade_goes_on_where_it_was(subject: Subject) -> None:
+    kept: dict[str, list[dict[str, float]]] = {}
+    made: list[str] = []
+
+    def keep(name: str, work: Callable[[], list[dict[str, float]]]) -> list[dict[str, float]]:
+        if name not in kept:
+            made.append(name)
+            kept[name] = work()
+        return kept[name]
+
+    first = check_cascade(subject, quiet, keep, seeds=2)
+    assert made == ["cascade-0", "cascade-1"]
+    del kept["cascade-1"]
+    assert check_cascade(subject, quiet, keep, seeds=2) == first
+    assert made == ["cascade-0", "cascade-1", "cascade-1"]
+
+
+def test_parts_that_the_verdict_does_not_need_are_no_stage(subject: Subject) -> None:
+    idle = deepcopy(subject.teacher)
+    idle.spare = nn.Linear(4, 4)
+
+    def fresh(seed: int) -> nn.Module:
+        model = Finder(seed, trained=False)
+        model.spare = nn.Linear(4, 4)
+        return model.eval()
+
+    assert stages_of(idle) == ["spare", "verdict", "blocks.0", "see"]
+    assert stages_that_matter(replace(subject, teacher=idle, fresh_teacher=fresh)) == ["verdict", "blocks.0", "see"]
 
 
 def test_cascade_goes_from_the_verdict_to_the_input() -> None:

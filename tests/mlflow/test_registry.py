@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow.onnx
@@ -24,6 +25,7 @@ from paretolens.mlflow.records import StudyRecord, read_study
 from paretolens.mlflow.registry import Candidate, register
 from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
+from paretolens.mlflow.twin import fetch_twin
 from paretolens.mlflow.ui import free_port
 
 Make = Callable[..., Candidate]
@@ -112,6 +114,22 @@ def test_aliases_follow_the_front_and_old_versions_stay(store: str, study: Study
     register(study, [one], name=name, members=study.trials["run_id"].iloc[1:].tolist())
     tags = {v.tags["paretolens.trial"]: v.tags["paretolens.pareto"] for v in client.search_model_versions(f"name = '{name}'")}
     assert tags == {"0": "false", "1": "true", "2": "true"}  # a part of the front was registered, the rest is still on it
+
+
+def test_a_version_carries_the_twin_and_an_older_one_finds_it_with_its_run(
+    store: str, study: StudyRecord, make: Make, tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin-of-ours"
+    twin.mkdir()
+    for name in ("model.json", "model.safetensors"):
+        (twin / name).write_text(f"our {name}")
+    register(study, [replace(make("0", aliases=("knee",)), twin=twin), make("1", aliases=("fastest",))], name=study.name)
+    register(study, [replace(make("1", aliases=("fastest",)), twin=twin)], name=study.name)  # it was there without one
+    for alias in ("knee", "fastest"):
+        place = tmp_path / alias
+        place.mkdir()
+        fetch_twin(f"models:/{study.name}@{alias}", place, tracking_uri=store)
+        assert (place / "model.json").read_text() == "our model.json"
 
 
 def test_loaded_by_its_alias_it_says_what_the_file_says(store: str, study: StudyRecord, make: Make) -> None:

@@ -2,24 +2,37 @@
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from paretolens.data.clips import read_clip
 from paretolens.data.generated.encode import write_clip
 from paretolens.data.preprocessing import ClipSettings, Preprocessing, audio_visual_signature
 from paretolens.data.samples import SampleSet
-from paretolens.models.record import save_model
+from paretolens.errors import BackendError
+from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population
+from paretolens.mlflow.records import read_study
+from paretolens.mlflow.store import check_store, open_client
+from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
+from paretolens.mlflow.twin import TWIN
+from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from paretolens.models.registry import build
+from paretolens.models.signature import InputKind, InputSpec, Signature
 from paretolens.search.cli import main
+from paretolens.search.pair import score_pair
 
 CLIP = ClipSettings(frames=4, fps=8.0, size=32)
+QUICK = ("--set", "nodes=4", "--set", "probes=4", "--set", "change_share=0")
 
 
-def samples(split: str, count: int = 12) -> SampleSet:
-    signature, rng = audio_visual_signature(CLIP), np.random.default_rng(0)
+def samples(split: str, count: int = 12, *, seed: int = 0) -> SampleSet:
+    signature, rng = audio_visual_signature(CLIP), np.random.default_rng(seed)
     shapes = {spec.name: (count, *spec.shape) for spec in signature.inputs}
     fakes = np.arange(count) % 2
     return SampleSet(
@@ -57,8 +70,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with torch.no_grad():
             model.verdict.bias.fill_(4.0)  # type: ignore[union-attr, operator]  # calls every clip a fake
         save_model(model, folder / name / "model" if name == "student" else folder / name)
-    for split in ("test", "train"):
-        samples(split).save(folder / "set" / split)
+    for seed, split in enumerate(("test", "train")):
+        samples(split, seed=seed).save(folder / "set" / split)
     (folder / "clips").mkdir()
     pictures = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     for name in ("a.mp4", "b.mp4"):
@@ -71,7 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(place: Path, *more: str, teacher: str = "teacher", student: str = "student", data: str = "set") -> int:
     names = {"teacher": teacher, "student": student, "data": data}
     flags = [part for name, value in names.items() for part in (f"--{name}", str(place / value))]
-    return main(["eps", *flags, "--set", "nodes=4", "--set", "probes=4", "--set", "change_share=0", *more])
+    return main(["eps", *flags, *QUICK, *more])
 
 
 def test_prints_a_table_and_writes_json(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +140,116 @@ def test_bad_input_ends_with_code_2_and_one_line(
     error = capsys.readouterr().err
     assert hint in error
     assert len(error.strip().splitlines()) == 1
+
+
+def spoilt(place: Path, name: str, spoil: Callable[[nn.Module], None], *, of: str = "student/model") -> str:
+    """A saved model that something is wrong with."""
+    model = load_model(place / of)
+    with torch.no_grad():
+        spoil(model)
+    save_model(model, place / name)
+    return name
+
+
+def silence(model: nn.Module) -> None:
+    """Its logit depends on its inputs no more."""
+    model.get_parameter("verdict.weight").zero_()
+
+
+def calm(model: nn.Module) -> None:
+    """It calls nothing a fake."""
+    model.get_parameter("verdict.bias").fill_(-50.0)
+
+
+def break_norms(model: nn.Module) -> None:
+    """Not a number in the middle of the network."""
+    next(weight for name, weight in model.named_parameters() if "blocks" in name).fill_(torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("role", "spoil", "hint"),
+    [
+        ("teacher", calm, "teacher: EPS needs samples of the population predicted_fake"),
+        ("teacher", silence, "teacher: EPS needs samples of the population predicted_fake whose logit leaves the baseline's"),
+        ("teacher", break_norms, "teacher: PinPoint gives logits that are not finite"),
+        ("student", silence, "student: all 12 explanation maps that were compared are constant"),
+        ("student", break_norms, "student: PinPoint gives logits that are not finite"),
+    ],
+)
+def test_models_that_cannot_be_explained_end_with_code_2_and_one_line(
+    place: Path, role: str, spoil: Callable[[nn.Module], None], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = spoilt(place, f"{role}-{spoil.__name__}", spoil, of="teacher" if role == "teacher" else "student/model")
+    assert run(place, "--second", "none", **{role: broken}) == 2
+    error = capsys.readouterr().err
+    assert hint in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("forward", "hint"), [
+    (lambda x: torch.sqrt(x.flatten(1).sum(1) * 0.0), "gradients that are not finite"),
+    (lambda x: x.flatten(1).sum(1).round().detach(), "cannot be differentiated .* torch twin instead of the exported artefact"),
+])  # fmt: skip
+def test_gradients_that_say_nothing_are_told_of_the_student(forward: Callable[[Tensor], Tensor], hint: str) -> None:
+    class Given(nn.Module):
+        """The verdict of a function."""
+
+        def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.function(image)
+
+    signature = Signature(inputs=(InputSpec(name="image", shape=(3, 8, 8), kind=InputKind.IMAGE),), outputs=("logit",))
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    explained = ExplainedSet.of_tensors(signature, [images], [torch.zeros(1, 3, 8, 8)])
+    teacher = Given(lambda x: (x * x).flatten(1).sum(1))
+    settings = EpsSettings(nodes=4, probes=4, second="none", population=Population.ALL)
+    with pytest.raises(BackendError, match=f"^student: Given .*{hint}"):
+        score_pair(teacher, Given(forward), explained, settings)
+
+
+def test_clips_that_were_trained_on_are_refused_whatever_they_are_called(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    renamed, like = samples("test", seed=1), samples("test", seed=2)
+    renamed.save(place / "renamed" / "test")
+    samples("train", seed=1).save(place / "renamed" / "train")
+    assert run(place, data="renamed") == 2
+    assert "12 of 12" in (error := capsys.readouterr().err) and "are in the training split" in error
+    clip = read_clip(place / "clips" / "a.mp4", CLIP).arrays
+    arrays = {name: np.concatenate([clip[name][None], like.arrays[name][1:]]) for name in clip}
+    for split in ("test", "train"):
+        replace(samples(split, seed=2), arrays=arrays).save(place / "known" / split)
+    assert run(place, "--like", str(place / "known" / "test"), data="clips") == 2
+    assert "2 of 2" in (error := capsys.readouterr().err) and "first: a)" in error
+
+
+def test_models_out_of_mlflow(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri = check_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with MlflowTracker(tracking_uri=uri, spool=None) as tracker:
+        tracker.start_study(StudyInfo(name="kept"))
+        tracker.log_artifacts(None, {TWIN: [place / "teacher" / name for name in (MODEL_FILE, WEIGHTS_FILE)]})
+        tracker.start_trial("0", params={}, genome="g")
+        tracker.log_artifacts("0", {TWIN: [place / "student" / "model" / name for name in (MODEL_FILE, WEIGHTS_FILE)]})
+        tracker.start_trial("1", params={}, genome="h")
+        tracker.log_artifacts("1", {"model": [place / "exported" / "model.onnx"]})
+    study = read_study("kept", tracking_uri=uri)
+    one, other = (str(run_id) for run_id in study.trials.sort_values("trial")["run_id"])
+    client = open_client(uri)
+    client.create_registered_model("kept")
+    version = client.create_model_version("kept", source=str(tmp_path), run_id=one)
+    client.set_registered_model_alias("kept", "knee", version.version)
+    shown = []
+    for teacher, student in (("teacher", "student"), (f"runs:/{study.run_id}", f"runs:/{one}"), ("teacher", "models:/kept@knee")):
+        names = {"teacher": teacher, "student": student, "data": "set"}
+        flags = [part for name, value in names.items() for part in (f"--{name}", value if ":" in value else str(place / value))]
+        assert main(["eps", *flags, *QUICK, "--tracking-uri", uri]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] == shown[2]
+    flags = ["--teacher", str(place / "teacher"), "--student", f"runs:/{other}", "--data", str(place / "set")]
+    assert main(["eps", *flags, "--tracking-uri", uri]) == 2
+    error = capsys.readouterr().err
+    assert "no torch twin" in error and "has no gradients" in error and len(error.strip().splitlines()) == 1
 
 
 def test_models_with_other_inputs_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

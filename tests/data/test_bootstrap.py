@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from paretolens.data.bootstrap import clustered_interval, nanmean_interval, paired_difference
 from paretolens.errors import ConfigurationError
-from paretolens.evaluators.eps.bootstrap import clustered_interval, nanmean_interval, paired_difference
 
 
 def brute_interval(values: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:

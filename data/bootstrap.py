@@ -1,9 +1,11 @@
 """Confidence intervals over samples, resampled by source clip: fakes made from one clip are not independent.
 
-Percentile bootstrap (Efron and Tibshirani 1993, chapter 13) with the cluster as the unit.
+Percentile bootstrap (Efron and Tibshirani 1993, chapter 13) with the cluster as the unit. NumPy only, so that fronts are read
+without torch.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,11 +54,18 @@ def clustered_interval(values: Floats, groups: NDArray[np.generic], *, resamples
     count = int(group.max()) + 1
     total = np.bincount(group, weights=values, minlength=count)
     size = np.bincount(group, minlength=count).astype(np.float64)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1.0 / count), size=resamples)
+    draws = _draws(count, resamples, seed)
     means = (draws @ total) / (draws @ size)
     tail = 50.0 * (1.0 - confidence)
     low, high = np.percentile(means, [tail, 100.0 - tail])
     return Interval(mean=float(values.mean()), low=float(low), high=float(high))
+
+
+@lru_cache(maxsize=8)
+def _draws(groups: int, resamples: int, seed: int) -> Floats:
+    """(resamples, groups) how often each group is drawn; the same for every pair of a front, as a paired comparison wants it."""
+    draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1.0 / groups), size=resamples)
+    return draws.astype(np.float64)
 
 
 def nanmean_interval(values: Floats, groups: NDArray[np.generic], *, resamples: int, confidence: float, seed: int) -> Interval:

@@ -1,0 +1,90 @@
+"""Torch twins in the store: the weights that gradients need, which an exported file has not.
+
+A trial's run and a study's run (its teacher) keep theirs in `twin/`; a registered version carries its own beside the ONNX file.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paretolens.errors import BackendError, ConfigurationError, ParetolensError, StoreError
+from paretolens.mlflow.store import one_line, open_client, without_password
+
+__all__ = ["TWIN", "fetch_twin", "is_address"]
+
+TWIN = "twin"
+"""Folder of the torch twin within a run's artefacts, and within a registered version's."""
+_RECORD = "model.json"
+_FILES = (_RECORD, "model.safetensors")
+_MODEL = re.compile(r"models:/+(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>\d+))")
+_RUN = re.compile(r"runs:/+(?P<run>[^/@:]+)(?:/(?P<path>[^@:]+?))?/?")
+_FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID or runs:/RUN_ID/FOLDER"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text names something in a store rather than a folder."""
+    return text.startswith(("models:", "runs:"))
+
+
+def fetch_twin(address: str, folder: Path, *, tracking_uri: str) -> Path:
+    """Download the twin of a registered version or of a run; the folder that holds `model.json` and its weights.
+
+    Args:
+        address: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID` or `runs:/RUN_ID/FOLDER`.
+        folder: where to write; must exist.
+        tracking_uri: the store, which keeps the registry too.
+
+    Raises:
+        ConfigurationError: the address has another form.
+        BackendError: what it names has no twin.
+        StoreError: the store cannot be read, or knows no such run or version.
+    """
+    model, run = _MODEL.fullmatch(address), _RUN.fullmatch(address)
+    if model is None and run is None:
+        raise ConfigurationError(f"{address}: must be {_FORMS}")
+    client = open_client(tracking_uri)
+    try:
+        for root in _version_roots(client, model) if model else _run_roots(client, run):
+            if any(Path(file.path).name == _RECORD for file in _listed(root, tracking_uri)):
+                return _downloaded(root, folder, tracking_uri)
+    except ParetolensError:
+        raise
+    except Exception as error:  # every store and artefact repository has errors of its own
+        raise StoreError(f"{address} in {without_password(tracking_uri)}: {one_line(error)}") from error
+    raise BackendError(
+        f"{address}: no torch twin ({TWIN}/{_RECORD}) is kept with it, and an exported file has no gradients to explain it by; "
+        "give the trial's folder (studies/STUDY/trials/NAME in its workspace), or register it again from there"
+    )
+
+
+def _version_roots(client: Any, found: "re.Match[str]") -> Iterator[str]:
+    """Its own twin, then that of the run it is from."""
+    name, alias, number = found["name"], found["alias"], found["version"]
+    version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+    yield f"{client.get_model_version_download_uri(name, version.version).rstrip('/')}/{TWIN}"
+    if version.run_id:
+        yield f"{client.get_run(version.run_id).info.artifact_uri}/{TWIN}"
+
+
+def _run_roots(client: Any, found: "re.Match[str] | None") -> Iterator[str]:
+    """The run's twin; with a folder, that folder or the twin in it."""
+    assert found is not None, "one of both forms matched"
+    place = "/".join(filter(None, (client.get_run(found["run"]).info.artifact_uri, found["path"])))
+    if found["path"]:
+        yield place
+    yield f"{place}/{TWIN}"
+
+
+def _listed(root: str, tracking_uri: str) -> list[Any]:
+    from mlflow.artifacts import list_artifacts
+
+    return list(list_artifacts(artifact_uri=root, tracking_uri=tracking_uri))
+
+
+def _downloaded(root: str, folder: Path, tracking_uri: str) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    for name in _FILES:
+        download_artifacts(artifact_uri=f"{root}/{name}", dst_path=str(folder), tracking_uri=tracking_uri)
+    return folder
