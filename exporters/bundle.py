@@ -4,6 +4,7 @@
     manifest.json     inputs, preprocessing with every constant, labels, objectives and intervals, parity, versions, checksums
     predict.py        runs a clip; needs onnxruntime, numpy and av
     requirements.txt  their versions
+    sample.npz        a few inputs and the outputs they gave, for `paretolens verify`
     README.md, MODEL_CARD.md, and what else was given (pictures)
     SHA256SUMS        checksums of all other files, as `sha256sum --check` reads them
 
@@ -13,28 +14,28 @@
 import importlib.metadata
 import json
 import math
-import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from paretolens import __version__
+import numpy as np
+
 from paretolens.data.preprocessing import Preprocessing
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.exporters.files import sha256_of
+from paretolens.exporters.manifest import FORMAT, MANIFEST, MODEL, SUMS, make_manifest, read_manifest
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
-from paretolens.models.signature import InputKind, Signature
+from paretolens.exporters.sample import SAMPLE, record_sample
+from paretolens.models.signature import Signature
 
-__all__ = ["FORMAT", "BundleContent", "Objective", "verify_bundle", "write_bundle"]
+__all__ = ["FORMAT", "BundleContent", "Objective", "check_files", "verify_bundle", "write_bundle"]
 
-FORMAT = 1
-MODEL, MANIFEST, SUMS = "model.onnx", "manifest.json", "SHA256SUMS"
-WRITTEN = (MODEL, MANIFEST, SUMS, "predict.py", "requirements.txt", "README.md", "MODEL_CARD.md")
+WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, "predict.py", "requirements.txt", "README.md", "MODEL_CARD.md")
 RUNTIME = ("onnxruntime", "numpy", "av")
 VERSIONS = (*RUNTIME, "onnx", "torch")
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -74,6 +75,8 @@ class BundleContent:
     """Scores by name."""
     parity: Parity
     """Agreement with the torch model."""
+    sample: Mapping[str, np.ndarray]
+    """A few inputs (B, ...) by name, scaled as the model wants them; kept with the outputs for `paretolens verify`."""
     labels: tuple[str, str] = ("real", "fake")
     """Names of the two classes: logit below, and above 0."""
     limits: tuple[str, ...] = ()
@@ -127,8 +130,16 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
     """Check every file of a bundle; returns the manifest.
 
     Raises:
-        IntegrityError: a file is missing, unknown or changed, a path leaves the folder, or the manifest is not one. The file is
-            named.
+        IntegrityError: as `check_files`, or the manifest is not one.
+    """
+    return read_manifest(folder, check_files(folder))
+
+
+def check_files(folder: Path) -> dict[str, str]:
+    """Hold every file against its checksum; returns the checksums by name.
+
+    Raises:
+        IntegrityError: a file is missing, unknown or changed, or a path leaves the folder. The file is named.
     """
     if not folder.is_dir():
         raise IntegrityError(f"bundle {folder}: no such folder; check the path")
@@ -146,7 +157,7 @@ def verify_bundle(folder: Path) -> dict[str, Any]:
             raise IntegrityError(
                 f"bundle {folder}: {name} does not match its checksum, so it was changed; write the bundle again"
             )
-    return _read_manifest(folder, sums)
+    return sums
 
 
 def _fill(folder: Path, content: BundleContent) -> None:
@@ -158,11 +169,15 @@ def _fill(folder: Path, content: BundleContent) -> None:
     _write(folder / "requirements.txt", "".join(f"{name}=={versions[name]}\n" for name in RUNTIME))
     _write(folder / "README.md", readme(content))
     _write(folder / "MODEL_CARD.md", model_card(content))
+    record_sample(folder, MODEL, content.sample)
     for name, source in content.extra.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, folder / name)
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    manifest = _manifest(content, versions)
+    manifest = make_manifest(content, versions)
+    count = len(next(iter(content.sample.values())))
+    manifest["sample"] = {"file": SAMPLE, "count": count, "tolerance": content.parity.tolerance}
+    manifest["targets"] = {}
     manifest["files"] = {name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for name, path in files.items()}
     try:
         text = json.dumps(manifest, indent=2, allow_nan=False)
@@ -171,33 +186,6 @@ def _fill(folder: Path, content: BundleContent) -> None:
     _write(folder / MANIFEST, text + "\n")
     files[MANIFEST] = folder / MANIFEST
     _write(folder / SUMS, "".join(f"{sha256_of(path)}  {name}\n" for name, path in sorted(files.items())))
-
-
-def _manifest(content: BundleContent, versions: Mapping[str, str]) -> dict[str, Any]:
-    artefact = content.artefact
-    return {
-        "format": FORMAT,
-        "name": content.name,
-        "summary": content.summary,
-        "labels": list(content.labels),
-        "decision": {"output": content.signature.outputs[0], "threshold": 0.0, "positive": content.labels[1]},
-        "model": {
-            "file": MODEL,
-            "opset": artefact.opset,
-            "precision": artefact.precision,
-            "operators": dict(artefact.operators),
-            "inputs": [
-                asdict(spec) | {"shape": list(spec.shape), "dtype": "bool" if spec.kind is InputKind.MASK else "float32"}
-                for spec in content.signature.inputs
-            ],
-            "outputs": list(content.signature.outputs),
-        },
-        "preprocessing": content.preprocessing.to_json(),
-        "objectives": {name: asdict(objective) for name, objective in content.objectives.items()},
-        "parity": asdict(content.parity),
-        "details": dict(content.details),
-        "versions": {"paretolens": __version__, "python": platform.python_version(), **versions},
-    }
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
@@ -218,21 +206,6 @@ def _read_sums(folder: Path) -> dict[str, str]:
         if name not in sums:
             raise IntegrityError(f"bundle {folder}: {SUMS} does not list {name}; write the bundle again")
     return sums
-
-
-def _read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        listed = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-        Preprocessing.from_json(manifest["preprocessing"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"bundle {folder}: {MANIFEST} is not a manifest ({error}); write the bundle again") from error
-    if manifest.get("format") != FORMAT:
-        found = manifest.get("format")
-        raise IntegrityError(f"bundle {folder}: {MANIFEST} has format {found}, not {FORMAT}; use the version that wrote it")
-    if listed != {name: digest for name, digest in sums.items() if name != MANIFEST}:
-        raise IntegrityError(f"bundle {folder}: {MANIFEST} and {SUMS} do not list the same files; write the bundle again")
-    return manifest
 
 
 def _check(content: BundleContent) -> None:

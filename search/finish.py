@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from paretolens.data.prepare import prepare
+from paretolens.data.samples import SampleSet
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.evaluators.latency import LatencySettings
 from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
@@ -44,6 +46,8 @@ __all__ = [
 
 _QUIET = {"latency_ms": "quiet_ms", "latency_p50_ms": "quiet_p50_ms", "latency_p90_ms": "quiet_p90_ms"}
 _QUIET |= {"latency_p99_ms": "quiet_p99_ms", "latency_load_average": "quiet_load_average"}
+SAMPLES = 4
+"""Clips that travel with a bundle."""
 GENERATED_LIMITS = (
     "It was trained on the built-in generated clips (drawn faces, synthesised voices): it has never seen a recorded person "
     "and is no detector of real-world fakes.",
@@ -186,6 +190,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         preprocessing=samples.preprocessing,
         objectives=_objectives(row),
         parity=parity,
+        sample=_sample(samples),
         limits=GENERATED_LIMITS if samples.generated else (),
         details={
             "study": study.name,
@@ -215,6 +220,13 @@ def _exported(place: Path) -> tuple[OnnxArtefact, Parity]:
             f"trial {place}: its files are missing or damaged ({error}); put them back from a copy, "
             "or search under another name: trained stages that the cache still has are not trained again"
         ) from error
+
+
+def _sample(samples: SampleSet) -> dict[str, np.ndarray]:
+    """A few clips of both classes, spread over the split."""
+    rows = np.concatenate([np.flatnonzero(samples.labels == label)[: SAMPLES // 2] for label in (0.0, 1.0)])
+    names = [spec.name for spec in samples.signature.inputs]
+    return {name: tensor.numpy() for name, tensor in zip(names, samples.batch(rows), strict=True)}
 
 
 def _objectives(row: "pd.Series[Any]") -> dict[str, Objective]:

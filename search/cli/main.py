@@ -29,6 +29,7 @@ COMMANDS = {
     "export": "write a member of the front as a bundle that runs on its own",
     "register": "put members of the front into MLflow's model registry",
     "predict": "run a bundle on a clip",
+    "verify": "check a bundle: checksums, manifest, stored samples",
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",
     "data": "make the built-in clips, count them, draw a contact sheet",

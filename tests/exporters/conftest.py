@@ -159,8 +159,20 @@ def parity(student: nn.Module, exported: OnnxArtefact, batch_of: Callable[..., t
 
 
 @pytest.fixture(scope="session")
+def extras(
+    picture: Path, signature: Signature, batch_of: Callable[..., tuple[Tensor, ...]]
+) -> tuple[Path, dict[str, np.ndarray]]:
+    """A picture and three samples."""
+    return picture, {spec.name: tensor.numpy() for spec, tensor in zip(signature.inputs, batch_of(3, 5), strict=True)}
+
+
+@pytest.fixture(scope="session")
 def content(
-    exported: OnnxArtefact, signature: Signature, preprocessing: Preprocessing, parity: Parity, picture: Path
+    exported: OnnxArtefact,
+    signature: Signature,
+    preprocessing: Preprocessing,
+    parity: Parity,
+    extras: tuple[Path, dict[str, np.ndarray]],
 ) -> BundleContent:
     return BundleContent(
         name="tiny-knee",
@@ -173,9 +185,10 @@ def content(
             "latency_ms": Objective(value=1.25, unit="ms", direction="lower"),
         },
         parity=parity,
+        sample=extras[1],
         limits=("Trained on generated faces and voices, not on recordings.",),
         details={"study": "demo", "genome": {"width": 32, "heads": 2}},
-        extra={"pictures/overlay.png": picture},
+        extra={"pictures/overlay.png": extras[0]},
     )
 
 

@@ -18,6 +18,7 @@ FILES = {
     "pictures/overlay.png",
     "predict.py",
     "requirements.txt",
+    "sample.npz",
 }
 
 
@@ -123,6 +124,10 @@ def test_damaged_lists(bundle: Path, tmp_path: Path) -> None:
     (bundle / "manifest.json").write_text("[]")
     seal(bundle)
     with pytest.raises(IntegrityError, match=r"manifest\.json is not a manifest"):
+        verify_bundle(bundle)
+    (bundle / "manifest.json").write_text(json.dumps(manifest | {"labels": ["real", 1]}))
+    seal(bundle)
+    with pytest.raises(IntegrityError, match=r"labels\[1\] has the wrong type, int"):
         verify_bundle(bundle)
     (bundle / "SHA256SUMS").write_text("hello\n")
     with pytest.raises(IntegrityError, match="the line 'hello', which is no checksum"):
