@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: search test check reliability bench-eps bench-search setup clean help
+.PHONY: search test check reliability bench-eps bench-search bench-ship setup clean help
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
@@ -13,6 +13,7 @@ help:
 	@echo "make setup    the environment only (.venv; about 7 GB)"
 	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
 	@echo "make bench-search the engine against Tune + OptunaSearch + MLflow and plain Optuna, part by part (twenty minutes; ARGS='--only a,d')"
+	@echo "make bench-ship  what pruning, low rank, alignment, PTQ and QAT each give on the file that ships (after a search)"
 	@echo "make check    style and types only"
 	@echo "make reliability  kill drivers, servers and machines for about twenty minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
@@ -35,6 +36,9 @@ bench-eps: $(STAMP)
 
 bench-search: $(STAMP)
 	@$(BIN)/python benchmarks/search_speed.py $(ARGS)
+
+bench-ship: $(STAMP)
+	@$(BIN)/python benchmarks/shipping.py $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,176 @@
+"""What each compression gives on the file that ships: one student, compressed one way after the other, beside its teacher.
+
+    paretolens search                      (its clips, teacher and maps are used)
+    make bench-ship                        (about eight minutes; ARGS='--backbone mobilenet_v3_small' for another student)
+
+Every row is trained, exported and scored by the engine's own trial; PTQ is the distilled student with calibrated quantisers and
+no training after. Latency is that of ONNX Runtime on the CPU, one thread: the median on the clock, and `latency_ms`, the noise-proof
+estimate that searches use. The teacher is measured as int8 too, so that a student's share is not its precision's.
+
+Then the claims: > 75 % smaller, > 3x faster, < 2 points of accuracy lost, < 512 MB of memory; int8 at least 1.5x faster than the
+same student in FP32. Exit code 1 if one of them falls short on every row.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paretolens.evaluators.cost import count_cost
+from paretolens.evaluators.eps import score_eps
+from paretolens.evaluators.latency import Calibration
+from paretolens.evaluators.memory import peak_memory
+from paretolens.exporters.onnx import export_onnx
+from paretolens.models.record import load_model
+from paretolens.search.baseline import measure_baseline
+from paretolens.search.measuring import bench_of
+from paretolens.search.placement import placed
+from paretolens.search.progress import Silent
+from paretolens.search.score import BATCH, score_artefact
+from paretolens.search.study import Study, load_study
+from paretolens.search.task import Task, example_of
+from paretolens.search.trial import run_trial
+from paretolens.search.workspace import Workspace
+from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+
+FULL, INT8 = "FP32", "INT8"
+COLUMNS = ("size", "parameters", "MACs", "p50", "latency_ms", "memory", "accuracy (val)", "accuracy (test)", "EPS [95 %]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model as it ships."""
+
+    name: str
+    precision: str
+    metrics: Mapping[str, float]
+    memory_mb: float
+
+    def cells(self) -> str:
+        """A row of the table."""
+        m = self.metrics
+        eps = f"{m['eps']:.3f}" + (f" [{m['eps_low']:.3f}, {m['eps_high']:.3f}]" if "eps_low" in m else "")
+        figures = (
+            f"{m['size_mb']:.2f} MB", f"{m['parameters'] / 1e6:.3f} M", f"{m['macs'] / 1e6:.1f} M",
+            f"{m['latency_p50_ms']:.2f} ms", f"{m['latency_ms']:.2f} ms", f"{self.memory_mb:.0f} MB", f"{m['accuracy']:.3f}", f"{m['test_accuracy']:.3f}", eps,
+        )  # fmt: skip
+        return f"| {self.name} | {self.precision} | " + " | ".join(figures) + " |"
+
+
+class Shipping:
+    """The models of one study's task."""
+
+    def __init__(self, study: Study, folder: Path, wishes: Mapping[str, Any]) -> None:
+        config = replace(study.config, space={**study.config.space, "gamma": [0.0, 10.0], "rank_energy": [0.8, 1.0]})
+        self.task = Task.prepare(config, study.workspace, Silent())
+        self.calibration: Calibration | None = study.calibration()
+        self.folder = folder
+        self.wishes = wishes
+
+    def rows(self) -> Iterator[Row]:
+        """Teacher first; each as soon as it is measured."""
+        yield from self.teacher()
+        yield self.trial("distilled")
+        yield self.trial("pruned", prune_ratio=0.4)
+        yield self.trial("low rank", rank_energy=0.8)
+        yield self.trial("aligned", gamma=10.0)
+        yield self.post_training()
+        yield self.trial("QAT", qat=True)
+        yield self.trial("pruned, QAT", prune_ratio=0.4, qat=True)
+        yield self.trial("pruned, low rank, aligned, QAT", prune_ratio=0.4, rank_energy=0.8, gamma=10.0, qat=True)
+
+    def teacher(self) -> Iterator[Row]:
+        """As it is, and with calibrated quantisers."""
+        assert self.calibration is not None
+        whole = measure_baseline(self.task, self.folder / "teacher", self.calibration)
+        yield Row(name="teacher", precision=FULL, metrics=whole.metrics, memory_mb=whole.metrics["process_memory_mb"])
+        yield self.calibrated("teacher, PTQ", load_model(self.task.teacher_folder))
+
+    def trial(self, name: str, **changes: Any) -> Row:
+        """A genome through the engine's own trial."""
+        plain = {"prune_ratio": 0.0, "rank_energy": 1.0, "gamma": 0.0, "qat": False}
+        genome = self.task.space.repair({**self.task.space.default(), **self.wishes, **plain, **changes})
+        place = self.folder / name.replace(", ", "-").replace(" ", "-")
+        outcome = run_trial(genome, self.task, place, lambda _: None, calibration=self.calibration)
+        memory = peak_memory(place / "model.onnx").process_bytes / 1e6
+        return Row(name=name, precision=INT8 if changes.get("qat") else FULL, metrics=outcome.metrics, memory_mb=memory)
+
+    def post_training(self) -> Row:
+        """The distilled student, rounded without training after."""
+        return self.calibrated("PTQ", load_model(self.folder / "distilled" / "model"))
+
+    def calibrated(self, name: str, model: nn.Module) -> Row:
+        """Quantisers, calibrated on training clips, measured as a trial measures."""
+        task, train, config = self.task, self.task.samples["train"], self.task.config
+        batches = (train.batch(slice(start, start + BATCH)) for start in range(0, 4 * BATCH, BATCH))
+        quantise(model, example_of(train), placed(config.student.quantise, config.latency.backend), batches=batches)
+        freeze(model)
+        path = self.folder / f"{name.replace(', ', '-')}.onnx"
+        with quantisers_off(model):
+            cost = count_cost(model, example_of(task.samples["val"], 1))
+            eps = score_eps(model, task.reference, config.eps, floor=task.floor).metrics()
+        artefact = export_onnx(model, task.signature, example_of(task.samples["val"]), path)
+        latency = bench_of(config.search).measure(path, config.latency.backend, config.latency, self.calibration)
+        metrics = {
+            **score_artefact(path, task.samples).metrics, **latency.to_metrics(), **eps, "size_mb": artefact.size_bytes / 1e6,
+            "parameters": float(cost.parameters), "macs": float(cost.macs),
+        }  # fmt: skip
+        return Row(name=name, precision=INT8, metrics=metrics, memory_mb=peak_memory(path).process_bytes / 1e6)
+
+
+def claims(rows: list[Row]) -> Iterator[tuple[str, bool]]:
+    """What was promised, and whether a row keeps it."""
+    teacher, students = rows[0].metrics, rows[2:]
+    kept = [
+        row
+        for row in students
+        if row.metrics["size_mb"] < 0.25 * teacher["size_mb"]
+        and row.metrics["latency_ms"] < teacher["latency_ms"] / 3
+        and row.metrics["accuracy"] > teacher["accuracy"] - 0.02
+        and row.memory_mb < 512
+    ]
+    names = ", ".join(row.name for row in kept) or "none"
+    yield f"> 75 % smaller, > 3x faster, < 2 points of accuracy lost, < 512 MB: {names}", bool(kept)
+    by_name = {row.name: row.metrics for row in students}
+    faster = by_name["distilled"]["latency_ms"] / by_name["QAT"]["latency_ms"]
+    verdict = "" if faster > 1 else " (smaller but slower)"
+    yield f"INT8 against FP32 of the same student: {faster:.2f}x faster{verdict}, goal 1.5x", faster >= 1.5
+    for name, most in (("parameters", 0.995), ("latency_ms", 0.9385)):
+        best = min(students, key=lambda row: row.metrics[name])
+        less = 1 - best.metrics[name] / teacher[name]
+        yield f"{most:.2%} less {name}: {best.name} has {less:.2%} less, at EPS {best.metrics['eps']:.3f}", less >= most
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", nargs="?")
+    parser.add_argument("--workspace", type=Path, default=Path("runs"))
+    parser.add_argument("--folder", type=Path, help="where models go (default: bench-ship in the workspace)")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--width", type=float, default=0.5, help="share of the backbone's channels (default: %(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    study = load_study(Workspace.at(options.workspace), options.study)
+    wishes = {"backbone": options.backbone, "backbone_width": options.width}
+    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes)
+    print(f"student: {options.backbone} at {options.width:g} of its channels, all else as `paretolens space` has it\n")
+    print("| | precision | " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS), flush=True)
+    rows: list[Row] = []
+    for row in shipping.rows():
+        rows.append(row)
+        print(row.cells(), flush=True)
+    print()
+    found = list(claims(rows))
+    for text, holds in found:
+        print(f"- {text}: {'holds' if holds else 'falls short'}")
+    return 0 if all(holds for _, holds in found[:2]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
