@@ -4,8 +4,8 @@
     make bench-ship                        (about eight minutes; ARGS='--backbone mobilenet_v3_small' for another student)
 
 Every row is trained, exported and scored by the engine's own trial; PTQ is the distilled student with calibrated quantisers and
-no training after. Latency is that of ONNX Runtime on the CPU, one thread: the median on the clock, and `latency_ms`, the noise-proof
-estimate that searches use. The teacher is measured as int8 too, so that a student's share is not its precision's.
+no training after. Latency is that of ONNX Runtime on the CPU, one thread: the median on the clock, and `latency_ms`, the
+noise-proof estimate that searches use. The teacher is measured as int8 too, so that a student's share is not its precision's.
 
 Then the claims: > 75 % smaller, > 3x faster, < 2 points of accuracy lost, < 512 MB of memory; int8 at least 1.5x faster than the
 same student in FP32. Exit code 1 if one of them falls short on every row.
@@ -55,10 +55,9 @@ class Row:
         """A row of the table."""
         m = self.metrics
         eps = f"{m['eps']:.3f}" + (f" [{m['eps_low']:.3f}, {m['eps_high']:.3f}]" if "eps_low" in m else "")
-        figures = (
-            f"{m['size_mb']:.2f} MB", f"{m['parameters'] / 1e6:.3f} M", f"{m['macs'] / 1e6:.1f} M",
-            f"{m['latency_p50_ms']:.2f} ms", f"{m['latency_ms']:.2f} ms", f"{self.memory_mb:.0f} MB", f"{m['accuracy']:.3f}", f"{m['test_accuracy']:.3f}", eps,
-        )  # fmt: skip
+        cost = [f"{m['size_mb']:.2f} MB", f"{m['parameters'] / 1e6:.3f} M", f"{m['macs'] / 1e6:.1f} M"]
+        speed = [f"{m['latency_p50_ms']:.2f} ms", f"{m['latency_ms']:.2f} ms", f"{self.memory_mb:.0f} MB"]
+        figures = [*cost, *speed, f"{m['accuracy']:.3f}", f"{m['test_accuracy']:.3f}", eps]
         return f"| {self.name} | {self.precision} | " + " | ".join(figures) + " |"
 
 

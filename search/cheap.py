@@ -20,7 +20,8 @@ from paretolens.search.config import Config
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.spaces.knobs import Genome
-from paretolens.trainers.prune import prune
+from paretolens.trainers.prune import Importance
+from paretolens.trainers.prune_steps import prune_in_steps
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
 __all__ = ["CHEAP", "CheapCost", "cost_of", "shapes", "student_cost", "teacher_cost"]
@@ -75,8 +76,8 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
     example = probe_tensors(signature)
     yield "distill", student
     if float(genome["prune_ratio"]) > 0:
-        settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
-        prune(student, example, settings, family.pruning_rules(student))
+        settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]), importance=Importance.MAGNITUDE)
+        prune_in_steps(student, example, settings, family.pruning_rules(student), repair=lambda: None)
         yield "prune", student
     if float(genome["rank_energy"]) < 1:
         yield "factorise", student  # still whole: ranks depend on trained weights

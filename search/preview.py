@@ -113,7 +113,7 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
 def _look(label: str, genome: Genome, *, config: Config, calibration: Calibration | None, limits: Mapping[str, float]) -> Row:
     loops = {
         "distill": config.student.distill,
-        "prune": config.student.repair,
+        "prune": replace(config.student.repair, epochs=config.student.prune.steps * config.student.repair.epochs),
         "factorise": config.student.repair,
         "align": config.student.align,
         "qat": config.student.qat,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 from paretolens.search.curve import Curve
@@ -23,10 +24,10 @@ from paretolens.search.stage_keys import stage_keys
 from paretolens.search.task import Task, example_of
 from paretolens.spaces.knobs import Genome
 from paretolens.trainers.align import AlignSettings, PathAlignment
-from paretolens.trainers.distill import DistillSettings, distill
-from paretolens.trainers.loop import LoopSettings, Objective
+from paretolens.trainers.distill import DistillationObjective, DistillSettings, distill
+from paretolens.trainers.loop import Batch, LoopSettings, Objective
 from paretolens.trainers.lowrank import factorise
-from paretolens.trainers.prune import prune
+from paretolens.trainers.prune_steps import prune_in_steps
 from paretolens.trainers.quantise import freeze, quantise
 
 __all__ = ["Trained", "Training", "Watch", "loops_of"]
@@ -57,7 +58,7 @@ def loops_of(genome: Genome, task: Task) -> dict[str, LoopSettings]:
     student = task.config.student
     found = {"distill": student.distill}
     if float(genome["prune_ratio"]) > 0:
-        found["prune"] = student.repair
+        found["prune"] = replace(student.repair, epochs=student.prune.steps * student.repair.epochs)
     if float(genome["rank_energy"]) < 1:
         found["factorise"] = student.repair
     if genome["gamma"]:
@@ -173,9 +174,26 @@ class Training:
     def _prune(self, student: nn.Module, report: Report) -> dict[str, Any]:
         task = self._task
         settings = replace(task.config.student.prune, ratio=float(self._genome["prune_ratio"]))
-        done = prune(student, example_of(task.samples["train"]), settings, task.family.pruning_rules(student))
-        self._teach(student, task.config.student.repair, "repair", report)
+        done = prune_in_steps(
+            student,
+            example_of(task.samples["train"]),
+            settings,
+            task.family.pruning_rules(student),
+            repair=lambda: self._teach(student, task.config.student.repair, "repair", report),
+            loss=self._pruning_loss,
+        )
         return {"pruning.json": asdict(done)}
+
+    def _pruning_loss(self, student: nn.Module) -> Tensor:
+        """The distillation loss of some training clips, without attention maps, which are off while a graph is cut."""
+        settings = self._teaching(replace(self._task.config.student.repair, batch_size=BATCH))
+        objective = DistillationObjective(
+            outputs=self._task.outputs, train=self._task.samples["train"], settings=replace(settings, beta=0.0, mirror=False)
+        )
+        generator = torch.Generator().manual_seed(self._task.config.seed)
+        rows = torch.randperm(len(self._task.samples["train"]), generator=generator)[:_CALIBRATION_CLIPS]
+        parts = [objective(student, Batch(rows=part, epoch=0, step=0, generator=generator)) for part in rows.split(BATCH)]
+        return torch.stack(parts).mean()
 
     def _factorise(self, student: nn.Module, report: Report) -> dict[str, Any]:
         task = self._task
@@ -208,14 +226,18 @@ class Training:
         self, student: nn.Module, loop: LoopSettings, stage: str, report: Report, *, beside: Objective | None = None
     ) -> None:
         task = self._task
-        settings = DistillSettings(
-            **{name: getattr(loop, name) for name in loop.__dataclass_fields__},
-            alpha=float(self._genome["alpha"]),
-            beta=float(self._genome.get("beta", 0.0)),
-            temperature=float(self._genome["temperature"]),
-            mirror=task.config.student.mirror,
-        )
+        settings = self._teaching(loop)
         distill(
             student, task.outputs, task.samples["train"], task.samples["val"], settings,
             seed=task.config.seed, report=report, stage=stage, beside=beside,
         )  # fmt: skip
+
+    def _teaching(self, loop: LoopSettings) -> DistillSettings:
+        """A loop with the genome's loss."""
+        return DistillSettings(
+            **{name: getattr(loop, name) for name in loop.__dataclass_fields__},
+            alpha=float(self._genome["alpha"]),
+            beta=float(self._genome.get("beta", 0.0)),
+            temperature=float(self._genome["temperature"]),
+            mirror=self._task.config.student.mirror,
+        )

@@ -23,7 +23,7 @@ from paretolens.trainers.views import View, view
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["DistillSettings", "distill", "map_masks"]
+__all__ = ["DistillSettings", "DistillationObjective", "distill", "map_masks"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def distill(
         raise ConfigurationError(
             f"attention alignment needs maps of teacher and student; got beta {settings.beta:g}: set it to 0"
         )
-    objective: Objective = _Distillation(outputs=outputs, train=train, settings=settings)
+    objective: Objective = DistillationObjective(outputs=outputs, train=train, settings=settings)
     if beside is not None:
         objective = _Both(objective, beside)
     return train_loop(
@@ -113,8 +113,14 @@ class _Both:
         return self.first(model, batch) + self.beside(model, batch)
 
 
-class _Distillation:
-    """The loss of one batch."""
+class DistillationObjective:
+    """The loss of one batch.
+
+    Args:
+        outputs: the teacher's outputs for `train`.
+        train: clips to learn from.
+        settings: weights of the loss.
+    """
 
     def __init__(self, *, outputs: TeacherSource, train: "SampleSet", settings: DistillSettings) -> None:
         self.outputs = outputs
@@ -123,6 +129,7 @@ class _Distillation:
         self.deep = DeepTargets(train)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss () of some clips."""
         settings = self.settings
         mirrored = torch.zeros(len(batch.rows), dtype=torch.bool)
         if settings.mirror:

@@ -55,6 +55,8 @@ class PruneSettings:
     """How channels are scored."""
     scope: Scope = Scope.LAYER
     """Where scores are compared."""
+    steps: Annotated[int, Ge(1)] = 1
+    """How often pruning and repair alternate (`prune_in_steps`); `prune` itself is one shot."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from paretolens.search.task import Task
 from paretolens.search.trial import run_trial
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
+from paretolens.trainers.prune import Importance
 
 Reports = list[Mapping[str, float]]
 
@@ -115,3 +116,16 @@ def test_settings_change_the_stages_that_they_shape(tiny_task: Task) -> None:
     for name, other, changed in _other_tasks(tiny_task):
         after = stage_keys(genome_of(other), other)
         assert [stage for stage in before if before[stage] != after[stage]] == changed, name
+
+
+def test_pruning_by_taylor_in_steps_is_repaired_after_each(task: Task, tmp_path: Path) -> None:
+    """The loss that channels are judged by is the one the student is taught with."""
+    config, student = task.config, task.config.student
+    stepped = replace(student, prune=replace(student.prune, steps=2, importance=Importance.TAYLOR))
+    told: Reports = []
+    genome = genome_of(task, gamma=0.0, qat=False)
+    outcome = run_trial(genome, replace(task, config=replace(config, student=stepped)), tmp_path / "trial", told.append)
+    assert [entry["progress_epoch"] for entry in told] == [1, 2, 3, 4]
+    assert [entry["progress_epochs"] for entry in told] == [4] * 4
+    assert ["repair_loss" in entry for entry in told] == [False, False, True, True]
+    assert outcome.metrics["parameters"] == outcome.metrics["parameters_untrained"]
