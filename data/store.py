@@ -5,7 +5,6 @@ Layout of a saved set: `set.json` (signature, preprocessing, ids, kinds, checksu
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from filelock import FileLock
 from paretolens.data.preprocessing import Preprocessing
 from paretolens.data.samples import COLUMNS, SampleSet
 from paretolens.errors import IntegrityError, StoreError
+from paretolens.files import replacing
 from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "build_once", "digest_of_file", "digest_of_json", "finish_set", "load_samples", "save_samples"]
@@ -116,9 +116,8 @@ def finish_set(
         "files": digests,
     }
     plain["fingerprint"] = digest_of_json(plain)
-    temporary = place / f".{RECORD}.{os.getpid()}"
-    temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")
-    temporary.rename(place / RECORD)
+    with replacing(place / RECORD) as temporary:
+        temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")
 
 
 def load_samples(folder: Path, *, verify: bool = True) -> SampleSet:

@@ -1,12 +1,10 @@
 """Files that appear whole or not at all, and their checksums."""
 
-import contextlib
 import hashlib
-import os
-import uuid
 from pathlib import Path
 
 from paretolens.errors import StoreError
+from paretolens.files import replacing
 
 __all__ = ["sha256_of", "write_atomic"]
 
@@ -17,14 +15,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         reason = error.strerror or str(error)
         raise StoreError(
             f"file {path}: cannot be written ({reason}); free space, mend the rights or choose another folder"

@@ -2,12 +2,12 @@
 
 import contextlib
 import logging
-import os
 import threading
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
+from paretolens.files import replacing
 from paretolens.mlflow.events import Event, EventKind
 
 __all__ = ["Spool"]
@@ -133,10 +133,9 @@ class Spool:
             self._warn(path, error)
 
     def _write(self, path: Path, text: str) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         except OSError as error:
             self._warn(path, error)
 

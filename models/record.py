@@ -9,9 +9,7 @@ groups, normalized_shape, num_heads ...), modules of another type (a folded batc
 import hashlib
 import importlib
 import json
-import os
-import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
+from paretolens.files import replacing
 from paretolens.models.registry import build, builder_of
 
 __all__ = ["MODEL_FILE", "WEIGHTS_FILE", "load_model", "recordable", "save_model"]
@@ -77,13 +76,13 @@ def save_model(model: nn.Module, folder: Path) -> None:
         "shapes": {key: list(value.shape) for key, value in tensors.items()},
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+        with replacing(folder / WEIGHTS_FILE) as path:
+            save_file(tensors, path)
         record["weights_bytes"] = (folder / WEIGHTS_FILE).stat().st_size
         record["weights_sha256"] = _sha256((folder / WEIGHTS_FILE).read_bytes())
         record["sha256"] = _seal(record)
-        text = json.dumps(record, indent=1, sort_keys=True)
-        _replace(folder / MODEL_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+        with replacing(folder / MODEL_FILE) as path:
+            path.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise StoreError(f"model folder {folder}: cannot be written ({error}); free space or choose another folder") from error
 
@@ -251,13 +250,3 @@ def _sha256(content: bytes) -> str:
 
 def _parent(path: str) -> str:
     return path.rpartition(".")[0]
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write under a temporary name beside `path`, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

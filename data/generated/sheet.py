@@ -10,6 +10,7 @@ from paretolens.data.generated.plan import ClipPlan, plan_split
 from paretolens.data.generated.settings import SPLITS, GeneratedSettings
 from paretolens.data.samples import SampleSet
 from paretolens.errors import DataError
+from paretolens.files import replacing
 
 __all__ = ["draw_sheet"]
 
@@ -39,13 +40,10 @@ def draw_sheet(sets: dict[str, SampleSet], settings: GeneratedSettings, path: Pa
         _draw_tracks(line[settings.frames], samples, row, plan, settings)
         line[-1].imshow(np.asarray(samples.arrays["audio"][row]).T, aspect="auto", origin="lower", cmap="magma")
         line[-1].set_axis_off()
-    temporary = path.with_name(f".{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(temporary, dpi=90, format="png")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=90, format="png")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"contact sheet {path}: cannot be written ({error.strerror}); choose another file") from error
 
 

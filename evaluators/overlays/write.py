@@ -1,14 +1,13 @@
 """Which samples are drawn, and writing their pictures."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from paretolens.errors import StoreError
 from paretolens.evaluators.eps import EpsScore, TeacherReference
 from paretolens.evaluators.overlays.figure import draw_overlay
+from paretolens.exporters.files import write_atomic
 
 __all__ = ["draw_overlays", "pick_samples", "write_overlays"]
 
@@ -34,17 +33,7 @@ def write_overlays(
     Raises:
         StoreError: the folder cannot be written.
     """
-    paths = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in draw_overlays(reference, score, rows).items():
-            path = folder / f"overlay_{name}.png"
-            temporary = folder / f".{path.name}.{os.getpid()}"
-            temporary.write_bytes(content)
-            temporary.replace(path)
-            paths.append(path)
-    except OSError as error:
-        raise StoreError(
-            f"overlays must be writable, {folder} is not ({error.strerror or error}): free space or name another folder"
-        ) from error
-    return paths
+    pictures = {folder / f"overlay_{name}.png": content for name, content in draw_overlays(reference, score, rows).items()}
+    for path, content in pictures.items():
+        write_atomic(path, content)
+    return list(pictures)

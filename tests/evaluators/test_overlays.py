@@ -44,7 +44,7 @@ def test_files_are_written_whole(regions_reference: TeacherReference, tiny_score
 
 def test_a_folder_that_cannot_be_written(regions_reference: TeacherReference, tiny_score: EpsScore, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="overlays must be writable"):
+    with pytest.raises(StoreError, match="cannot be written"):
         write_overlays(regions_reference, tiny_score, tmp_path / "file")
 
 
