@@ -15,6 +15,7 @@ from paretolens import __version__
 from paretolens.errors import BackendError, SlotLostError, TrialError
 from paretolens.evaluators.latency import Backend, Calibration, LatencyResult, LatencySettings
 from paretolens.search import limits
+from paretolens.search.measuring import Here
 
 __all__ = ["NAMESPACE", "Slot", "SlotBench", "open_slot", "slot_name"]
 
@@ -29,8 +30,8 @@ def slot_name(resource: str) -> str:
     return f"slot-{resource}"
 
 
-class Slot:
-    """What runs in the slot's process."""
+class Slot(Here):
+    """What runs in the slot's process: measuring here, for callers elsewhere."""
 
     def __init__(self, limit_s: float) -> None:
         limits.pin_threads(1)
@@ -40,34 +41,14 @@ class Slot:
         """Of this package."""
         return __version__
 
-    def device(self, backend: Backend) -> dict[str, str]:
-        """The `backend` and `device` that latencies are measured with here."""
-        from paretolens.search.measuring import measuring_device
-
-        return measuring_device(backend)
-
-    def calibrate(self) -> Calibration:
-        """The unit of time of this machine."""
-        from paretolens.evaluators.latency import calibrate
-
-        return calibrate()
-
-    def check_calibration(self, calibration: Calibration) -> None:
-        """Refuse a unit of another machine."""
-        from paretolens.evaluators.latency import check_calibration
-
-        check_calibration(calibration)
-
-    def measure(
-        self, artefact: bytes, backend: Backend, settings: LatencySettings, calibration: Calibration | None
+    def measure_bytes(
+        self, content: bytes, backend: Backend, settings: LatencySettings, calibration: Calibration | None
     ) -> LatencyResult:
-        """Time an ONNX file; a measurement that hangs ends the process, and Ray starts another."""
-        from paretolens.evaluators.latency import measure_latency
-
+        """Time the content of an ONNX file; a measurement that hangs ends the process, and Ray starts another."""
         with tempfile.TemporaryDirectory() as folder, limits.deadline(self._limit_s):
             path = Path(folder) / "model.onnx"
-            path.write_bytes(artefact)
-            return measure_latency(path, backend, settings, calibration=calibration)
+            path.write_bytes(content)
+            return self.measure(path, backend, settings, calibration)
 
 
 def open_slot(resource: str, *, limit_s: float, start_s: float = _START_S) -> None:
@@ -133,7 +114,7 @@ class SlotBench:
             TrialError: the slot's process ended several times while it timed this file.
         """
         content = artefact.read_bytes()
-        return cast(LatencyResult, self._ask(lambda slot: slot.measure.remote(content, backend, settings, calibration)))
+        return cast(LatencyResult, self._ask(lambda slot: slot.measure_bytes.remote(content, backend, settings, calibration)))
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
         import ray
