@@ -47,6 +47,21 @@ def test_other_sizes_keep_the_mean_and_a_linear_picture(size, target):
     torch.testing.assert_close(row[2:-2], expected[2:-2], atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("target", [64, 48, 32, 21, 16])
+def test_a_gradient_changes_no_bit_of_the_frames(target):
+    """Without one, frames are pooled in another way (see `_pools_with_torch`)."""
+    sampler = FrameSampler(input_frames=4, frames=2, input_size=64, frame_size=target, sharpen=4.0)
+    video, ignore = torch.randn(3, 4, 3, 64, 64), torch.zeros(3, 4, dtype=torch.bool)
+    leaf = video.clone().requires_grad_()
+    by_torch = sampler(leaf, ignore)[0]
+    assert torch.equal(sampler(video, ignore)[0], by_torch)
+    with torch.no_grad():
+        assert torch.equal(sampler(leaf, ignore)[0], by_torch)
+    by_torch.sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad[:, ::2].abs().sum() > 0
+
+
 @pytest.mark.parametrize("target", [8, 65])
 def test_a_larger_or_tiny_frame_is_refused(target):
     with pytest.raises(ConfigurationError, match=f"between 16 and the input's 64; got {target}"):
