@@ -20,6 +20,9 @@ from paretolens.search.task import Task, example_of
 
 __all__ = ["Baseline", "measure_baseline"]
 
+PICTURED = 6
+"""Clips that the pictures of the teacher beside itself are chosen from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
@@ -70,7 +73,8 @@ def _measure(task: Task, folder: Path, calibration: Calibration) -> None:
 
 
 def _draw(task: Task, folder: Path) -> None:
+    """Pictures of three clips: no figure comes of this score, so that a few clips are enough."""
     from paretolens.evaluators.overlays import write_overlays
 
-    own = score_eps(task.teacher, task.reference, task.config.eps, floor=task.floor)
+    own = score_eps(task.teacher, task.reference, task.config.eps, floor=task.floor, limit=PICTURED)
     write_overlays(task.reference, own, folder / "overlays")

@@ -13,10 +13,22 @@ from pathlib import Path
 
 from paretolens.errors import StoreError
 
-__all__ = ["THREAD_VARIABLES", "deadline", "ensure_free_space", "memory_cap", "pin_threads", "release_memory", "seed_everything"]
+__all__ = [
+    "KERNEL_CACHE",
+    "THREAD_VARIABLES",
+    "deadline",
+    "ensure_free_space",
+    "memory_cap",
+    "pin_threads",
+    "release_memory",
+    "seed_everything",
+]
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """Set in a worker's environment before any numerical library is imported."""
+KERNEL_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096"}
+"""The same. Batches differ in the number of frames that are not padding; oneDNN compiles each convolution for each number anew.
+By default it keeps 1024; with more, an epoch of a mobile network takes a seventh less."""
 TIMEOUT_EXIT_CODE = 86
 
 

@@ -21,7 +21,7 @@ import psutil
 
 import paretolens
 from paretolens.errors import BackendError
-from paretolens.search.limits import THREAD_VARIABLES
+from paretolens.search.limits import KERNEL_CACHE, THREAD_VARIABLES
 
 __all__ = ["Runtime", "ray_runtime"]
 
@@ -71,7 +71,7 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
     began = time.monotonic()
     _sweep()
     scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))  # short: Unix socket paths end at 107 characters
-    settings = {**_QUIET, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+    settings = {**_QUIET, **_numerical(threads)}
     with _environment(settings):
         import ray
 
@@ -118,7 +118,7 @@ def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, thre
         if address is not None:
             _ensure_answer(address)
             environment = {
-                "env_vars": {**dict.fromkeys(THREAD_VARIABLES, str(threads)), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+                "env_vars": {**_numerical(threads), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
                 "py_modules": [str(Path(paretolens.__file__).parent)],  # the driver's code, whatever the machines have
                 "excludes": ["**/__pycache__", "*.pyc"],
             }
@@ -138,6 +138,11 @@ def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, thre
         where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started on this machine"
         raise BackendError(f"{where} ({' '.join(str(error).split())[:300]}); see 'paretolens doctor'") from error
     _protect_token()
+
+
+def _numerical(threads: int) -> dict[str, str]:
+    """What numerical libraries of a worker read when they are imported."""
+    return {**KERNEL_CACHE, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
 
 
 @contextmanager

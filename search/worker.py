@@ -114,6 +114,7 @@ def evaluate(config: Mapping[str, Any], *, work: Work, guards: Guards) -> None:
         verdict = attempt(json.loads(config["genome"]), seed=config["seed"], work=work, guards=guards, emit=tune.report)
     except _Stopped as stop:
         raise SystemExit(0) from stop  # ends the thread without the further report that Tune adds to a return
+    gc.freeze()  # what is left are libraries and data: walking them at every collection took a thirtieth of a training step
     tune.report({VERDICT: verdict.encode(), "done": True})
 
 
