@@ -3,15 +3,18 @@
 
     python predict.py clip.mp4            one line per clip
     python predict.py --json clip.mp4     one JSON object per clip
+    python predict.py frames/             a folder of pictures, in the order of their numbers; a .wav in it is their sound
+    python predict.py voice.wav           sound alone
 
 Needs only onnxruntime, numpy and av (requirements.txt). The clip is read exactly as the training clips were; every constant for
-that is in manifest.json. The model's checksum is verified before it is loaded. Exit code 2 if a clip or the bundle cannot be
-read.
+that is in manifest.json. What a clip lacks (sound, picture) is masked, and that is said. The model's checksum is verified before
+it is loaded. Exit code 2 if a clip or the bundle cannot be read.
 """
 
 import argparse
 import hashlib
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +24,7 @@ from typing import Any
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
 class PredictError(Exception):
@@ -48,9 +52,11 @@ class Predictor:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 products on machines without VNNI
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.clip: Mapping[str, Any] = self.manifest["preprocessing"]["clip"]
+        self._blind: dict[str, bool] = {}
 
-    def predict(self, path: Path, *, start: float = 0.0) -> dict[str, Any]:
-        """Judge the window of a clip that begins at `start` seconds.
+    def predict(self, path: Path, *, start: float = 0.0, fps: float | None = None) -> dict[str, Any]:
+        """Judge the window of a clip, or of a folder of pictures taken at `fps`, that begins at `start` seconds.
 
         Returns:
             file, verdict, probability (of the fake class), logit, model_ms, total_ms, seconds (length judged), note.
@@ -59,22 +65,40 @@ class Predictor:
             PredictError: the clip is missing or cannot be decoded.
         """
         began = time.perf_counter()
-        arrays, seconds, note = read_clip(path, self.manifest["preprocessing"]["clip"], start=start)
+        arrays, seconds, note = read_clip(path, self.clip, start=start, fps=fps)
+        result = {"file": str(path), **self.judge(arrays), "seconds": seconds, "note": self.caution(arrays, note)}
+        return result | {"total_ms": round((time.perf_counter() - began) * 1e3, 3)}
+
+    def judge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """verdict, probability, logit and model_ms of arrays as `assemble` gives them."""
         inputs = scale(arrays, self.manifest["model"]["inputs"], self.manifest["preprocessing"]["normaliser"])
         loaded = time.perf_counter()
-        logit = float(self.session.run([self.manifest["decision"]["output"]], inputs)[0].reshape(-1)[0])
-        done = time.perf_counter()
+        logit = self._logit(inputs)
+        model_ms = (time.perf_counter() - loaded) * 1e3
         real, fake = self.manifest["labels"]
         return {
-            "file": str(path),
             "verdict": fake if logit > self.manifest["decision"]["threshold"] else real,
             "probability": float(1.0 / (1.0 + np.exp(-np.float64(logit)))),
             "logit": logit,
-            "model_ms": round((done - loaded) * 1e3, 3),
-            "total_ms": round((done - began) * 1e3, 3),
-            "seconds": seconds,
-            "note": note,
+            "model_ms": round(model_ms, 3),
         }
+
+    def caution(self, arrays: Mapping[str, np.ndarray], note: str) -> str:
+        """`note`, and a warning if the verdict is the same for all that is left: some models fuse by what is now masked."""
+        hidden = next((name for name in ("audio_mask", "video_mask") if arrays[name].all()), "")
+        if hidden and hidden not in self._blind:
+            generator = np.random.default_rng(0)
+            shown = {name: np.zeros_like(value) for name, value in arrays.items()} | {hidden: arrays[hidden]}
+            pair = [shown | {n: shown[n] + generator.integers(0, 99, shown[n].shape) for n in ("video", "audio")} for _ in "ab"]
+            specs, scales = self.manifest["model"]["inputs"], self.manifest["preprocessing"]["normaliser"]
+            first, second = (self._logit(scale(one, specs, scales)) for one in pair)
+            self._blind[hidden] = abs(first - second) < 1e-6
+        if not hidden or not self._blind[hidden]:
+            return note
+        return f"{note}; this model then says the same of every clip: do not use this verdict"
+
+    def _logit(self, inputs: Arrays) -> float:
+        return float(self.session.run([self.manifest["decision"]["output"]], inputs)[0].reshape(-1)[0])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -120,48 +144,99 @@ def scale(arrays: Mapping[str, np.ndarray], specs: list[dict[str, Any]], normali
     return inputs
 
 
-def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0) -> tuple[Arrays, float, str]:
-    """Decode the window of a file: its arrays, the length of the picture in seconds, and what is missing.
+def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0, fps: float | None = None) -> tuple[Arrays, float, str]:
+    """Decode the window of a file or of a folder of pictures: its arrays, its length in seconds, and what is missing.
 
-    Frames are those shown at k / fps seconds, cropped to the central square and resized. Without sound the audio is masked.
+    Frames are those shown at k / fps seconds, cropped to the central square and resized. What is missing is masked. `fps` is the
+    rate at which the pictures of a folder were taken, by default that at which the model sees.
     """
     import av
 
+    if path.is_dir():
+        pictures, sounds = (in_folder(path, kinds) for kinds in (PICTURES, (".wav",)))
+        return read_frames(pictures, sounds[0] if sounds else None, clip, start=start, fps=fps, name=path)
     if not path.is_file():
-        wrong = "is none" if path.exists() else "does not exist"
-        raise PredictError(f"a clip must be a file, {path} {wrong}: check the path")
+        raise PredictError(f"a clip must be a file or a folder of pictures, {path} does not exist: check the path")
     try:
         with av.open(str(path)) as container:
-            pictures, wave = decode(container, path, clip, start)
+            seen, heard = decode(container, path, clip, start)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PredictError(f"a clip must be a video that FFmpeg decodes, {path} is not ({reason}): encode it again") from error
-    if not pictures:
         raise PredictError(
-            f"a clip must have at least one frame after {start:g} s, {path} has none: choose another clip or start"
-        )
+            f"a clip must be a video or a sound that FFmpeg decodes, {path} is not ({reason}): encode it again"
+        ) from error
+    return assemble(seen, heard, clip)
+
+
+def read_frames(
+    pictures: list[Path], sound: Path | None, clip: Mapping[str, Any], *, start: float, fps: float | None, name: Path
+) -> tuple[Arrays, float, str]:
+    """The window of single pictures in order and of the sound that belongs to them, as `read_clip` gives it."""
+    import av
+
+    if not pictures:
+        raise PredictError(f"a folder must hold pictures ({', '.join(PICTURES)}), {name} has none: give a clip or its frames")
+    rate, eye = fps or float(clip["fps"]), Eye(clip)
+    shown = min(max(0, int(start * rate)), len(pictures))
+    for index in range(shown, len(pictures)):
+        try:
+            with av.open(str(pictures[index])) as container:
+                eye.see(next(container.decode(video=0)), index / rate - start)
+        except (av.FFmpegError, OSError, ValueError, StopIteration, IndexError) as error:
+            raise PredictError(f"a frame must be a picture that FFmpeg decodes, {pictures[index]} is not: mend it") from error
+        if eye.done:
+            break
+    eye.close(1.0 / rate)
+    if not eye.pictures:
+        raise PredictError(f"a clip must have at least one frame after {start:g} s, {name} has none: choose another start")
+    wave = np.zeros(0, np.float32)
+    if sound is not None:
+        with av.open(str(sound)) as container:
+            wave = decode(container, sound, clip, start)[1]
+    return assemble(eye.pictures, wave, clip)
+
+
+def assemble(pictures: list[np.ndarray], wave: np.ndarray, clip: Mapping[str, Any]) -> tuple[Arrays, float, str]:
+    """Padded arrays with their masks, the length in seconds, and what is missing; sound counts as far as there are pictures."""
     audio, count = clip["audio"], len(pictures)
-    seconds = count / clip["fps"]
+    seconds = count / clip["fps"] if count else len(wave) / audio["rate"]
     T, L = clip["frames"], max(1, round(clip["frames"] / clip["fps"] * audio["rate"] / audio["hop"]))
     video = np.zeros((T, 3, clip["size"], clip["size"]), np.uint8)
-    video[:count] = np.stack(pictures).transpose(0, 3, 1, 2)
+    if count:
+        video[:count] = np.stack(pictures).transpose(0, 3, 1, 2)
     features = mfcc(wave[: round(seconds * audio["rate"])], audio)[:L]
     sound = np.zeros((L, audio["coefficients"]), np.float32)
     sound[: len(features)] = features
     masks = {"video_mask": np.arange(T) >= count, "audio_mask": np.arange(L) >= len(features)}
-    return {"video": video, "audio": sound, **masks}, seconds, "" if len(features) else "no sound: the audio is masked"
+    if not count and not len(features):
+        raise PredictError("a clip must have pictures or sound within the window, this one has neither: choose another start")
+    note = "no picture: the video is masked" if not count else "" if len(features) else "no sound: the audio is masked"
+    return {"video": video, "audio": sound, **masks}, seconds, note
+
+
+def in_folder(folder: Path, kinds: tuple[str, ...]) -> list[Path]:
+    """Files of some kinds in a folder, numbers in their names in the order of their values."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in kinds and not path.name.startswith("."))
+    return sorted(found, key=natural)
+
+
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key by which frame 2 comes before frame 10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
 
 
 def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) -> tuple[list[np.ndarray], np.ndarray]:
     """The pictures (size, size, 3) uint8 of the window, one per 1 / fps, and its mono sound (samples,) float32."""
     import av
 
-    if not container.streams.video:
-        raise PredictError(f"a clip must have a picture track, {path} has none: give a video file")
-    streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
-    streams[0].thread_type = "NONE"
-    eye, ear = Eye(clip), Ear(clip, start, silent=len(streams) == 1)
-    interval = float(1 / (streams[0].average_rate or clip["fps"]))
+    streams: list[Any] = [*container.streams.video[:1], *container.streams.audio[:1]]
+    if not streams:
+        raise PredictError(f"a clip must have pictures or sound, {path} has neither: give a video or a .wav file")
+    seen, interval = bool(container.streams.video), 0.0
+    if seen:
+        streams[0].thread_type = "NONE"
+        interval = float(1 / (streams[0].average_rate or clip["fps"]))
+    eye, ear = Eye(clip), Ear(clip, start, silent=not container.streams.audio)
     if start > 0.0:
         container.seek(round(start * av.time_base))
     for frame in container.decode(*streams):
@@ -169,10 +244,14 @@ def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) ->
             eye.see(frame, float(frame.time or 0.0) - start)
         else:
             ear.hear(frame)
-        if eye.done and ear.done:
+        if ear.done and (eye.done or not seen):
             break
     eye.close(interval)
     ear.hear(None)
+    if seen and not eye.pictures:
+        raise PredictError(
+            f"a clip must have at least one frame after {start:g} s, {path} has none: choose another clip or start"
+        )
     return eye.pictures, ear.wave[: ear.heard]
 
 
@@ -316,9 +395,10 @@ def mel_filters(rate: int, n_fft: int, mels: int) -> np.ndarray:
 def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     """Judge the clips named on the command line; `folder` is the bundle, this file's own by default."""
     parser = argparse.ArgumentParser(description="Tell whether video clips are real or fake.")
-    parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video file")
+    parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video, folder of pictures, or sound")
     parser.add_argument("--json", action="store_true", help="print one JSON object per clip")
     parser.add_argument("--start", type=float, default=0.0, help="second of the clip at which to look (default 0)")
+    parser.add_argument("--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     given = parser.parse_args(arguments)
     try:
@@ -335,7 +415,7 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
 def _judge(predictor: Predictor, path: Path, given: argparse.Namespace) -> int:
     """Print the verdict on one clip, or what is wrong with it; the clips after it are judged all the same."""
     try:
-        result = predictor.predict(path, start=given.start)
+        result = predictor.predict(path, start=given.start, fps=given.fps)
     except PredictError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
