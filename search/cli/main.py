@@ -28,7 +28,7 @@ COMMANDS = {
     "report": "write a study's report: setting, front, chosen model, limits, how to reproduce it",
     "export": "write a member of the front as a bundle that runs on its own",
     "register": "put members of the front into MLflow's model registry",
-    "predict": "run a bundle on a clip",
+    "predict": "run a bundle on a clip, a folder of clips, or a stream",
     "verify": "check a bundle: checksums, manifest, stored samples",
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",

@@ -1,7 +1,15 @@
-"""Run a bundle on clips and print the verdict. Its checksums are verified first, and no code of the bundle is run."""
+"""Run a bundle on clips and print the verdicts. Its checksums are verified first, and no code of the bundle is run.
+
+A clip is a video, a sound, or a folder of pictures. With --output, every clip in a folder is judged and a table written. With
+--stream, a file at its own pace, a device or an address is judged again and again; pictures are dropped rather than queued.
+"""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paretolens.exporters.predict_template import Predictor
 
 __all__ = ["add_arguments", "run"]
 
@@ -9,15 +17,63 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
-    parser.add_argument("clip", type=Path, nargs="+", help="video file")
+    parser.add_argument("clip", nargs="+", help="video, folder of pictures, or sound; with --output a folder of clips")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="judge a folder of clips, write a .csv or .parquet")
+    parser.add_argument("--resume", action="store_true", help="go on with an --output that was stopped")
+    parser.add_argument("--stream", action="store_true", help="judge the newest second of a stream until it ends")
 
 
 def run(options: argparse.Namespace) -> int:
     """Verify and run."""
+    from paretolens.errors import ConfigurationError
     from paretolens.exporters import predict_template
     from paretolens.exporters.bundle import verify_bundle
 
+    if options.resume and not options.output:
+        raise ConfigurationError("--resume goes on with a table: give --output too")
+    if (options.output or options.stream) and (len(options.clip) != 1 or (options.output and options.stream)):
+        raise ConfigurationError("--output takes one folder, --stream one source, and not both at once")
     verify_bundle(options.bundle)
-    flags = ["--json"] if options.json else []
-    return predict_template.main([*flags, *(str(clip) for clip in options.clip)], options.bundle)
+    if options.output or options.stream:
+        predictor = predict_template.Predictor(options.bundle, threads=options.threads)
+        return _stream(predictor, options) if options.stream else _batch(predictor, options)
+    flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
+    flags += ["--fps", str(options.fps)] if options.fps else []
+    return predict_template.main([*flags, *options.clip], options.bundle)
+
+
+def _batch(predictor: "Predictor", options: argparse.Namespace) -> int:
+    """Write the table; exit code 2 if a clip could not be read."""
+    from paretolens.exporters.batch import judge_folder
+    from paretolens.search.cli.common import make_console
+    from paretolens.search.progress import ConsoleSteps
+
+    console, output = make_console(), options.output
+    with ConsoleSteps(console).step("judging clips") as update:
+        table = judge_folder(
+            predictor, Path(options.clip[0]), output, resume=options.resume, fps=options.fps, update=update
+        )  # fmt: skip
+    bad = table[table["error"] != ""]
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
+    console.print(f"{output}: {len(table)} clips, {counts or 'no verdict'}", highlight=False, soft_wrap=True)
+    if len(bad):
+        console.print(f"{len(bad)} could not be read; the first, {bad.iloc[0]['clip']}: {bad.iloc[0]['error']}", soft_wrap=True)
+    return 2 if len(bad) else 0
+
+
+def _stream(predictor: "Predictor", options: argparse.Namespace) -> int:
+    """Print a line per verdict until the stream ends."""
+    import json
+
+    from paretolens.exporters.stream import judge_stream
+
+    for found in judge_stream(predictor, options.clip[0]):
+        line = (
+            f"{found['until']:8.2f} s  {found['verdict']}  p(fake) {found['probability']:.3f}  {found['behind_ms']:.0f} ms behind"
+        )
+        note = f"  ({found['note']})" if found["note"] else ""
+        print(json.dumps(found) if options.json else f"{line}  {found['dropped']} dropped{note}", flush=True)
+    return 0
