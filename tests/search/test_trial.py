@@ -26,6 +26,7 @@ def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task
     assert found["size_mb_untrained"] == pytest.approx(found["size_mb"], rel=0.03)
     assert found["latency_ms_untrained"] == pytest.approx(found["latency_ms"], rel=0.5)
     assert outcome.details["precision"] == "int8"
+    assert outcome.details["int8"] == ("smaller and faster" if found["int8_speed_up"] > 1 else "smaller but slower")
     assert [entry["progress_epoch"] for entry in reports] == [1, 2, 3, 4]  # distilled twice, repaired, quantised
     for entry in reports:
         stage = next(name for name in ("distill", "repair", "qat") if f"{name}_val_accuracy" in entry)
