@@ -56,6 +56,8 @@ _NAMES = {
     "macs": "MACs",
     "size": "Size",
 }
+_UNTRAINED = "_untrained"
+"""End of the names of what a student costs before it is trained."""
 _ABBREVIATIONS = {name: text for name, text in _NAMES.items() if text != name.capitalize()}
 _UNITS = {"ms": "ms", "mb": "MB", "bytes": "bytes", "s": "s", "mib": "MiB", "kb": "kB"}
 _SHARES = ("accuracy", "precision", "recall", "f1", "agreement", "eer")
@@ -164,6 +166,9 @@ def _rules(front: Front, y: str) -> tuple[Rule, ...]:
 
 def axis_label(name: str, *, log: bool = False) -> str:
     """`latency_ms` → `Latency (ms)`."""
+    if name.endswith(_UNTRAINED):
+        text, opening, notes = axis_label(name.removesuffix(_UNTRAINED), log=log).partition(" (")
+        return f"{text}, untrained{opening}{notes}"
     words = name.split("_")
     unit = _UNITS.get(words[-1]) if len(words) > 1 else None
     unit = "%" if is_share(name) else unit
@@ -177,7 +182,7 @@ def value_kind(name: str) -> ValueKind:
     """How a metric's numbers are written."""
     if is_share(name):
         return "share"
-    if name.startswith(("param", "mac")):
+    if not {"parameters", "macs"}.isdisjoint(name.split("_")):
         return "count"
     return "score" if not {"eps", "neps", "auc"}.isdisjoint(name.split("_")) else "quantity"
 
@@ -188,7 +193,7 @@ def format_value(name: str, value: float, *, unit: bool = True) -> str:
         return "–"
     if is_share(name):
         return f"{100 * value:.1f} %" if unit else f"{100 * value:.1f}"
-    suffix = _UNITS.get(name.rsplit("_", maxsplit=1)[-1], "") if unit and "_" in name else ""
+    suffix = _UNITS.get(name.removesuffix(_UNTRAINED).rsplit("_", maxsplit=1)[-1], "") if unit and "_" in name else ""
     kind = value_kind(name)
     if kind == "count":
         return _count(value)

@@ -20,20 +20,25 @@ function watchPointer(container, { drag, click, hover, leave }) {
     const now = spot(event);
     if (!start) return hover(now, event);
     if (!moved && Math.hypot(now[0] - start[0], now[1] - start[1]) < SLIP) return;
-    moved = true;
+    moved = dragging = true;
     leave();
     if (!waiting) requestAnimationFrame(flush); // at most one pass per frame
     waiting = now;
   });
   container.addEventListener("pointerup", (event) => {
     if (!start) return;
+    dragging = false;
     if (moved) {
       waiting = spot(event);
       flush();
     } else click(spot(event), event);
     start = null;
   });
-  container.addEventListener("pointercancel", () => ([start, waiting] = [null, null])); // the finger scrolls the page instead
+  // the finger scrolls the page instead
+  container.addEventListener("pointercancel", () => {
+    [start, waiting, dragging] = [null, null, false];
+    tell("settled");
+  });
   container.addEventListener("pointerleave", () => start || leave());
 }
 

@@ -22,7 +22,7 @@ class Parallel {
       hover: () => {},
       leave: () => {},
     });
-    listeners.filter.push(() => this.update());
+    listeners.settled.push(() => this.update());
     listeners.open.push(() => this.mark());
   }
 
@@ -49,8 +49,8 @@ class Parallel {
     const wanted = FRAME.left + FRAME.right + APART * Math.max(1, this.axes.length - 1);
     this.width = Math.max(this.container.parentElement.clientWidth, wanted) - FRAME.left - FRAME.right;
     this.axes.forEach((axis, index) => (axis.x = this.axes.length > 1 ? (index * this.width) / (this.axes.length - 1) : this.width / 2));
-    this.view?.finalize();
-    this.view = makeView(this.container, parallelSpec(this));
+    [this.base, this.view].forEach((view) => view?.finalize());
+    [this.base, this.view] = makeViews(this.container, [linesSpec(this), axesSpec(this)]);
     this.view.run();
     this.axes.forEach((axis, index) => (axis.scale = this.view.scale(`axis${index}`)));
     this.paths = new Map(this.rows.map((row) => [row, this.path(row)]));
@@ -60,8 +60,9 @@ class Parallel {
       return joined;
     };
     this.bundles = bundles;
-    this.view.data("dominated", bundles(this.rows.filter((row) => !TRIALS.pareto[row])));
-    this.view.data("members", bundles(this.rows.filter((row) => TRIALS.pareto[row])));
+    this.base.data("dominated", bundles(this.rows.filter((row) => !TRIALS.pareto[row])));
+    this.base.data("members", bundles(this.rows.filter((row) => TRIALS.pareto[row])));
+    this.base.run();
     this.update();
     void width;
   }
@@ -130,27 +131,37 @@ class Parallel {
   }
 }
 
-function parallelSpec(plot) {
+const lines = (from, stroke, width, opacity) => ({
+  type: "path", from: { data: from }, interactive: false,
+  encode: { enter: { path: { field: "path" } }, update: { path: { field: "path" }, stroke: { value: colour(stroke) }, strokeWidth: { value: width }, strokeOpacity: { value: opacity } } },
+});
+
+// All trials: drawn once.
+function linesSpec(plot) {
+  return {
+    width: plot.width, height: TALL, padding: FRAME, autosize: "none",
+    data: ["dominated", "members"].map((name) => ({ name })),
+    marks: [lines("dominated", "dominated", 1, 0.22), lines("members", "front", 1.3, 0.75)],
+  };
+}
+
+// What is chosen and the axes.
+function axesSpec(plot) {
   const scale = (axis, index) => {
     const name = `axis${index}`;
     if (axis.discrete) return { name, type: "point", domain: axis.values.map(String), range: [TALL, 0], padding: 0.35 };
     return { name, type: axis.log ? "log" : "linear", domain: axis.domain, range: [TALL, 0], nice: false, zero: false };
   };
   const factor = (axis) => (axis.column.kind === "share" ? "format(100 * datum.value, '.1~f')" : axis.column.kind === "count" ? "format(datum.value, '~s')" : "format(datum.value, '.3~g')");
-  const lines = (from, stroke, width, opacity) => ({
-    type: "path", from: { data: from }, interactive: false,
-    encode: { enter: { path: { field: "path" } }, update: { path: { field: "path" }, stroke: { value: colour(stroke) }, strokeWidth: { value: width }, strokeOpacity: opacity } },
-  });
   return {
     width: plot.width, height: TALL, padding: FRAME, autosize: "none",
     signals: [{ name: "dim", value: false }],
-    data: ["dominated", "members", "chosen", "marked", "ranges"].map((name) => ({ name })),
+    data: ["chosen", "marked", "ranges"].map((name) => ({ name })),
     scales: plot.axes.map(scale),
     marks: [
-      lines("dominated", "dominated", 1, { signal: "dim ? 0.06 : 0.22" }),
-      lines("members", "front", 1.3, { signal: "dim ? 0.1 : 0.75" }),
-      lines("chosen", "chosen", 1.4, { value: 0.8 }),
-      lines("marked", "focus", 3, { value: 1 }),
+      veil(0.82, 16),
+      lines("chosen", "chosen", 1.4, 0.8),
+      lines("marked", "focus", 3, 1),
       ...plot.axes.map((axis, index) => ({
         type: "group", interactive: false, encode: { update: { x: { value: axis.x } } },
         axes: [{

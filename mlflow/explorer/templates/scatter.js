@@ -35,9 +35,10 @@ class Scatter {
 
   datum(row) {
     const layer = LAYERS[this.layer(row)];
-    const ends = interval(this.panel.y, row) ?? [null, null];
+    const [low, high] = interval(this.panel.y, row) ?? [null, null];
+    const x = valueOf(this.panel.x, row);
     return {
-      row, x: valueOf(this.panel.x, row), y: valueOf(this.panel.y, row), low: ends[0], high: ends[1],
+      row, x, y: valueOf(this.panel.y, row), low, high, bar: { x, low, high, ink: colour(layer.colour) },
       shape: layer.shape, size: layer.size, ink: colour(layer.colour), fill: layer.hollow ? colour("paper") : colour(layer.colour),
       member: TRIALS.pareto[row],
     };
@@ -66,34 +67,40 @@ class Scatter {
   build(width) {
     this.width = width - PAD.left - PAD.right;
     this.height = Math.round(Math.max(260, Math.min(420, 0.68 * width))) - PAD.top - PAD.bottom;
-    this.view?.finalize();
-    this.view = makeView(this.container, scatterSpec(this));
-    const data = this.rows.map((row) => this.datum(row));
+    [this.base, this.view].forEach((view) => view?.finalize());
+    this.data = new Map(this.rows.map((row) => [row, this.datum(row)]));
+    this.shown = null;
+    [this.base, this.view] = makeViews(this.container, [baseSpec(this), chosenSpec(this)]);
+    const data = [...this.data.values()];
     const order = { dominated: 0, aside: 1, front: 2, knee: 3 };
     data.sort((a, b) => order[this.layer(a.row)] - order[this.layer(b.row)]);
-    this.view.data("trials", data);
-    this.view.data("stairs", this.panel.stairs.map((row) => this.datum(row)));
+    this.base.data("trials", data);
+    this.base.data("stairs", this.panel.stairs.map((row) => this.data.get(row)));
+    this.members = data.filter((datum) => datum.member && datum.low !== null);
     this.update();
   }
 
-  scales() {
-    const signals = { xdomain: this.domain("x"), ydomain: this.domain("y") };
-    for (const [name, value] of Object.entries(signals)) this.view.signal(name, value);
+  // The scales follow the zoom; the points' places are kept until they move.
+  place() {
+    const domains = [this.domain("x"), this.domain("y")];
+    if (this.shown === String(domains)) return;
+    this.shown = String(domains);
+    for (const view of [this.base, this.view]) view.signal("xdomain", domains[0]).signal("ydomain", domains[1]);
+    this.base.run();
+    this.view.run();
+    this.spots = this.rows.map((row) => [this.px("x", valueOf(this.panel.x, row)), this.px("y", valueOf(this.panel.y, row)), row]);
   }
 
   update() {
     if (!this.view) return;
-    const some = filtered() ? chosen.filter((row) => ranked(row)) : [];
-    const drawn = some.map((row) => this.datum(row));
-    const members = this.rows.filter((row) => TRIALS.pareto[row]).map((row) => this.datum(row));
-    const barred = filtered() ? (drawn.length <= FEW_BARS ? drawn : drawn.filter((datum) => datum.member)) : members;
-    this.scales();
+    const drawn = filtered() ? chosen.map((row) => this.data.get(row)).filter((datum) => datum) : [];
+    const whole = drawn.length <= FEW_BARS ? drawn : drawn.filter((datum) => datum.member);
+    const barred = filtered() ? whole.filter((datum) => datum.low !== null) : this.members;
+    this.place();
     this.view.signal("dim", filtered());
-    this.view.data("chosen", drawn);
-    this.view.data("bars", barred.length > 4 * FEW_BARS ? [] : barred.filter((datum) => datum.low !== null));
-    this.view.run();
-    this.drawBrush();
-    this.spots = this.rows.map((row) => [this.px("x", valueOf(this.panel.x, row)), this.px("y", valueOf(this.panel.y, row)), row]);
+    replaceData(this.view, "chosen", drawn);
+    replaceData(this.view, "bars", barred.length > 4 * FEW_BARS ? [] : barred.map((datum) => datum.bar));
+    this.view.data("brush", this.brushed());
     this.mark();
   }
 
@@ -101,9 +108,10 @@ class Scatter {
     return this.view.scale(axis)(value);
   }
 
-  drawBrush() {
+  // The rectangle that the filters of both columns stand for; none if neither is one range.
+  brushed() {
     const ranges = { x: rangeOf(this.panel.x), y: rangeOf(this.panel.y) };
-    if (!ranges.x && !ranges.y) return this.view.data("brush", []).run();
+    if (!ranges.x && !ranges.y) return [];
     const span = (axis, end) => {
       if (!ranges[axis]) return [0, end];
       const ends = ranges[axis].map((value) => {
@@ -113,7 +121,7 @@ class Scatter {
       return [Math.max(0, Math.min(...ends)), Math.min(end, Math.max(...ends))];
     };
     const [x, x2] = span("x", this.width), [y, y2] = span("y", this.height);
-    return this.view.data("brush", [{ x, x2, y, y2 }]).run();
+    return [{ x, x2, y, y2 }];
   }
 
   brush(from, to) {
@@ -163,7 +171,8 @@ class Scatter {
   mark() {
     if (!this.view) return;
     const marked = [...new Set([opened, this.cursor])].filter((row) => row !== null && ranked(row));
-    this.view.data("marked", marked.map((row) => this.datum(row))).run();
+    replaceData(this.view, "marked", marked.map((row) => this.data.get(row)).filter((datum) => datum));
+    this.view.run();
   }
 
   key(event) {
@@ -190,40 +199,44 @@ class Scatter {
   }
 }
 
-function scatterSpec(plot) {
+// Axes, trials and the front's stairs: drawn again when the scales change.
+function baseSpec(plot) {
   const { panel } = plot;
-  const at = (x, y) => ({ x: { scale: "x", field: x }, y: { scale: "y", field: y } });
   const kind = COLUMNS.get(panel.y)?.kind;
   const percent = COLUMNS.get(panel.x)?.kind === "share";
-  const symbols = (from, encode) => ({
-    type: "symbol", from: { data: from }, clip: true, interactive: false,
-    encode: {
-      enter: { ...at("x", "y"), shape: { field: "shape" }, size: { field: "size" }, fill: { field: "fill" }, stroke: { field: "ink" }, strokeWidth: { value: 1.2 } },
-      update: { ...at("x", "y"), ...encode },
-    },
-  });
   return {
-    $schema: "https://vega.github.io/schema/vega/v6.json",
-    width: plot.width, height: plot.height, padding: PAD, autosize: "none",
-    signals: [{ name: "dim", value: false }, { name: "floor", value: colour("floor") }, { name: "reference", value: colour("reference") }, { name: "labels", value: TRIALS.trial.map((_, row) => label(row)) }, { name: "xdomain", value: plot.domain("x") }, { name: "ydomain", value: plot.domain("y") }],
-    data: [
-      { name: "trials" }, { name: "stairs" }, { name: "chosen" }, { name: "bars" }, { name: "marked" }, { name: "brush" },
-      { name: "rules", values: panel.rules },
-      { name: "teacher", values: panel.teacher ? [{ x: panel.teacher[0], y: panel.teacher[1] }] : [] },
-    ],
-    scales: [
-      { name: "x", type: panel.log_x ? "log" : "linear", domain: { signal: "xdomain" }, range: "width", zero: false, nice: false },
-      { name: "y", type: "linear", domain: { signal: "ydomain" }, range: "height", zero: false, nice: false },
-    ],
+    ...frameSpec(plot),
+    data: [{ name: "trials" }, { name: "stairs" }],
     axes: [
       { orient: "bottom", scale: "x", grid: true, title: panel.x_label, tickCount: 6, format: percent ? ".0%" : panel.log_x ? "~g" : "~s", labelOverlap: true, labelSeparation: 8 },
       { orient: "left", scale: "y", grid: true, title: panel.y_label, tickCount: 7, ...(kind === "share" ? { encode: { labels: { update: { text: { signal: "format(100 * datum.value, '~f')" } } } } } : { format: kind === "count" ? "~s" : "~g" }) },
     ],
     marks: [
+      symbols("trials", { opacity: { signal: "datum.member ? 0.95 : 0.42" } }),
+      { type: "line", from: { data: "stairs" }, clip: true, interactive: false, encode: { update: { ...at("x", "y"), interpolate: { value: "step-after" }, stroke: { value: colour("front") }, strokeWidth: { value: 1.5 }, opacity: { value: 0.6 } } } },
+    ],
+  };
+}
+
+// What a filter leaves, and what has to stay readable above the veil.
+function chosenSpec(plot) {
+  const { panel } = plot;
+  const frame = frameSpec(plot);
+  return {
+    ...frame,
+    signals: [
+      ...frame.signals, { name: "dim", value: false }, { name: "floor", value: colour("floor") }, { name: "reference", value: colour("reference") },
+      { name: "labels", value: TRIALS.trial.map((_, row) => label(row)) },
+    ],
+    data: [
+      { name: "chosen" }, { name: "bars" }, { name: "marked" }, { name: "brush" },
+      { name: "rules", values: panel.rules },
+      { name: "teacher", values: panel.teacher ? [{ x: panel.teacher[0], y: panel.teacher[1] }] : [] },
+    ],
+    marks: [
+      veil(0.82),
       { type: "rect", from: { data: "rules" }, clip: true, encode: { update: { x: { value: 0 }, x2: { signal: "width" }, y: { scale: "y", field: "low" }, y2: { scale: "y", field: "high" }, fill: { signal: "datum.dash == 'dash' ? floor : reference" }, fillOpacity: { value: 0.15 } } } },
       { type: "rule", from: { data: "rules" }, clip: true, encode: { update: { x: { value: 0 }, x2: { signal: "width" }, y: { scale: "y", field: "value" }, stroke: { signal: "datum.dash == 'dash' ? floor : reference" }, strokeDash: { signal: "datum.dash == 'dash' ? [7, 4] : [2, 3]" }, strokeWidth: { value: 1.6 } } } },
-      symbols("trials", { opacity: { signal: "dim ? 0.13 : datum.member ? 0.95 : 0.42" } }),
-      { type: "line", from: { data: "stairs" }, clip: true, interactive: false, encode: { update: { ...at("x", "y"), interpolate: { value: "step-after" }, stroke: { value: colour("front") }, strokeWidth: { value: 1.5 }, opacity: { signal: "dim ? 0.2 : 0.6" } } } },
       { type: "rule", from: { data: "bars" }, clip: true, interactive: false, encode: { enter: { x: { scale: "x", field: "x" }, y: { scale: "y", field: "low" }, y2: { scale: "y", field: "high" }, stroke: { field: "ink" }, strokeWidth: { value: 1.2 }, opacity: { value: 0.5 } }, update: { x: { scale: "x", field: "x" }, y: { scale: "y", field: "low" }, y2: { scale: "y", field: "high" } } } },
       symbols("chosen", { opacity: { value: 1 }, stroke: { value: colour("chosen") }, strokeWidth: { value: 1.8 }, size: { signal: "datum.size + 12" } }),
       { type: "symbol", from: { data: "teacher" }, clip: true, interactive: false, encode: { update: { ...at("x", "y"), shape: { value: SHAPES.star }, size: { value: LAYERS.teacher.size }, fill: { value: colour("teacher") }, stroke: { value: colour("halo") }, strokeWidth: { value: 1 } } } },
@@ -234,3 +247,24 @@ function scatterSpec(plot) {
     ],
   };
 }
+
+function frameSpec(plot) {
+  return {
+    $schema: "https://vega.github.io/schema/vega/v6.json",
+    width: plot.width, height: plot.height, padding: PAD, autosize: "none",
+    signals: [{ name: "xdomain", value: plot.domain("x") }, { name: "ydomain", value: plot.domain("y") }],
+    scales: [
+      { name: "x", type: plot.panel.log_x ? "log" : "linear", domain: { signal: "xdomain" }, range: "width", zero: false, nice: false },
+      { name: "y", type: "linear", domain: { signal: "ydomain" }, range: "height", zero: false, nice: false },
+    ],
+  };
+}
+
+const at = (x, y) => ({ x: { scale: "x", field: x }, y: { scale: "y", field: y } });
+const symbols = (from, encode) => ({
+  type: "symbol", from: { data: from }, clip: true, interactive: false,
+  encode: {
+    enter: { ...at("x", "y"), shape: { field: "shape" }, size: { field: "size" }, fill: { field: "fill" }, stroke: { field: "ink" }, strokeWidth: { value: 1.2 } },
+    update: { ...at("x", "y"), ...encode },
+  },
+});

@@ -5,7 +5,13 @@ let frontOnly = false;
 let chosen = rows(() => true);
 let passes = new Uint8Array(COUNT).fill(1);
 let opened = null;
-const listeners = { filter: [], open: [] };
+// `filter` listeners follow every step of a brush. `settled` ones cost more (they lay out text, draw long lines): in a large study
+// they wait until the brush rests.
+const listeners = { filter: [], settled: [], open: [] };
+const SMALL = 200; // trials up to which nothing waits
+const REST = 90; // ms
+let dragging = false;
+let resting = 0;
 const tell = (kind) => listeners[kind].forEach((listener) => listener());
 const filtered = () => frontOnly || filters.size > 0;
 
@@ -67,6 +73,9 @@ function refilter() {
   }
   chosen = rows((row) => passes[row]);
   tell("filter");
+  clearTimeout(resting);
+  if (dragging && COUNT > SMALL) resting = setTimeout(() => tell("settled"), REST);
+  else tell("settled");
   performance.measure("paretolens:filter", "filter-begin");
 }
 

@@ -31,9 +31,9 @@ function buildTable() {
     const line = event.target.closest("tr");
     if (line?.dataset.row) open(Number(line.dataset.row));
   });
-  listeners.filter.push(() => {
+  listeners.filter.push(showInputs);
+  listeners.settled.push(() => {
     table.page = 0;
-    showInputs();
     fillTable();
   });
   listeners.open.push(markRow);

@@ -31,12 +31,35 @@ function vegaConfig() {
   };
 }
 
-// A canvas drawn by Vega inside a container; `spec` has fixed padding, so that pixels can be turned into values.
-function makeView(container, spec) {
-  container.replaceChildren();
-  const view = new vega.View(vega.parse(spec, vegaConfig()), { renderer: "canvas", container, hover: false, logLevel: vega.Error });
-  view.tooltip(() => {});
-  return view;
+// Canvases drawn by Vega inside a container, one upon the other: what seldom changes below, so that it isn't drawn again with every
+// step of a brush, and what is chosen above. `specs` have the same fixed padding, so that pixels can be turned into values.
+function makeViews(container, specs) {
+  const layers = specs.map(() => element("div", { class: "layer" }));
+  container.replaceChildren(...layers);
+  return specs.map((spec, at) => {
+    const view = new vega.View(vega.parse(spec, vegaConfig()), { renderer: "canvas", container: layers[at], hover: false, logLevel: vega.Error });
+    view.tooltip(() => {});
+    return view;
+  });
+}
+const makeView = (container, spec) => makeViews(container, [spec])[0];
+
+// Paper over what lies below while a filter is set: cheaper than drawing thousands of points again in a fainter colour.
+const veil = (strength, margin = 0) => ({
+  type: "rect", interactive: false,
+  encode: {
+    update: {
+      x: { value: -margin }, x2: { signal: `width + ${margin}` }, y: { value: -margin }, y2: { signal: `height + ${margin}` },
+      fill: { value: colour("paper") }, opacity: { signal: `dim ? ${strength} : 0` },
+    },
+  },
+});
+
+// What a view shows becomes `wanted`, objects that stay the same from one time to the next: only what comes and goes is drawn.
+function replaceData(view, name, wanted) {
+  const before = new Set(view.data(name)), now = new Set(wanted);
+  const gone = [...before].filter((datum) => !now.has(datum)), added = wanted.filter((datum) => !before.has(datum));
+  if (gone.length || added.length) view.change(name, vega.changeset().remove(gone).insert(added));
 }
 
 const plots = [];

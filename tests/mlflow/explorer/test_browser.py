@@ -75,10 +75,14 @@ def test_a_brush_in_one_plot_reaches_the_other_the_lines_and_the_table(
     show: Show, drawn: Front, page_of: Callable[[Front], str]
 ) -> None:
     browser = show(page_of(drawn))
-    assert _orange(browser, ".panel:nth-child(2) canvas") == _orange(browser, "#parallel canvas") == 0
+    assert (
+        _orange(browser, ".panel:nth-child(2) .layer:last-child canvas")
+        == _orange(browser, "#parallel .layer:last-child canvas")
+        == 0
+    )
     _drag(browser, ".panel:nth-child(1) .plot", (0.15, 0.05), (0.6, 0.6))
-    assert _orange(browser, ".panel:nth-child(2) canvas") > 100
-    assert _orange(browser, "#parallel canvas") > 100
+    assert _orange(browser, ".panel:nth-child(2) .layer:last-child canvas") > 100
+    assert _orange(browser, "#parallel .layer:last-child canvas") > 100
     ranges = {name: _range(browser, name) for name in ("latency_ms", "accuracy")}
     trials = drawn.trials
     expected = trials[
@@ -89,7 +93,7 @@ def test_a_brush_in_one_plot_reaches_the_other_the_lines_and_the_table(
     assert browser.find_element(By.ID, "count").text == f"{len(expected)} of {len(trials)} trials"
     browser.find_element(By.ID, "clear").click()
     assert len(_trials(browser)) == len(trials)
-    assert _orange(browser, ".panel:nth-child(2) canvas") == 0
+    assert _orange(browser, ".panel:nth-child(2) .layer:last-child canvas") == 0
 
 
 def test_filters_are_typed_as_well_and_tables_sorted(show: Show, drawn: Front, page_of: Callable[[Front], str]) -> None:
@@ -216,4 +220,4 @@ def test_studies_with_hardly_anything(
     found = rank_trials(trials(5).iloc[:count].assign(state=state))
     browser = show(render_page(build_document(found, command="x")))
     assert said in browser.find_element(By.TAG_NAME, "body").text
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot canvas")) == 2
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".plot canvas")) == 4
