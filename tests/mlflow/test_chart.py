@@ -18,6 +18,8 @@ from paretolens.mlflow.front import Front, rank_trials
         ("parameters", 14_998_732, "15 M"),
         ("parameters", 1297, "1.3 k"),
         ("macs", 12, "12"),
+        ("pruned_parameters", 364_992, "365 k"),
+        ("size_mb_untrained", 0.638, "0.638 MB"),
         ("eps", math.nan, "–"),
     ],
 )
@@ -26,7 +28,16 @@ def test_values_as_a_person_reads_them(name: str, value: float, text: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("accuracy", "Accuracy (%)"), ("latency_ms", "Latency (ms)"), ("eps", "EPS"), ("my_score", "My score")]
+    ("name", "text"),
+    [
+        ("accuracy", "Accuracy (%)"),
+        ("latency_ms", "Latency (ms)"),
+        ("eps", "EPS"),
+        ("my_score", "My score"),
+        ("test_auc", "Test AUC"),
+        ("size_mb_untrained", "Size, untrained (MB)"),
+        ("macs_untrained", "MACs, untrained"),
+    ],
 )
 def test_axis_labels(name: str, text: str) -> None:
     assert axis_label(name) == text
