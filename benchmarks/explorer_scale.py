@@ -4,9 +4,9 @@
 
 Prints Markdown. The trials are made up (16 knobs, intervals, a front of about five per cent); the page and the browser are real.
 A brush is dragged across the accuracy plot by pointer events; its answer is the time from an event to the end of the frame that
-shows its effect in both scatters. Parallel coordinates and table follow when the brush rests (with up to 200 trials at once): `let
-go` is the time from the release to the end of the frame that shows them too. Exit code 1 if the median answer takes 100 ms or more
-with 2,000 trials. Needs chromium, chromedriver and the development packages.
+shows its effect in both scatters. Parallel coordinates and table follow when the brush rests (with up to 200 trials at once):
+`let go` is the time from the release to the end of the frame that shows them too.
+Exit code 1 if the median answer takes 100 ms or more with 2,000 trials. Needs chromium and chromedriver.
 """
 
 import argparse
