@@ -1,7 +1,7 @@
 """The engine beside what a user would put together, in one run: the same genomes, trained the same way, on the same two cores.
 
     make bench-search                    (about twenty minutes on two idle cores; ARGS='--only a,d' for some arms)
-    python benchmarks/search_speed.py [--trials 6] [--clips 192] [--epochs 3] [--samples 24] [--limit 15%] [--only a,b,d]
+    python benchmarks/search_speed.py [--trials 5] [--clips 192] [--epochs 3] [--samples 16] [--limit 15%] [--only a,b,d]
 
 (a) Tuner + OptunaSearch + MLflowLoggerCallback with the plain trial (bench_search/plain.py says what is in it), two at once
 (b) plain Optuna, NSGA-II, in one process with two threads, the same trial
@@ -153,13 +153,15 @@ def options_of() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--trials", type=int, default=6, help="students within the limit that (d) trains live (default: %(default)s)"
+        "--trials", type=int, default=5, help="students within the limit that (d) trains live (default: %(default)s)"
     )
     parser.add_argument("--clips", type=int, default=192, help="training clips (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of distillation (default: %(default)s)")
-    parser.add_argument("--samples", type=int, default=24, help="explained clips (default: %(default)s)")
+    parser.add_argument("--samples", type=int, default=16, help="explained clips (default: %(default)s)")
     parser.add_argument("--limit", default="15%", help="share of the teacher's latency that a student may take (default: 15 %%)")
-    parser.add_argument("--captum-steps", type=int, help="gradients per map in (a) and (b) (default: the task's eps.nodes)")
+    parser.add_argument(
+        "--captum-steps", type=int, default=50, help="gradients per map in (a) and (b) (default: Captum's own, 50)"
+    )
     parser.add_argument("--only", default=",".join(ARMS), help="arms to run beside d, of %(default)s")
     parser.add_argument("--budget", type=int, default=24, help="trials of (b) in the replays (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="of the replays; 0 leaves them out (default: %(default)s)")

@@ -13,8 +13,10 @@ import yaml
 from paretolens.data.store import digest_of_json
 from paretolens.search.config import Config, load_config
 from paretolens.search.progress import Steps
+from paretolens.search.stage_keys import code_digest
 from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
+from paretolens.spaces.knobs import Space
 
 __all__ = ["Plan", "arm_config", "copy_cache", "prepare"]
 
@@ -38,8 +40,8 @@ class Plan:
     """The most that a student may take, as a share of the teacher's latency."""
     workers: int = 2
     """Trials at once, one thread each; arm (b) has one process with as many threads."""
-    captum_steps: int | None = None
-    """Gradients per map in the plain recipe; None takes as many as the task's own setting says."""
+    captum_steps: int = 50
+    """Gradients per map in the plain recipe: Captum's default. The engine takes fewer and places them where the logit moves."""
 
     def tree(self) -> dict[str, Any]:
         """The configuration over the default preset."""
@@ -55,8 +57,8 @@ class Plan:
         }
 
     def digest(self) -> str:
-        """Names what was measured: figures of another plan are not mixed in."""
-        return digest_of_json(asdict(self))[:12]
+        """Names what was measured: figures of another plan, or of other code that trains, are not mixed in."""
+        return digest_of_json({"plan": asdict(self), "code": code_digest(Space)})[:12]
 
 
 def arm_config(folder: Path, plan: Plan, changes: Mapping[str, Any]) -> Path:
