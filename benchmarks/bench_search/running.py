@@ -46,7 +46,11 @@ def run_arm(name: str, folder: Path, order: Mapping[str, Any], plan: Plan, say: 
     began = time.monotonic()
     with (place / "said.txt").open("w") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench_search.arms", kind, str(place)], env=around, cwd=HERE, stdout=said, stderr=said
+            [sys.executable, "-X", "faulthandler", "-m", "bench_search.arms", kind, str(place)],
+            env=around,
+            cwd=HERE,
+            stdout=said,
+            stderr=said,
         )
         try:
             _watch(name, place, order, process, say)
