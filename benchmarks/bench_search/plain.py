@@ -1,6 +1,6 @@
 """The plain trial: what a competent user writes with the libraries at hand, without this project's engine.
 
-Its models, losses, pruning, quantisers and exporter are the project's own, so that only what surrounds them differs:
+Its models, training stages and exporter are the project's own, so that only what surrounds them differs:
 
 - the teacher is asked in every training step;
 - explanations are Captum's IntegratedGradients at its default of 50 steps, sample by sample, of the teacher and of the student in
@@ -23,14 +23,12 @@ from eps_speed import Case, plain_eps
 from paretolens.evaluators.eps import EpsSettings, Population
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.runner import OnnxRunner
-from paretolens.search.config import Config
+from paretolens.search.curve import Curve
+from paretolens.search.stages import Training
 from paretolens.search.task import Task, example_of
 from paretolens.spaces.knobs import Genome
-from paretolens.trainers.distill import DistillSettings, distill
 from paretolens.trainers.live_teacher import LiveTeacher
-from paretolens.trainers.loop import LoopSettings
-from paretolens.trainers.prune import prune
-from paretolens.trainers.quantise import freeze, quantise, quantisers_off
+from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["PlainTrial"]
 
@@ -46,9 +44,7 @@ class PlainTrial:
     """
 
     def __init__(self, task: Task, captum_steps: int) -> None:
-        self._task = task
-        self._config: Config = task.config
-        self._teacher = LiveTeacher(task.teacher, task.samples["train"])
+        self._task = replace(task, outputs=LiveTeacher(task.teacher, task.samples["train"]))
         self._eps = EpsSettings(
             nodes=captum_steps, population=Population.ALL, change_share=0.0, probes=0, doublings=0, pixels=False
         )
@@ -73,31 +69,11 @@ class PlainTrial:
         }  # fmt: skip
 
     def _train(self, genome: Genome) -> nn.Module:
-        task, config = self._task, self._config
-        student = task.family.student(genome, task.signature, seed=config.seed)
-        self._teach(student, genome, config.student.distill, "distill")
-        if float(genome["prune_ratio"]) > 0:
-            settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]))
-            prune(student, example_of(task.samples["train"]), settings, task.family.pruning_rules(student))
-            self._teach(student, genome, config.student.repair, "repair")
-        if genome["qat"]:
-            train = task.samples["train"]
-            batches = [train.batch(slice(start, start + BATCH)) for start in range(0, min(len(train), 128), BATCH)]
-            quantise(student, example_of(train), config.student.quantise, batches=batches)
-            self._teach(student, genome, config.student.qat, "qat")
-        freeze(student)
-        return student.eval()
-
-    def _teach(self, student: nn.Module, genome: Genome, loop: LoopSettings, stage: str) -> None:
-        settings = DistillSettings(
-            **{name: getattr(loop, name) for name in LoopSettings.__dataclass_fields__},
-            alpha=float(genome["alpha"]), beta=float(genome["beta"]), temperature=float(genome["temperature"]),
-        )  # fmt: skip
-        samples = self._task.samples
-        distill(
-            student, self._teacher, samples["train"], samples["val"], settings,
-            seed=self._config.seed, report=_ignore, stage=stage,
-        )  # fmt: skip
+        """All stages of the genome, one after another: nothing is reused, watched or told while it goes on."""
+        curve = Curve(_ignore, epochs=0, constants={})
+        return Training(
+            genome=genome, task=self._task, curve=curve, watch=lambda _, report: report, observed="", cache=None
+        ).run().model  # fmt: skip
 
     def _accuracy(self, path: Path) -> float:
         val, runner = self._task.samples["val"], OnnxRunner(path)

@@ -20,9 +20,6 @@ from paretolens.spaces.knobs import Space
 
 __all__ = ["Plan", "arm_config", "copy_cache", "prepare"]
 
-EPOCHS = 3
-_SHARED = ("generated", "teachers", "outputs", "maps", "floors")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -80,6 +77,6 @@ def prepare(folder: Path, plan: Plan, steps: Steps) -> tuple[Config, Task]:
 
 def copy_cache(source: Path, target: Path) -> None:
     """Give an arm's workspace what was prepared, but none of the stages that other arms trained."""
-    for name in _SHARED:
-        if (source / "cache" / name).exists() and not (target / "cache" / name).exists():
-            shutil.copytree(source / "cache" / name, target / "cache" / name, copy_function=os.link)
+    for kind in (source / "cache").iterdir():
+        if kind.is_dir() and kind.name != "stages" and not (target / "cache" / kind.name).exists():
+            shutil.copytree(kind, target / "cache" / kind.name, copy_function=os.link)
