@@ -17,6 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from paretolens.errors import IntegrityError, StoreError
+from paretolens.files import replacing
 
 __all__ = ["missing_records", "open_storage", "repair_tail", "store_errors"]
 
@@ -43,11 +44,9 @@ class _WholeLines(JournalFileBackend):
         self._write_seal()
 
     def _write_seal(self) -> None:
-        seal = _seal_of(self._path)
-        temporary = seal.with_name(f"{seal.name}.new")
-        with suppress(OSError):  # without room for it the journal still counts
-            temporary.write_text(json.dumps({"bytes": self._path.stat().st_size, "lines": self._lines}), encoding="utf-8")
-            temporary.replace(seal)
+        sealed = json.dumps({"bytes": self._path.stat().st_size, "lines": self._lines})
+        with suppress(OSError), replacing(_seal_of(self._path)) as temporary:  # without room for it the journal still counts
+            temporary.write_text(sealed, encoding="utf-8")
 
 
 def open_storage(path: Path) -> JournalStorage:
