@@ -5,7 +5,7 @@ A_i = (x_i - b_i) · Σ_k w_k ∂f/∂x_i (b + α_k (x - b)), f the raw logit, a
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -59,6 +59,7 @@ class IntegratedGradients:
     def holding(self, model: nn.Module) -> Iterator[Explain]:
         """Get a model ready once for several batches: held still, its norms folded, its affine stem found."""
         found: list[Cut | None] = []
+        ready = ExitStack()
 
         def explain(same: nn.Module, inputs: Sequence[Tensor], baseline: Sequence[Tensor | None]) -> Attribution:
             if len(inputs) != len(baseline) or all(b is None for b in baseline):
@@ -67,11 +68,12 @@ class IntegratedGradients:
                     f"{sum(b is not None for b in baseline)} baselines"
                 )
             if not found:
+                ready.enter_context(norms_folded(same, [x[:2] for x in inputs]))
                 found.append(find_cut(same, inputs, baseline))
             return self._explain(Paths(same, inputs, baseline, chunk=self.chunk, cut=found[0]))
 
         keep_freed_memory()
-        with held_still(model), norms_folded(model):
+        with held_still(model), ready:
             yield explain
 
     def _explain(self, paths: Paths) -> Attribution:

@@ -66,7 +66,7 @@ def test_a_stem_is_found_only_where_it_is_one_and_gradients_are_captums(make: ty
     torch.manual_seed(1)
     model = make().eval()
     x, baseline = clips()
-    with held_still(model), norms_folded(model):
+    with held_still(model), norms_folded(model, (x[:2],)):
         cut = find_cut(model, (x,), (baseline,))
     assert (None if cut is None else cut.name) == name
     found = IntegratedGradients(nodes=12, probes=0, doublings=0, chunk=7)(model, (x,), (baseline,)).values[0]
@@ -79,7 +79,7 @@ def test_a_stem_is_found_only_where_it_is_one_and_gradients_are_captums(make: ty
 def test_points_and_gradients_are_the_whole_models(tiny_detector: Make, tiny_explained: ExplainedSet, chunk: int) -> None:
     model, inputs, baseline = tiny_detector(3), tiny_explained.inputs, tiny_explained.baseline
     position, weight = gauss_legendre(len(inputs[0]), 6)
-    with held_still(model), norms_folded(model):
+    with held_still(model), norms_folded(model, [x[:2] for x in inputs]):
         cut = find_cut(model, inputs, baseline)
         assert cut is not None and cut.name == "picture.0" and cut.rows == 4
         whole, short = (Paths(model, inputs, baseline, chunk=chunk, cut=used) for used in (None, cut))

@@ -174,7 +174,7 @@ def test_metric_is_validated_once_and_its_reference_kept_with_the_study(study: P
     again = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
     assert again.returncode == done.returncode
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert len(kept) == 9
+    assert len([path for path in kept if not path.name.startswith("cascade-")]) == 9
     refused = paretolens("validate-eps", "tiny", "--references", "1", ground=ground)
     assert refused.returncode == 2
     assert "--references 1" in refused.stderr

@@ -1,0 +1,1 @@
+"""Parts of eps_speed.py."""
