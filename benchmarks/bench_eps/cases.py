@@ -1,7 +1,7 @@
 """Teachers, students and what they are explained on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 import paretolens.models.pinpoint  # noqa: F401  # registers the builder
 from paretolens.data.prepare import prepare
-from paretolens.evaluators.eps import EpsSettings, ExplainedSet
+from paretolens.evaluators.eps import ExplainedSet
+from paretolens.evaluators.eps.population import eligible_samples
+from paretolens.evaluators.explain import end_logits, held_still
+from paretolens.evaluators.validation.subject import some_samples
 from paretolens.models.registry import build
 from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.search.config import load_config
 from paretolens.search.finish import choose, pull_front, trial_folder
 from paretolens.search.pair import explained_clips, load_twin
 from paretolens.search.study import load_study
@@ -114,12 +118,20 @@ def pinpoint_case(samples: int) -> Case:
 
 
 def named_case(teacher: Path, students: Mapping[str, Path], data: Path, samples: int) -> Case:
-    """Trained models on clips of their test split."""
+    """Trained models on clips of their test split, of those that a search would score: predicted fakes that moved the logit."""
+    settings = load_config(flags={}).eps
+    model, explained = (
+        load_twin(teacher, "teacher"),
+        explained_clips(data, replace(settings, samples=2 * samples), split="test", like=None),
+    )
+    with held_still(model):
+        logit, start = end_logits(model, explained.inputs, explained.baseline, settings.chunk)
+    rows = eligible_samples(logit, logit - start, settings).nonzero()[:samples, 0]
     return Case(
         name="audio-visual",
-        teacher=load_twin(teacher, "teacher"),
+        teacher=model,
         students={name: load_twin(folder, "student") for name, folder in students.items()},
-        explained=explained_clips(data, EpsSettings(samples=samples), split="test", like=None),
+        explained=some_samples(explained, rows),
         trained=True,
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference
-from paretolens.evaluators.explain import held_still, logits_in_chunks
+from paretolens.evaluators.explain import held_still, logits_in_chunks, norms_folded
 from paretolens.models.signature import InputKind, InputSpec
 
 __all__ = ["SHARES", "Curves", "deletion_and_insertion", "random_grids"]
@@ -72,8 +72,8 @@ def deletion_and_insertion(
     explained = reference.explained
     places = {name: ranks_of(grids[name][rows], reference.grids[name].valid[rows], seed) for name in reference.modalities}
     inner = SHARES[1:-1]
-    with held_still(model):
-        both = [explained.rows(rows, torch.device("cpu")), baseline_like(explained, rows)]
+    both = [explained.rows(rows, torch.device("cpu")), baseline_like(explained, rows)]
+    with held_still(model), norms_folded(model, [x[:2] for x in both[0]]):
         full, empty = (logits_in_chunks(model, inputs, chunk).double() for inputs in both)
         found = {}
         for kind in ("deletion", "insertion"):

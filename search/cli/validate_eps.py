@@ -1,6 +1,6 @@
 """Check on a study's own teacher, most faithful student and clips that EPS measures what it says: a table of what was measured
 and what was expected. Two teachers are trained again with other seeds; their EPS is kept with the study and drawn beside its
-floor.
+floor: the study's front.png and front.html are written again.
 
 Finished checks are kept in the workspace's cache: an interrupted run goes on where it was. Exit code 1 if a check fails.
 """
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     calm_threads()
     from paretolens.errors import ConfigurationError
     from paretolens.mlflow.amend import add_metrics
-    from paretolens.search.finish import choose, pull_front, trial_folder
+    from paretolens.search.finish import choose, pull_front, trial_folder, write_front
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.study import load_study
     from paretolens.search.task import Task
@@ -58,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if found.retrained is not None:
         add_metrics(study.run_id(), found.retrained.metrics(), tracking_uri=study.uri)
+        files = write_front(study, pull_front(study))
+        console.print(f"their line is drawn in {files.png}, {files.html.name} beside it", highlight=False, soft_wrap=True)
     console.print()
     console.print(_table(found))
     return 0 if found.passed else 1
