@@ -35,7 +35,7 @@ from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["Validation", "validate"]
 
-_VERSION = 2
+_VERSION = 3
 _CHECKS: dict[str, Callable[[Subject, Tick, Keep], Check]] = {
     "baseline": lambda subject, *_: check_baseline(subject),
     "identity": lambda subject, *_: check_identity(subject),

@@ -32,7 +32,9 @@ def top_mask(values: Tensor, share: float, valid: Tensor | None = None, ordered:
     least = ordered.gather(1, (cells - k).clamp_min(0)[:, None])
     above, equal = values > least, values == least
     wanted = k[:, None] - above.sum(dim=1, keepdim=True)
-    return (above | (equal & (equal.cumsum(dim=1) <= wanted))) & (values > 0)
+    if bool((equal.sum(dim=1, keepdim=True) > wanted).any()):  # ties at the edge of the mask
+        equal &= equal.cumsum(dim=1) <= wanted
+    return (above | equal) & (values > 0)
 
 
 def mask_iou(a: Tensor, b: Tensor) -> Tensor:

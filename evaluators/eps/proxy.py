@@ -16,8 +16,9 @@ from paretolens.evaluators.eps.compare import agreement
 from paretolens.evaluators.eps.explained import stratified_choice
 from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import TeacherReference, device_of, explain_block
+from paretolens.evaluators.eps.settings import EpsSettings
 
-__all__ = ["ProxySettings", "proxy_eps", "proxy_rows"]
+__all__ = ["ProxySettings", "clip_scores", "proxy_eps", "proxy_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +55,25 @@ def proxy_eps(student: nn.Module, reference: TeacherReference, rows: Tensor, *, 
         TrialError: its logits or gradients are not finite.
     """
     settings = replace(reference.settings, nodes=nodes, probes=0, doublings=0, pixels=False)
-    sign = verdict_sign(reference.logit[rows]).to(device_of(student))
-    block = explain_block(student, reference.explained, rows, settings=settings, explainer=settings.make_explainer(), sign=sign)
+    return float(clip_scores(student, reference, rows, settings, verdict_sign(reference.logit[rows])).nanmean(dim=1).nanmean())
+
+
+def clip_scores(student: nn.Module, reference: TeacherReference, rows: Tensor, settings: EpsSettings, sign: Tensor) -> Tensor:
+    """w1·ρ + w2·J of some clips, (n, M) float64 in the order of the reference's modalities; NaN where one does not count.
+
+    Args:
+        student: put back as it was.
+        reference: the teacher's side.
+        rows: (n,) of the explained set, explained at once.
+        settings: what they are explained with; pixel maps are left out.
+        sign: (n,) the side whose evidence is taken, +1 fake.
+    """
+    explainer, side = settings.make_explainer(), sign.to(device_of(student))
+    block = explain_block(student, reference.explained, rows, settings=settings, explainer=explainer, sign=side)
     scores = []
     for column, name in enumerate(reference.modalities):
         mine = block.grids[name]
         found = agreement(reference.grids[name].rows(rows, mine.values.device), mine)
         score = settings.rank_weight * found.rho + (1.0 - settings.rank_weight) * found.iou
         scores.append(score.cpu().masked_fill(~reference.counting[rows, column], torch.nan))
-    return float(torch.stack(scores, dim=1).nanmean(dim=1).nanmean())
+    return torch.stack(scores, dim=1)

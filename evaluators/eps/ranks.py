@@ -33,17 +33,27 @@ def ranks_and_order(values: Tensor, valid: Tensor | None) -> tuple[Tensor, Tenso
         values = values.masked_fill(~valid, torch.inf)
     ordered, order = in_order(values)
     rows, size = values.shape
-    new_run = torch.ones_like(order, dtype=torch.bool)
-    new_run[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = new_run.flatten().nonzero()[:, 0]
-    last = torch.cat([first[1:], first.new_tensor([rows * size])]) - 1
-    middle_of_run = 0.5 * (first % size + last % size).to(torch.float64)
-    rank = middle_of_run[new_run.flatten().cumsum(0) - 1].view(rows, size)
-    ranks = torch.empty_like(rank).scatter_(1, order, rank)
+    tied = ordered[:, 1:] == ordered[:, :-1]
+    if bool((tied & (ordered[:, 1:] < torch.inf)).any()):
+        rank = mean_places(tied)
+    else:  # signed maps mostly: each cell's place is its rank, and what is not valid gets none
+        rank = torch.arange(size, dtype=torch.float64, device=ordered.device).expand(rows, size)
+    ranks = torch.empty(rows, size, dtype=torch.float64, device=ordered.device).scatter_(1, order, rank)
     if valid is None:
         return ranks - 0.5 * (size - 1), ordered
     middle = 0.5 * (valid.sum(dim=1, keepdim=True) - 1).to(torch.float64)
     return (ranks - middle).masked_fill(~valid, 0.0), ordered
+
+
+def mean_places(tied: Tensor) -> Tensor:
+    """(B, N) float64: the mean of the first and the last place of each tied run; `tied` (B, N - 1) joins neighbours."""
+    rows, size = len(tied), tied.shape[1] + 1
+    new_run = torch.ones(rows, size, dtype=torch.bool, device=tied.device)
+    new_run[:, 1:] = ~tied
+    first = new_run.flatten().nonzero()[:, 0]
+    last = torch.cat([first[1:], first.new_tensor([rows * size])]) - 1
+    middle_of_run = 0.5 * (first % size + last % size).to(torch.float64)
+    return middle_of_run[new_run.flatten().cumsum(0) - 1].view(rows, size)
 
 
 def in_order(values: Tensor) -> tuple[Tensor, Tensor]:

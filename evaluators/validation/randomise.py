@@ -1,9 +1,9 @@
 """Cascading randomisation: a map that outlives its model's weights explains nothing (Adebayo et al. 2018, section 3.1).
 
 The teacher's parts are replaced, from the verdict towards the inputs, by those of a model that was never trained. A read-out that
-was never trained has a side by chance: it and its opposite are equally likely. EPS takes the evidence for the teacher's verdict,
-so that one half of such models would be judged by what speaks against their own. Each model is therefore judged on the side that
-it shares with the teacher on most clips, the untrained ones too. Without this the mean over seeds followed their luck.
+was never trained takes sides by chance. EPS takes the evidence for the teacher's verdict, so that on half of the clips such a
+model would be judged by what speaks against its own, and the mean over seeds would follow their luck. Here each clip shows the
+evidence for the side that the model itself moves to, also of the untrained models in the end.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paretolens.evaluators.eps import TeacherReference, score_eps
+from paretolens.evaluators.eps import TeacherReference
+from paretolens.evaluators.eps.population import verdict_sign
+from paretolens.evaluators.eps.proxy import clip_scores
 from paretolens.evaluators.explain import end_logits, held_still
 from paretolens.evaluators.validation.check import Check, Tick
-from paretolens.evaluators.validation.metric import Rescaled
 from paretolens.evaluators.validation.subject import Subject
 
 __all__ = ["Keep", "check_cascade", "randomised", "stages_of"]
@@ -78,10 +79,12 @@ def cascade(subject: Subject, stages: Sequence[str], seed: int, tick: Tick, seed
 
 
 def levels(model: nn.Module, reference: TeacherReference) -> dict[str, float]:
-    """EPS of a model on the side that it shares with the teacher on most clips."""
-    towards = moves(model, reference).sign().sum()
-    score = score_eps(model if float(towards) >= 0 else Rescaled(model, scale=-1.0, shift=0.0), reference)
-    return {"eps": score.eps, **{name: part.eps for name, part in score.modalities.items()}}
+    """EPS of a model by the evidence for its own side on each clip: `eps`, and each modality's by its name."""
+    rows = reference.eligible.nonzero()[:, 0]
+    sign = (verdict_sign(reference.logit) * torch.where(moves(model, reference) < 0, -1.0, 1.0))[rows]
+    scores = clip_scores(model, reference, rows, reference.settings, sign)
+    each = dict(zip(reference.modalities, scores.nanmean(dim=0).tolist(), strict=True))
+    return {"eps": float(scores.nanmean(dim=1).nanmean()), **each}
 
 
 def moves(model: nn.Module, reference: TeacherReference) -> Tensor:
@@ -89,7 +92,7 @@ def moves(model: nn.Module, reference: TeacherReference) -> Tensor:
     explained = reference.explained
     with held_still(model):
         logit, start = end_logits(model, explained.inputs, explained.baseline, reference.settings.chunk)
-    return torch.where(reference.logit > 0, 1.0, -1.0).double() * (logit - start)
+    return verdict_sign(reference.logit) * (logit - start)
 
 
 def judged(stages: Sequence[str], found: Sequence[Sequence[Levels]]) -> Check:
