@@ -69,6 +69,8 @@ def _decode(path: Path, settings: ClipSettings, start: float) -> tuple[list[np.n
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise DataError(f"a clip must have a picture track, {path} has none: give a video file")
+        if container.format.name.endswith("_pipe") or container.format.name == "image2":
+            raise DataError(f"a clip must be a video, {path} is a still picture: give a video file")
         streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
         streams[0].thread_type = "NONE"
         eye.interval = float(1 / (streams[0].average_rate or settings.fps))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from paretolens import __version__
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError
 from paretolens.exporters.files import write_atomic
-from paretolens.exporters.modes import evaluating
+from paretolens.exporters.modes import evaluating, uninterrupted
 from paretolens.exporters.runner import OnnxRunner, open_session
 from paretolens.models.signature import InputKind, Signature
 
@@ -124,7 +124,7 @@ def _trace(model: nn.Module, signature: Signature, example: Sequence[Tensor], op
     """The TorchScript-based exporter: 20 times faster than the dynamo one, and takes fake-quantised weights as they are."""
     names = [spec.name for spec in signature.inputs]
     stream = io.BytesIO()
-    with evaluating(model), warnings.catch_warnings():
+    with evaluating(model), uninterrupted(), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # it announces its own deprecation; shapes fixed by tracing are caught by the parity check

@@ -232,6 +232,8 @@ def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) ->
     streams: list[Any] = [*container.streams.video[:1], *container.streams.audio[:1]]
     if not streams:
         raise PredictError(f"a clip must have pictures or sound, {path} has neither: give a video or a .wav file")
+    if container.format.name.endswith("_pipe") or container.format.name == "image2":
+        raise PredictError(f"a clip must be a video, {path} is a still picture: give a video file or a folder of its frames")
     seen, interval = bool(container.streams.video), 0.0
     if seen:
         streams[0].thread_type = "NONE"

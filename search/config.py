@@ -164,8 +164,19 @@ class Config:
         family.check(space, settings)
         self.first_genomes()
         self._check_shapes()
+        self._check_batches()
         if self.latency.backend is Backend.TORCH:
             raise ConfigurationError("latency.backend is torch: a study times exported files; use onnxruntime, tensorrt or auto")
+
+    def _check_batches(self) -> None:
+        loops = {"teacher": self.teacher, "student.distill": self.student.distill}
+        loops |= {"student.repair": self.student.repair, "student.qat": self.student.qat}
+        large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > self.data.train]
+        if large:
+            raise ConfigurationError(
+                f"data.train is {self.data.train}: a batch must not hold more clips than there are, got {', '.join(large)}; "
+                "raise data.train or lower them"
+            )
 
     def _check_shapes(self) -> None:
         clip = ClipSettings(frames=self.data.frames, fps=self.data.fps, size=self.data.size)

@@ -84,7 +84,7 @@ def build(kind: type[T], tree: Mapping[str, Any], *, path: tuple[str, ...] = ())
     Raises:
         ConfigurationError: one line that lists every unknown key (with the nearest valid one) and every value out of range.
     """
-    problems = list(_unknown_keys(kind, tree, path))
+    problems = [*_unknown_keys(kind, tree, path), *_misplaced_bools(kind, tree, path)]
     try:
         value = TypeAdapter(kind).validate_python(dict(tree))
     except ValidationError as error:
@@ -120,6 +120,25 @@ def _unknown_keys(kind: Any, tree: Any, path: tuple[str, ...]) -> Iterator[str]:
                 continue
             dotted = ".".join((*path, str(key)))
             yield f"unknown key {dotted}{nearest(str(key), names, prefix=path)}"
+
+
+def _misplaced_bools(kind: Any, tree: Any, path: tuple[str, ...]) -> Iterator[str]:
+    """true and false where a number is wanted: Python, and so the validation, takes them for 1 and 0."""
+    if not isinstance(tree, Mapping):
+        return
+    for branch in _dataclasses_in(kind):
+        hints = get_type_hints(branch)
+        for key, value in tree.items():
+            items = value if isinstance(value, list | tuple) else [value]
+            wrong = next((item for item in items if isinstance(item, bool)), None)
+            if key in hints and wrong is not None and not _takes_bool(hints[key]):
+                yield f"{'.'.join((*path, str(key)))} is {str(wrong).lower()}: a number is needed, not true or false"
+            yield from _misplaced_bools(hints.get(key), value, (*path, str(key)))
+
+
+def _takes_bool(hint: Any) -> bool:
+    """Whether a type says more of true and false than that they are numbers."""
+    return hint in (Any, bool, object) or any(_takes_bool(arm) for arm in get_args(hint))
 
 
 def nearest(word: str, names: Sequence[str], *, prefix: Sequence[str] = ()) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from paretolens.data.prepare import prepare
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
+from paretolens.errors import IntegrityError
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference, floor
 from paretolens.evaluators.eps.explained import baseline_inputs
 from paretolens.models.record import load_model, save_model
@@ -87,7 +88,7 @@ class Task:
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:
             folder = trained_teacher(config, workspace, samples, update)
-            teacher = load_model(folder).eval()
+            teacher = _load_teacher(folder)
             update(1, 1, _describe_teacher(teacher))
         views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
         with steps.step("teacher's outputs"):
@@ -171,6 +172,18 @@ def _outputs(
     if not config.cache.teacher:
         return LiveTeacher(teacher, train)
     return cache_teacher(teacher, train, workspace.cache / "outputs", views=views)
+
+
+def _load_teacher(folder: Path) -> nn.Module:
+    """The trained teacher, in evaluation mode.
+
+    Raises:
+        IntegrityError: its files are damaged; deleting them has it trained again.
+    """
+    try:
+        return load_model(folder).eval()
+    except IntegrityError as error:
+        raise IntegrityError.damaged(folder, str(error).partition(";")[0]) from error
 
 
 def _floor(config: Config, cache: Path, build: Callable[[int], nn.Module], reference: TeacherReference, plain: Any) -> float:

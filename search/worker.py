@@ -21,6 +21,7 @@ from paretolens.errors import (
     SlotLostError,
     StoreError,
     TrialError,
+    UserError,
 )
 from paretolens.search import limits
 from paretolens.search.outcome import TrialFunction, TrialOutcome, check_outcome
@@ -129,9 +130,11 @@ def attempt(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Emit
         emit: takes each epoch's report; may raise SystemExit to end the trial, as Tune's does.
     """
     limits.pin_threads(guards.threads)
+    ready = False
     try:
         with limits.deadline(guards.seconds):
             objective = load(work)  # libraries and data are shared by all trials of the process: not on this one's account
+            ready = True
             limits.seed_everything(seed)
             with limits.memory_cap(guards.memory_bytes):
                 outcome = objective(genome, _reporter(emit))
@@ -139,7 +142,7 @@ def attempt(genome: Genome, *, seed: int, work: Work, guards: Guards, emit: Emit
     except MemoryError:
         return Verdict(outcome=None, reason=_out_of_memory(guards))
     except (Exception, SystemExit) as error:  # the search goes on whatever a trial does
-        return Verdict(outcome=None, reason=_reason(error), blame=_blame(error))
+        return Verdict(outcome=None, reason=_reason(error), blame=_blame(error, ready=ready))
     finally:
         gc.collect()
         limits.release_memory()
@@ -197,8 +200,9 @@ def _reason(error: BaseException) -> str:
     return text if isinstance(error, ParetolensError) and text else f"{type(error).__name__}: {text}"
 
 
-def _blame(error: BaseException) -> Blame:
-    outside = isinstance(error, StoreError | IntegrityError | DataError | SlotLostError)
+def _blame(error: BaseException, *, ready: bool) -> Blame:
+    """Whose fault an error is; before this process was `ready`, no genome had a part in what went wrong."""
+    outside = isinstance(error, StoreError | IntegrityError | DataError | SlotLostError if ready else UserError)
     broken = isinstance(error, OSError) and error.errno in _BROKEN_PLACE
     full = any(text in str(error) for text in _FULL)
     return Blame.PLACE if outside or broken or full else Blame.TRIAL

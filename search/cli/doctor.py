@@ -12,7 +12,7 @@ from paretolens.search.cli.common import add_workspace, make_console, workspace_
 
 __all__ = ["add_arguments", "run"]
 
-_LIBRARIES = ("torch", "torchvision", "ray", "optuna", "mlflow", "onnx", "onnxruntime", "torch-pruning", "captum", "timm", "av")
+_LIBRARIES = ("torchvision", "ray", "optuna", "mlflow", "onnx", "torch-pruning", "captum", "timm", "av")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

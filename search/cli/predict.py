@@ -31,7 +31,11 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.errors import ConfigurationError
     from paretolens.exporters import predict_template
     from paretolens.exporters.bundle import verify_bundle
+    from paretolens.exporters.manifest import MANIFEST
 
+    inner = options.bundle / "bundle"
+    if inner.is_dir() and not (options.bundle / MANIFEST).exists():
+        raise ConfigurationError(f"bundle {options.bundle}: this is a study's folder; its bundle is {inner}")
     if options.resume and not options.output:
         raise ConfigurationError("--resume goes on with a table: give --output too")
     if (options.output or options.stream) and (len(options.clip) != 1 or (options.output and options.stream)):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from paretolens.data.clips import read_clip, read_inputs
 from paretolens.data.features import AudioSettings, dct_matrix, mfcc
@@ -138,6 +139,14 @@ def test_a_file_with_sound_alone_is_one_clear_line(tmp_path: Path, tone: np.ndar
     wavfile.write(tmp_path / "voice.wav", 16_000, tone)
     with pytest.raises(DataError, match="must have a picture track"):
         read_clip(tmp_path / "voice.wav", CLIP)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_still_picture_is_no_clip(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"still.{suffix}"
+    Image.new("RGB", (64, 64), "red").save(path)
+    with pytest.raises(DataError, match=f"still.{suffix} is a still picture: give a video file"):
+        read_clip(path, CLIP)
 
 
 def test_a_non_ascii_name_is_read(make_clip) -> None:

@@ -1,7 +1,11 @@
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -120,3 +124,50 @@ def test_runner_names_what_is_wrong(exported: OnnxArtefact, signature: Signature
         OnnxRunner(broken)
     with pytest.raises(IntegrityError, match="cannot be read as ONNX"):
         read_precision(broken)
+
+
+class Stopped(KeyboardInterrupt):
+    """What a handler of a signal raises."""
+
+
+class Doubled(torch.autograd.Function):
+    """An operation at whose export a signal comes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def symbolic(graph: Any, x: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return graph.op("Add", x, x)
+
+
+def test_a_signal_ends_an_export_without_printing_its_graph(
+    student: nn.Module,
+    signature: Signature,
+    batch_of: Batches,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Signalled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = student
+
+        def forward(self, *inputs: Tensor) -> Detection:
+            out = self.inner(*inputs)
+            return Detection(Doubled.apply(out.logit), out.offset, out.attention)  # type: ignore[no-untyped-call]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(Stopped):
+            export_onnx(Signalled(), signature, batch_of(2), tmp_path / "model.onnx")
+        assert signal.getsignal(signal.SIGUSR1) is stop
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    said = capfd.readouterr()
+    assert "graph(" not in said.out + said.err

@@ -125,10 +125,13 @@ def test_script_refuses_a_changed_model(bundle: Path, clips: dict[str, Path]) ->
 def test_bad_clips_are_one_line_each(bundle: Path, clips: dict[str, Path], tmp_path: Path) -> None:
     noise = tmp_path / "noise.mp4"
     noise.write_bytes(bytes(range(256)) * 20)
+    still = tmp_path / "still.png"
+    Image.new("RGB", (64, 64), "red").save(still)
     clip = asdict(ClipSettings())
     predictor = predict.Predictor(bundle)
+    wrong = ((tmp_path / "none.mp4", "not exist"), (noise, "is not"), (tmp_path / "empty", "must hold"), (still, "still picture"))
     (tmp_path / "empty").mkdir()
-    for path, message in ((tmp_path / "none.mp4", "not exist"), (noise, "is not"), (tmp_path / "empty", "must hold pictures")):
+    for path, message in wrong:
         with pytest.raises(predict.PredictError, match=message):
             predictor.predict(path)
     with pytest.raises(predict.PredictError, match="at least one frame after 50 s"):

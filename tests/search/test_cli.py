@@ -91,3 +91,9 @@ def test_space_prints_overridden_knobs(capsys: pytest.CaptureFixture[str]) -> No
     text = capsys.readouterr().out
     assert "{1, 3}" in text
     assert "prune_ratio" in text
+
+
+def test_a_study_in_a_bundles_place_names_its_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study" / "bundle").mkdir(parents=True)
+    assert main(["predict", str(tmp_path / "study"), "clip.mp4"]) == 2
+    assert f"its bundle is {tmp_path / 'study' / 'bundle'}" in capsys.readouterr().err

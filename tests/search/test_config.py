@@ -80,3 +80,8 @@ def test_the_full_preset_is_the_default_one_with_more_clips_and_trials() -> None
     assert (full.data, full.teacher, full.student, full.space, full.first) == (
         quick.data, quick.teacher, quick.student, quick.space, quick.first
     )  # fmt: skip
+
+
+def test_fewer_clips_than_a_batch_are_refused():
+    with pytest.raises(ConfigurationError, match=r"data.train is 3: .*teacher.batch_size 16, student.distill.batch_size 16"):
+        load_config(assignments=["data.train=3"], flags={})

@@ -10,6 +10,7 @@ import pytest
 
 from paretolens.errors import ConfigurationError
 from paretolens.search import schema
+from paretolens.search.config import load_config
 
 
 class Colour(StrEnum):
@@ -98,3 +99,15 @@ def test_yaml_errors_are_one_line(tmp_path: Path) -> None:
         schema.read_yaml(broken)
     broken.write_text("")
     assert schema.read_yaml(broken) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["seed=true", "data.train=false", "search.workers=true", "teacher.epochs=true", "eps.tolerance=true"]
+)
+def test_true_and_false_are_no_numbers(text):
+    with pytest.raises(ConfigurationError, match=rf"{text.partition('=')[0]} is (true|false): a number is needed"):
+        load_config(assignments=[text], flags={})
+
+
+def test_true_and_false_stay_where_they_mean_something():
+    assert load_config(assignments=["student.mirror=true", "cache.stages=false"], flags={}).student.mirror is True

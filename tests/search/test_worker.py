@@ -4,6 +4,7 @@ import errno
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_a_full_disk_is_not_blamed_on_the_genome(error: BaseException, blame: Bl
     verdict = ended(failing(error))
     assert verdict.blame is blame
     assert Verdict.decode(verdict.encode()) == verdict
+
+
+@pytest.mark.parametrize(("error", "blame"), [("ConfigurationError", Blame.PLACE), ("TrialError", Blame.TRIAL)])
+def test_what_cannot_be_set_up_is_not_blamed_on_the_genome(
+    error: str, blame: Blame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        "from paretolens import errors",
+        "def make(payload):",
+        f"    raise errors.{error}('another machine')",
+    ]
+    (tmp_path / f"set_up_{error}.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    work = Work(target=f"set_up_{error}:make", objectives=("cost",))
+    verdict = attempt(GENOME, seed=0, work=work, guards=Guards(), emit=lambda _: None)
+    assert (verdict.blame, verdict.reason) == (blame, "another machine")
 
 
 def test_memory_beyond_the_cap_is_told_with_the_cap() -> None:

@@ -1,0 +1,20 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paretolens.errors import IntegrityError
+from paretolens.search.progress import Silent
+from paretolens.search.task import Task
+from paretolens.search.workspace import Workspace
+
+
+def test_a_damaged_teacher_says_what_to_delete(tiny_task: Task, tmp_path: Path) -> None:
+    workspace = Workspace.at(tmp_path / "runs")
+    shutil.copytree(tiny_task.workspace.root, workspace.root)
+    (folder,) = (path for path in (workspace.cache / "teachers").iterdir() if path.is_dir())
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match=f"delete {folder} and make it again") as caught:
+        Task.prepare(tiny_task.config, workspace, Silent())
+    assert "save the model" not in str(caught.value)
