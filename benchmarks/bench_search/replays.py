@@ -5,6 +5,7 @@ run recorded (other genomes are guessed by Gaussian processes), and NAS-Bench-20
 no limit and there are no epochs in it, so that arms differ in their samplers and in what a trial takes).
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -122,6 +123,9 @@ def _job(table: Table, arm: Arm, limits: Mapping[str, float], horizon: float, se
 
 def _run(job: _Job) -> list[Ended]:
     arm = job.arm
+    logging.getLogger("paretolens.search.wiring").setLevel(
+        logging.ERROR
+    )  # (b)'s population is beyond its budget: Optuna's default
     settings = EngineSettings(
         trials=job.trials, workers=arm.workers, sampler=arm.sampler, preselect=arm.preselect, population=arm.population,
         scheduler=Scheduler.HALVING if arm.halving else Scheduler.NONE, halving=HalvingSettings(), seed=job.seed,
