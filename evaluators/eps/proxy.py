@@ -28,7 +28,7 @@ class ProxySettings:
     clips: Annotated[int, Ge(0), Le(1024)] = 8
     """Explained clips that are looked at, of the eligible ones; 0 = off."""
     nodes: Annotated[int, Ge(1), Le(64)] = 2
-    """Gauss–Legendre nodes per clip; no probes, no doublings. With 8 clips, 2 nodes take about 3 % of an epoch by default."""
+    """Gauss–Legendre nodes per clip; no probes, no doublings. With 8 clips, 2 nodes take a few per cent of an epoch."""
 
 
 def proxy_rows(reference: TeacherReference, clips: int) -> Tensor:
