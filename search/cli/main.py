@@ -29,6 +29,8 @@ COMMANDS = {
     "export": "write a member of the front as a bundle that runs on its own",
     "register": "put members of the front into MLflow's model registry",
     "predict": "run a bundle on a clip, a folder of clips, or a stream",
+    "bench": "measure a bundle or a file: latency, throughput, memory, energy",
+    "retarget": "measure a study's artefacts on another device and pull its front",
     "verify": "check a bundle: checksums, manifest, stored samples",
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",

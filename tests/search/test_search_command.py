@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 
 from paretolens.mlflow.records import read_study
@@ -150,6 +151,23 @@ def test_bundle_predicts_and_a_changed_byte_is_refused(study: Path, ground: Grou
     refused = paretolens("predict", str(bundle), str(clip))
     assert refused.returncode == 2
     assert "model.onnx" in refused.stderr
+
+
+def test_retargeting_measures_again_and_leaves_the_objectives(study: Path, ground: Ground) -> None:
+    def stored() -> pd.DataFrame:
+        return read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db").trials.set_index("trial")
+
+    before = stored()
+    command = ("retarget", "tiny", "--device", "onnxruntime-cpu", "--threads", "2", "--runs", "20")
+    done = paretolens(*command, ground=ground)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "front members stay" in done.stdout
+    first, name = stored(), "on_onnxruntime_cpu_2t_p50_ms"
+    assert (first[name] > 0).all()
+    for objective in ("accuracy", "latency_ms", "eps"):
+        assert first[objective].tolist() == before[objective].tolist()
+    assert paretolens(*command, ground=ground).returncode == 0
+    assert stored()[name].tolist() == first[name].tolist(), "what has figures is not measured again"
 
 
 def test_members_are_judged_by_their_own_evidence(study: Path, ground: Ground) -> None:

@@ -1,0 +1,57 @@
+"""Measure every artefact of a study on another device or runtime, without training, and show the front that holds there.
+
+The figures are logged to the trials' runs under names of their own (on_DEVICE_THREADSt_p50_ms ...): the study's objectives stay.
+"""
+
+import argparse
+
+from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    add_study(parser)
+    parser.add_argument(
+        "--device", required=True, metavar="NAME",
+        help="onnxruntime-cpu, tensorrt (needs a GPU), litert, litert-dynamic or litert-int8",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=300, help="runs that count (default: %(default)s)")
+    parser.add_argument("--again", action="store_true", help="also measure trials that have figures of this device")
+    add_workspace(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print the front."""
+    from paretolens.errors import ConfigurationError
+    from paretolens.evaluators.latency import LatencySettings
+    from paretolens.exporters.litert_env import make_environment
+    from paretolens.mlflow.table import rich_table
+    from paretolens.search.finish import pull_front
+    from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.retarget import DEVICES, Target, retarget
+    from paretolens.search.study import load_study
+
+    if options.device not in DEVICES:
+        raise ConfigurationError(f"--device {options.device}: must be one of {', '.join(DEVICES)}")
+    for name in ("threads", "runs"):
+        if getattr(options, name) < 1:
+            raise ConfigurationError(f"--{name} {getattr(options, name)}: must be 1 or more")
+    workspace, console = workspace_of(options), make_console()
+    study, steps, litert = load_study(workspace, options.study), ConsoleSteps(console), None
+    if options.device.startswith("litert"):
+        with steps.step("LiteRT's environment") as update:
+            litert = make_environment(workspace.cache, lambda line: update(0, 1, line[:60]))
+    target = Target(device=options.device, threads=options.threads, litert=litert)
+    settings = LatencySettings(threads=options.threads, runs=options.runs, seconds=60.0)
+    before = {str(name) for name in pull_front(study).members["trial"]}
+    found = retarget(study, target, settings, steps, again=options.again)
+    now = {str(name) for name in found.members["trial"]}
+    console.print(rich_table(found, width=console.width))
+    console.print(
+        f"{len(now & before)} of the study's {len(before)} front members stay, {len(now - before)} are new, "
+        f"{len(before - now)} fall out", highlight=False,
+    )  # fmt: skip
+    return 0
