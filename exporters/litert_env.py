@@ -81,7 +81,8 @@ def _wanted() -> list[str]:
 
 
 def _install(folder: Path, tell: Tell) -> None:
-    uv = [shutil.which("uv")] if shutil.which("uv") else [sys.executable, "-m", "uv"]
+    program = shutil.which("uv")
+    uv = [program] if program else [sys.executable, "-m", "uv"]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     overrides = folder / "overrides.txt"
     lines = [next((pin for pin in _wanted() if pin.startswith(f"{name}==")), name) for name in OVERRIDES]
@@ -92,7 +93,7 @@ def _install(folder: Path, tell: Tell) -> None:
     _follow([*uv, "pip", "install", "--python", python, "--override", str(overrides), *_wanted()], tell, wrong)
 
 
-def _follow(command: "list[Any]", tell: Tell, wrong: str, path: Path | None = None) -> None:
+def _follow(command: list[str], tell: Tell, wrong: str, path: Path | None = None) -> None:
     """Run a command, telling each line it prints.
 
     Raises:

@@ -123,8 +123,6 @@ def main(folder: Path) -> None:
     try:
         answer = {"convert": convert, "run": run, "time": clock}[job["do"]](job)
     except Exception as error:
-        if "PARETOLENS_DEBUG" in __import__("os").environ:
-            raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         sys.exit(f"{type(error).__name__}: {lines[0] if lines else 'no reason was given'}")
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")

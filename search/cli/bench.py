@@ -35,13 +35,15 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.evaluators.latency import Backend
     from paretolens.exporters.litert_env import make_environment
     from paretolens.search.bench import find_model, measure_file
-    from paretolens.search.progress import ConsoleSteps, Silent
+    from paretolens.search.progress import ConsoleSteps, Silent, Steps
 
     path, console = find_model(options.model), make_console()
-    lite, litert = path.suffix == ".tflite", None
+    lite = path.suffix == ".tflite"
+    litert: Path | None = None
+    steps: Steps = Silent() if options.json else ConsoleSteps(console)
     batches = (1,) if lite else options.batch
     rows = []
-    with (Silent() if options.json else ConsoleSteps(console)).step("measuring") as update:
+    with steps.step("measuring") as update:
         if lite:
             litert = make_environment(workspace_of(options).cache, lambda line: update(0, 1, line[:60]))
         for number, batch in enumerate(batches):

@@ -4,6 +4,7 @@ The figures are logged to the trials' runs under names of their own (on_DEVICE_T
 """
 
 import argparse
+from pathlib import Path
 
 from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
 
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
         if getattr(options, name) < 1:
             raise ConfigurationError(f"--{name} {getattr(options, name)}: must be 1 or more")
     workspace, console = workspace_of(options), make_console()
-    study, steps, litert = load_study(workspace, options.study), ConsoleSteps(console), None
+    study, steps = load_study(workspace, options.study), ConsoleSteps(console)
+    litert: Path | None = None
     if options.device.startswith("litert"):
         with steps.step("LiteRT's environment") as update:
             litert = make_environment(workspace.cache, lambda line: update(0, 1, line[:60]))
