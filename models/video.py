@@ -106,7 +106,8 @@ def _pools_with_torch(frames: Tensor) -> bool:
     step. They are added in the kernel's order, so that both ways give the same bits.
     """
     differentiated = torch.is_grad_enabled() and frames.requires_grad
-    return frames.device.type != "cpu" or differentiated or torch.onnx.is_in_onnx_export()
+    exported = torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+    return frames.device.type != "cpu" or differentiated or exported
 
 
 class VideoEncoder(nn.Module):

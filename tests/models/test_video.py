@@ -66,3 +66,14 @@ def test_a_gradient_changes_no_bit_of_the_frames(target):
 def test_a_larger_or_tiny_frame_is_refused(target):
     with pytest.raises(ConfigurationError, match=f"between 16 and the input's 64; got {target}"):
         FrameSampler(input_frames=8, frames=8, input_size=64, frame_size=target)
+
+
+def test_torch_export_takes_the_samplers_pooling_as_it_is() -> None:
+    """The faster way writes into slices, which LiteRT's converter does not lower."""
+    sampler = FrameSampler(input_frames=4, frames=2, input_size=32, frame_size=16, sharpen=1.0).eval()
+    example = (torch.randn(1, 4, 3, 32, 32), torch.zeros(1, 4, dtype=torch.bool))
+    with torch.no_grad():
+        graph = torch.export.export(sampler, example).graph
+    called = [str(node.target) for node in graph.nodes if node.op == "call_function"]
+    assert sum("avg_pool2d" in name for name in called) == 2
+    assert not [name for name in called if "empty" in name or name.endswith("_.Tensor")]
