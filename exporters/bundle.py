@@ -83,6 +83,8 @@ class BundleContent:
     """Limits of use, one sentence each, for the model card."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Plain values on where it comes from: study, trial, genome, data, device."""
+    targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the file for each runtime gave, with its name in the bundle as `file`; the files themselves are in `extra`."""
     extra: Mapping[str, Path] = field(default_factory=dict)
     """More files by their name in the bundle, for instance pictures of explanations."""
 
@@ -177,7 +179,7 @@ def _fill(folder: Path, content: BundleContent) -> None:
     manifest = make_manifest(content, versions)
     count = len(next(iter(content.sample.values())))
     manifest["sample"] = {"file": SAMPLE, "count": count, "tolerance": content.parity.tolerance}
-    manifest["targets"] = {}
+    manifest["targets"] = {name: dict(record) for name, record in content.targets.items()}
     manifest["files"] = {name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for name, path in files.items()}
     try:
         text = json.dumps(manifest, indent=2, allow_nan=False)

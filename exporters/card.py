@@ -38,6 +38,7 @@ def model_card(content: "BundleContent") -> str:
         "## Scores of this file",
         _scores(content.objectives),
         _parity(content),
+        *([_targets(content.targets)] if content.targets else []),
         "## Input",
         _input(content),
         "## Limits of use",
@@ -75,6 +76,18 @@ def _parity(content: "BundleContent") -> str:
         f"optimisations. Precision {content.artefact.precision}, {content.artefact.size_bytes / 1e6:.3g} MB, opset "
         f"{content.artefact.opset}."
     )
+
+
+def _targets(targets: "Mapping[str, Mapping[str, Any]]") -> str:
+    names = ("file", "runtime", "MB", "clips", "largest difference of a logit", "same verdict", "accuracy", "torch's accuracy")
+    rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for record in targets.values():
+        rows.append(
+            f"| `{record['file']}` | {record['runtime']}, {record['precision']} | {record['size_bytes'] / 1e6:.3g} | "
+            f"{record['samples']} | {record['max_difference']:.2g} ({record['worst_sample']}) | "
+            f"{100 * record['decision_agreement']:.4g} % | {record['accuracy']:.4g} | {record['reference_accuracy']:.4g} |"
+        )
+    return "\n".join(rows)
 
 
 def _input(content: "BundleContent") -> str:

@@ -93,11 +93,12 @@ def read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
     try:
         listed = {name: entry["sha256"] for name, entry in manifest["files"].items()}
         Preprocessing.from_json(manifest["preprocessing"])
+        named = {f"targets.{name}.file": str(record["file"]) for name, record in manifest["targets"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, IntegrityError) as error:
         raise IntegrityError(f"bundle {folder}: {MANIFEST} is not a manifest ({error}); write the bundle again") from error
     if listed != {name: digest for name, digest in sums.items() if name != MANIFEST}:
         raise IntegrityError(f"bundle {folder}: {MANIFEST} and {SUMS} do not list the same files; write the bundle again")
-    named = {"model.file": manifest["model"]["file"], "sample.file": manifest["sample"]["file"]}
+    named |= {"model.file": manifest["model"]["file"], "sample.file": manifest["sample"]["file"]}
     for key, name in named.items():
         if name not in listed:
             raise IntegrityError(f"bundle {folder}: {key} in {MANIFEST} is {name}, which it does not list; write it again")

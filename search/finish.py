@@ -1,8 +1,10 @@
 """After the trials: pull the front out of MLflow, measure it again in quiet, draw it, ship a member."""
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,14 +164,26 @@ def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
     return [row for _, row in rows.iterrows()]
 
 
-def export_member(study: Study, row: "pd.Series[Any]", folder: Path, *, replace: bool = False) -> Path:
-    """Write one member as a bundle.
+def export_member(
+    study: Study, row: "pd.Series[Any]", folder: Path, *,
+    replace: bool = False, targets: Sequence[str] = (), tell: Callable[[str], None] = lambda line: None,
+) -> Path:  # fmt: skip
+    """Write one member as a bundle, with files for other runtimes where `targets` names them (see `search.targets`).
 
     Raises:
         IntegrityError: the trial's files are missing or were changed since they were scored.
         StoreError: the folder exists or cannot be written.
+        BackendError: a target's runtime is missing, or its file does not agree with the torch model.
     """
-    return write_bundle(folder, bundle_content(study, row), replace=replace)
+    content = bundle_content(study, row)
+    if not targets:
+        return write_bundle(folder, content, replace=replace)
+    from paretolens.search.targets import write_targets
+
+    with tempfile.TemporaryDirectory(prefix="paretolens-targets-") as out:
+        made = write_targets(study, trial_folder(study, row), targets, Path(out), tell)
+        content = dataclasses.replace(content, targets=made.records, extra={**content.extra, **made.files})
+        return write_bundle(folder, content, replace=replace)
 
 
 def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
