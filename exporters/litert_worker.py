@@ -50,11 +50,13 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Run every sample through the interpreter; outputs by name in the file `outputs`."""
     runner, inputs = _runner(job), _inputs(job)
-    rows = [runner(**_named(job, inputs, row)) for row in range(len(inputs[job["inputs"][0]]))]
-    columns = {
-        name: np.concatenate([row[f"output_{number}"] for row in rows]) for number, name in enumerate(job["outputs"])
-    }  # fmt: skip
-    np.savez(job["results"], allow_pickle=False, **columns)
+    ends, starts = runner.get_output_details(), runner.get_input_details()
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in job["outputs"]}
+    for row in range(len(inputs[job["inputs"][0]])):
+        found = runner(**{name: _to_grid(value, starts[name]) for name, value in _named(job, inputs, row).items()})
+        for number, name in enumerate(job["outputs"]):
+            columns[name].append(_from_grid(found[f"output_{number}"], ends[f"output_{number}"]))
+    np.savez(job["results"], allow_pickle=False, **{name: np.concatenate(rows) for name, rows in columns.items()})
     return {"runtime": _version()}
 
 
@@ -99,6 +101,21 @@ def _runner(job: dict[str, Any]) -> Any:
     interpreter = Interpreter(str(job["model"]), num_threads=int(job.get("threads", 1)))
     interpreter.allocate_tensors()
     return interpreter.get_signature_runner()
+
+
+def _to_grid(value: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+    """Floats on the integer grid of an input of a quantised file; anything else as it is."""
+    kind, (scale, zero) = np.dtype(spec["dtype"]), spec["quantization"]
+    if kind.kind != "i" or not scale:
+        return value
+    limits = np.iinfo(kind)
+    return np.clip(np.round(value / scale + zero), limits.min, limits.max).astype(kind)
+
+
+def _from_grid(value: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+    """What integers of a quantised output stand for."""
+    scale, zero = spec["quantization"]
+    return (value.astype(np.float32) - zero) * np.float32(scale) if value.dtype.kind == "i" and scale else value
 
 
 def _inputs(job: dict[str, Any]) -> dict[str, np.ndarray]:
