@@ -109,7 +109,8 @@ def _to_grid(value: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     if kind.kind != "i" or not scale:
         return value
     limits = np.iinfo(kind)
-    return np.clip(np.round(value / scale + zero), limits.min, limits.max).astype(kind)
+    placed: np.ndarray = np.clip(np.round(value / scale + zero), limits.min, limits.max).astype(kind)
+    return placed
 
 
 def _from_grid(value: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
