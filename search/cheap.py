@@ -2,7 +2,7 @@
 
 Pruning and quantisers are applied untrained, since they are what changes these figures; no data is needed. Pruned widths do not
 depend on weights unless `student.prune.scope` is `model`, so only the latency differs from the final one, by its noise. Ranks do
-depend on trained weights: for a genome that is factorised, the figures are upper bounds.
+depend on trained weights: for a genome that is factorised, the figures are upper bounds (`settled_untrained`).
 """
 
 import tempfile
@@ -20,11 +20,11 @@ from paretolens.search.config import Config
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.spaces.knobs import Genome
-from paretolens.trainers.prune import Importance
+from paretolens.trainers.prune import Importance, Scope
 from paretolens.trainers.prune_steps import prune_in_steps
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
-__all__ = ["CHEAP", "CheapCost", "cost_of", "shapes", "student_cost", "teacher_cost"]
+__all__ = ["CHEAP", "CheapCost", "cost_of", "settled_untrained", "shapes", "student_cost", "teacher_cost"]
 
 CHEAP = ("latency_ms", "parameters", "macs", "size_mb")
 """Metrics that are known before training."""
@@ -94,6 +94,12 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
     if genome["qat"]:
         quantise(student, example, placed(config.student.quantise, config.latency.backend), batches=[example])
         yield "qat", student
+
+
+def settled_untrained(genome: Genome, config: Config) -> bool:
+    """Whether the untrained figures settle that a student exceeds a limit: not where trained weights choose ranks or widths."""
+    factorised, pruned = float(genome["rank_energy"]) < 1, float(genome["prune_ratio"]) > 0
+    return not factorised and not (pruned and config.student.prune.scope is Scope.MODEL)
 
 
 def teacher_cost(config: Config, calibration: Calibration | None = None) -> CheapCost:

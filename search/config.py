@@ -1,10 +1,10 @@
 """The configuration of a study: what YAML files, `--set` and flags may say, and which part of it makes a study the same study."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge
 
@@ -28,8 +28,18 @@ from paretolens.trainers.prune import PruneSettings
 from paretolens.trainers.quantise import QuantiseSettings
 from paretolens.trainers.teacher import TeacherSettings
 
-__all__ = ["Config", "FloorSettings", "StudentSettings", "TrackingSettings", "load_config", "load_stored"]
+__all__ = [
+    "Config",
+    "FloorSettings",
+    "StudentSettings",
+    "TrackingSettings",
+    "load_config",
+    "load_stored",
+    "named_tree",
+    "names_bound",
+]
 
+T = TypeVar("T", EngineSettings, CacheSettings, "TrackingSettings")
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -146,13 +156,29 @@ class Config:
 
     def bound(self) -> dict[str, Any]:
         """What must be equal for two sessions to belong to one study: all but budget, workers, store, cache; plain values."""
-        plain = {key: value for key, value in schema.to_plain(self).items() if key not in ("tracking", "cache")}
+        plain = {key: value for key, value in schema.to_plain(self).items() if key not in _FREE_KEYS}
         plain["search"] = {key: value for key, value in plain["search"].items() if key not in _FREE_SEARCH_KEYS}
         return plain
 
     def identity(self) -> str:
         """Hash of `bound`."""
         return digest_of_json(self.bound())[:16]
+
+    def resumed(self, wanted: "Config", named: Mapping[str, Any]) -> "Config":
+        """This study's configuration in its next session: budget, cache and store as before but for what is named.
+
+        Args:
+            wanted: of the same identity; gives the values.
+            named: the tree of what file, `--set` and flags say; a store that it leaves to MLFLOW_TRACKING_URI stays.
+        """
+        search = [key for key in named.get("search") or {} if key in _FREE_SEARCH_KEYS]
+        tracking = [key for key in named.get("tracking") or {} if key != "uri" or wanted.tracking.uri]
+        return dataclasses.replace(
+            self,
+            search=_with(self.search, wanted.search, search),
+            cache=_with(self.cache, wanted.cache, named.get("cache") or {}),
+            tracking=_with(self.tracking, wanted.tracking, tracking),
+        )
 
     def validate(self) -> None:
         """Find what can be known to be wrong before anything expensive starts.
@@ -189,6 +215,7 @@ class Config:
                 )
 
 
+_FREE_KEYS = ("tracking", "cache")
 _FREE_SEARCH_KEYS = (
     "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",
     "attempts", "failures", "address", "seed", "seed_from", "worker_resources", "latency_resource", "latency_timeout_s",
@@ -204,15 +231,35 @@ def load_config(
     Raises:
         ConfigurationError: anything about them is wrong; all mistakes of a kind are named at once.
     """
-    trees = [schema.read_yaml(file)] if file else []
-    trees += [schema.parse_assignment(text) for text in assignments]
-    config = schema.build(Config, schema.merge(_preset(preset), *trees, flags))
-    if not any("first" in tree for tree in trees):
+    named = named_tree(file=file, assignments=assignments, flags=flags)
+    config = schema.build(Config, schema.merge(_preset(preset), named))
+    if "first" not in named:
         space = config.make_space()
         config = dataclasses.replace(config, first=tuple(wish for wish in config.first if _fits(space, wish)))
     config = dataclasses.replace(config, search=dataclasses.replace(config.search, seed=config.seed))
     config.validate()
     return config
+
+
+def named_tree(*, file: Path | None = None, assignments: Sequence[str] = (), flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file, `--set` assignments and flags say, the later over the earlier, without a preset.
+
+    Raises:
+        ConfigurationError: the file or an assignment cannot be read.
+    """
+    trees = [schema.read_yaml(file)] if file else []
+    return schema.merge(*trees, *(schema.parse_assignment(text) for text in assignments), flags)
+
+
+def names_bound(named: Mapping[str, Any]) -> bool:
+    """Whether a tree says anything that must be equal for two sessions to belong to one study; it must be valid."""
+    others = [key for key in named if key not in (*_FREE_KEYS, "search")]
+    return bool(others) or any(key not in _FREE_SEARCH_KEYS for key in named.get("search") or {})
+
+
+def _with(settings: T, wanted: T, keys: Iterable[str]) -> T:
+    """Settings with some of another's values."""
+    return dataclasses.replace(settings, **{key: getattr(wanted, key) for key in keys})
 
 
 def _preset(name: str) -> dict[str, Any]:

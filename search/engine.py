@@ -42,8 +42,8 @@ class EngineResult:
 
     completed: int
     """Trials of the study that count towards the budget, earlier sessions included."""
-    interrupted: bool
-    """Whether a signal ended it; resuming goes on."""
+    signal: int
+    """Number of the signal that ended it, 0 if none did."""
     as_asked: bool
     """Whether it ended as it was told to: budget used, time up, or nothing left to try."""
     reason: str
@@ -52,6 +52,11 @@ class EngineResult:
     """Duration of this session, Ray's start included."""
     ray_seconds: float
     """How much of that was starting or joining Ray."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended it; resuming goes on."""
+        return self.signal != 0
 
 
 def run(
@@ -90,9 +95,7 @@ def run(
     observer = Observers(observers)
     dispatcher = make_dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
-        return EngineResult(
-            completed=dispatcher.completed, interrupted=False, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0
-        )
+        return EngineResult(completed=dispatcher.completed, signal=0, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0)
     cpus, gpus = settings.workers * settings.cpus_per_worker, settings.workers * settings.gpus_per_worker
     with (
         _clean_stop(dispatcher) as stop,
@@ -103,7 +106,7 @@ def run(
         _search(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
     return EngineResult(
         completed=dispatcher.completed,
-        interrupted=bool(stop.received),
+        signal=stop.received,
         as_asked=dispatcher.as_asked,
         reason=dispatcher.stopped,
         seconds=time.monotonic() - began,
@@ -203,8 +206,8 @@ class _Stop:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
-        self.received = ""
-        """Name of the signal that ended the search."""
+        self.received = 0
+        """Number of the signal that ended the search, 0 if none has."""
 
     def install(self) -> None:
         """Handle the signals; no effect off the main thread, where Python forbids it."""
@@ -215,8 +218,8 @@ class _Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number).name
-        self._dispatcher.stop(f"stopped by {self.received}")
+        self.received = number
+        self._dispatcher.stop(f"stopped by {signal.Signals(number).name}")
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

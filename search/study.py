@@ -24,7 +24,7 @@ from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
-from paretolens.search.config import Config, load_stored
+from paretolens.search.config import Config, TrackingSettings, load_stored
 from paretolens.search.engine import EngineResult, run
 from paretolens.search.epochs import EpochLog, milestones
 from paretolens.search.journal import Journal, read_records
@@ -48,6 +48,7 @@ RUN = "mlflow_run_id"
 LATENCY = "latency.json"
 IDENTITY = "study_id"
 PACKAGES = "packages.txt"
+SEEDS = "seed_from.json"
 _SYSTEM_METRICS_S = 10.0
 OBJECTIVE_AXES = tuple(Objective(name=name, maximise=maximise) for name, maximise in OBJECTIVES.items())
 """The axes of every study's search."""
@@ -120,8 +121,7 @@ class Study:
         text = yaml.safe_dump(schema.to_plain(self.config), sort_keys=False, allow_unicode=True)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.folder / CONFIG, text.encode())
-            (self.folder / CONFIG).chmod(0o600)  # the address of a store may hold a password
+            write_atomic(self.folder / CONFIG, text.encode(), mode=0o600)  # the address of a store may hold a password
             write_atomic(self.folder / LATENCY, json.dumps(self.measured_on(), indent=1).encode())
         except OSError as error:
             raise StoreError(f"study folder {self.folder}: cannot be written ({error.strerror})") from error
@@ -199,36 +199,57 @@ class Study:
         earlier = self.config.search.seed_from
         if earlier is None:
             return genomes
+        kept = self.folder / SEEDS
+        if kept.exists() and (found := read_json(kept, "study", "genomes"))["study"] == earlier:
+            return [*genomes, *found["genomes"]]  # it may be gone, or have grown
+        return [*genomes, *self._front_of(earlier, space)]
+
+    def _front_of(self, earlier: str, space: Space) -> list[Genome]:
         known = [name for name in self.workspace.studies() if name != self.name]
         if earlier not in known:
             hint = schema.nearest(earlier, known) if known else " (there is no other study)"
             raise ConfigurationError(f"search.seed_from {earlier}: no such study in {self.workspace.root}{hint}")
         front = front_genomes(read_records(self.workspace.study(earlier)), OBJECTIVE_AXES)
-        return [*genomes, *(adapted(space, genome) for genome in front)]
+        return [adapted(space, genome) for genome in front]
+
+    def _keep_seeds(self, space: Space) -> list[Genome]:
+        """What is evaluated first, with what came from another study kept: resuming does not need that one."""
+        first, earlier = self.first_genomes(space), self.config.search.seed_from
+        if earlier is not None:
+            seeds = [dict(genome) for genome in first[len(self.config.first) :]]
+            write_atomic(self.folder / SEEDS, json.dumps({"study": earlier, "genomes": seeds}, indent=1).encode())
+        return first
 
     def _config_of_workers(self) -> Config:
-        """With the measuring slot's back end in place of auto: what a worker's own machine has does not count."""
-        if self.config.search.latency_resource is None:
-            return self.config
-        latency = replace(self.config.latency, backend=Backend(self.measured_on()["backend"]))
-        return replace(self.config, latency=latency)
+        """Without the store, whose address may hold a password and which no worker uses; with the measuring slot's back end in
+        place of auto: what a worker's own machine has does not count.
+        """
+        config = replace(self.config, tracking=TrackingSettings())
+        if config.search.latency_resource is None:
+            return config
+        return replace(config, latency=replace(config.latency, backend=Backend(self.measured_on()["backend"])))
 
-    def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
-        """Run the trials that are still missing."""
-        self._describe(task, baseline, tracker)
-        payload = {
+    def payload(self, teacher: Mapping[str, float]) -> dict[str, Any]:
+        """What every worker is told, plain values (see `make_trial`); limits in shares are of the teacher's figures."""
+        return {
             "config": schema.to_plain(self._config_of_workers()),
             "workspace": str(self.workspace.root),
             "study": self.name,
             "calibration": self.calibration().to_json(),
-            "limits": resolve(self.config.limits, baseline.metrics),
+            "limits": resolve(self.config.limits, teacher),
         }
+
+    def search(self, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any) -> EngineResult:
+        """Run the trials that are still missing."""
+        self._describe(task, baseline, tracker)
+        payload = self.payload(baseline.metrics)
         work = Work(target="paretolens.search.trial:make_trial", payload=payload, objectives=tuple(OBJECTIVES))
+        first = self._keep_seeds(task.space)
         recorder = Recorder(tracker, task.space)
         recorder.catch_up(journal.records())
         result = run(
             task.space, work, settings=self.config.search, journal=journal,
-            observers=(live, recorder, EpochLog(self.folder)), first=self.first_genomes(task.space),
+            observers=(live, recorder, EpochLog(self.folder)), first=first,
             history=milestones(self.folder),
         )  # fmt: skip
         state = TrialState.KILLED if result.interrupted else TrialState.COMPLETE if result.as_asked else TrialState.FAILED
@@ -246,8 +267,9 @@ def open_study(
         workspace: where studies are.
         name: the study; None for a new one, or with `resume` for the one touched last.
         resume: go on with an existing study.
-        given: whether the flags say more than budget and name; only then must they agree with the study's own configuration.
-        changed: settings of the search that the flags set, such as trials, and `tracking` if they name a store.
+        given: whether the flags say more than budget, cache and store; only then must they agree with the study's own
+            configuration.
+        changed: the tree of what the flags and the file they name say, defaults and presets left out.
 
     Raises:
         ConfigurationError: a new study's name is taken, a study to resume is missing or was started with another configuration.
@@ -268,18 +290,14 @@ def open_study(
             f"study {chosen} does not exist in {workspace.root}{schema.nearest(chosen, known) if known else ''}"
         )
     stored = load_stored(workspace.study(chosen) / CONFIG)
-    if not given:
-        budget = {name: value for name, value in changed.items() if name != "tracking"}
-        tracking = changed.get("tracking", stored.tracking)
-        search = replace(stored.search, **budget)
-        return Study(name=chosen, config=replace(stored, search=search, tracking=tracking), workspace=workspace)
-    if stored.identity() != config.identity():
+    if given and stored.identity() != config.identity():
         raise ConfigurationError(
             f"study {chosen} was started with another configuration ({_first_difference(stored, config)}); "
             f"resume it without configuration flags, or choose another --name"
         )
-    tracking = config.tracking if config.tracking.uri else replace(config.tracking, uri=stored.tracking.uri)
-    return Study(name=chosen, config=replace(config, tracking=tracking), workspace=workspace)
+    uri = config.tracking.uri and resolve_uri(config.tracking.uri)
+    wanted = replace(config, tracking=replace(config.tracking, uri=uri))
+    return Study(name=chosen, config=stored.resumed(wanted, changed), workspace=workspace)
 
 
 def load_study(workspace: Workspace, name: str | None) -> Study:

@@ -31,7 +31,7 @@ from paretolens.exporters.parity import Parity, check_parity
 from paretolens.mlflow.system import own_process
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
-from paretolens.search.cheap import CHEAP, CheapCost, student_cost
+from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
 from paretolens.search.measuring import bench_of
@@ -139,7 +139,7 @@ class Trial:
             self.metrics |= cost.figures(suffix="_untrained")
             self._note_int8(cost.int8_speed_up)
         exceeded = violations(self.limits, cost.figures())
-        if exceeded and float(self.genome["rank_energy"]) == 1:  # else the figures are upper bounds
+        if exceeded and settled_untrained(self.genome, self.task.config):
             return self._infeasible(exceeded)
         student = self._train(cost)
         with self._stage("export"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paretolens.search.study import Study
     from paretolens.search.task import Task
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "run", "study_of"]
 
 
 _SEARCH_FLAGS = ("trials", "workers", "seed_from")
@@ -50,21 +50,22 @@ def run(options: argparse.Namespace) -> int:
     """Run or resume a study."""
     calm_threads()
     from paretolens.search.cluster.session import joined
-    from paretolens.search.config import load_config
+
+    study = study_of(options)
+    study.workspace.ensure_writable()
+    with joined(study.config.search, study.workspace.root):
+        return _search(study, make_console())
+
+
+def study_of(options: argparse.Namespace) -> "Study":
+    """The new study, or the one to go on with, that a command line means."""
+    from paretolens.search.config import load_config, named_tree, names_bound
     from paretolens.search.study import open_study
 
-    config = load_config(
-        preset=options.preset or "default", file=options.config, assignments=options.assignments, flags=_flags(options)
-    )
-    workspace = workspace_of(options)
-    given = bool(options.preset or options.config or options.assignments or options.seed is not None)
-    changed = _search_flags(options)
-    if options.tracking_uri:
-        changed["tracking"] = config.tracking
-    study = open_study(config, workspace, options.name, resume=options.resume, given=given, changed=changed)
-    workspace.ensure_writable()
-    with joined(study.config.search, workspace.root):
-        return _search(study, make_console())
+    said: dict[str, Any] = {"file": options.config, "assignments": options.assignments, "flags": _flags(options)}
+    config, named = load_config(preset=options.preset or "default", **said), named_tree(**said)
+    given = bool(options.preset) or names_bound(named)
+    return open_study(config, workspace_of(options), options.name, resume=options.resume, given=given, changed=named)
 
 
 def _search_flags(options: argparse.Namespace) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _search(study: "Study", console: "Console") -> int:
     if not result.as_asked:
         console.print(f"\nThe study is not finished: {result.completed} of {study.config.search.trials} trials.")
         _say_resume(study, console)
-    return 130 if result.interrupted else 0 if result.as_asked else 1
+    return 128 + result.signal if result.interrupted else 0 if result.as_asked else 1
 
 
 def _say_resume(study: "Study", console: "Console") -> None:

@@ -239,7 +239,7 @@ def _cut(ground: Ground, number: signal.Signals, *, after: int, resume: bool) ->
             break
         time.sleep(0.3)
     said, _ = process.communicate(timeout=200)
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     return said
 
 

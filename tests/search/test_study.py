@@ -1,8 +1,12 @@
 """Which run of the tracking store belongs to a study, and what it is told before the first trial."""
 
+import argparse
 import json
 import platform
+import random
 import shutil
+import stat
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +15,9 @@ import pytest
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.store import check_store, open_client
-from paretolens.search.config import load_config
+from paretolens.search import schema
+from paretolens.search.cli import search
+from paretolens.search.config import Config, load_config
 from paretolens.search.finish import pull_front
 from paretolens.search.study import Study, load_study, open_study
 from paretolens.search.workspace import Workspace
@@ -109,3 +115,63 @@ def test_a_unit_of_time_from_another_runtime_is_refused_before_the_search(store:
     (study.folder / "calibration.json").write_text(json.dumps({**unit.to_json(), "runtime": "onnxruntime 1.0"}))
     with pytest.raises(ConfigurationError, match=r"was onnxruntime 1\.0"):
         study.check()
+
+
+def _resumed(root: Path, *arguments: str) -> Study:
+    """The study that `paretolens search --resume` with these flags would go on with."""
+    parser = argparse.ArgumentParser()
+    search.add_arguments(parser)
+    return search.study_of(parser.parse_args(["--resume", "--workspace", str(root), *arguments]))
+
+
+def test_a_resumed_study_keeps_every_setting_that_is_not_named(tmp_path: Path) -> None:
+    assignments = ["search.attempts=5", "search.workers=4", "search.trials=96", "cache.patience_s=7", "tracking.experiment=mine"]
+    begun = load_config(assignments=[*assignments, "data.train=64"], flags={})
+    Study(name="mine", config=begun, workspace=Workspace(tmp_path)).write_config()
+    file = tmp_path / "more.yaml"
+    file.write_text("search: {workers: 3}\n")
+    store = f"sqlite:///{tmp_path}/other.db"
+    found = _resumed(tmp_path, "--set", "cache.max_gb=10", "--config", str(file), "--trials", "120", "--tracking-uri", store)
+    wanted = {"trials": 120, "workers": 3, "attempts": 5}
+    assert {key: getattr(found.config.search, key) for key in wanted} == wanted
+    assert (found.config.cache.max_gb, found.config.cache.patience_s) == (10, 7)
+    assert (found.config.tracking.uri, found.config.tracking.experiment) == (store, "mine")
+    assert found.config.identity() == begun.identity()
+    again = _resumed(tmp_path, "--preset", "full", "--set", "data.train=64", "--set", "eps.samples=48")
+    assert (again.config.search.trials, again.config.search.attempts) == (96, 5)
+    with pytest.raises(ConfigurationError, match=r"data\.train was 64"):
+        _resumed(tmp_path, "--set", "seed=0")
+
+
+def test_a_study_goes_on_without_the_one_it_was_seeded_from(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    config = load_config(flags={"search": {"seed_from": "gone"}})
+    study = Study(name="mine", config=config, workspace=workspace)
+    space = config.make_space()
+    with pytest.raises(ConfigurationError, match="seed_from gone: no such study"):
+        study.first_genomes(space)
+    seed = space.sample(random.Random(5))
+    study.write_config()
+    (study.folder / "seed_from.json").write_text(json.dumps({"study": "gone", "genomes": [seed]}))
+    assert study.first_genomes(space) == [*config.first_genomes(), seed]
+    other = replace(study, config=replace(config, search=replace(config.search, seed_from="other")))
+    with pytest.raises(ConfigurationError, match="seed_from other: no such study"):
+        other.first_genomes(space)
+
+
+def test_the_address_of_the_store_stays_with_the_driver(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rights: list[int] = []
+    rename = Path.replace
+
+    def watched(path: Path, target: Path) -> Path:
+        if target.name == "study.yaml":
+            rights.append(stat.S_IMODE(path.stat().st_mode))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    study = _study(tmp_path / "here", store)
+    assert rights == [0o600]
+    assert store in (study.folder / "study.yaml").read_text()
+    payload = study.payload({})
+    assert store not in json.dumps(payload)
+    assert schema.build(Config, payload["config"]).identity() == study.config.identity()

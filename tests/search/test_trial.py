@@ -1,14 +1,16 @@
 """One trial on a real, tiny task: what is known before training, what every epoch reports, what ends it early."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from paretolens.search.cheap import CHEAP
+from paretolens.search.cheap import CHEAP, settled_untrained
 from paretolens.search.task import Task
-from paretolens.search.trial import run_trial
+from paretolens.search.trial import OBJECTIVES, run_trial
 from paretolens.spaces.knobs import Genome
+from paretolens.trainers.prune import Scope
 
 SMALL = {"backbone": "resnet18", "backbone_width": 0.125, "prune_ratio": 0.4, "qat": True}
 
@@ -54,3 +56,26 @@ def test_a_student_over_a_limit_is_not_trained(tiny_task: Task, tmp_path: Path) 
     assert not (tmp_path / "trial" / "model.onnx").exists()
     assert outcome.violations == {"size_mb": pytest.approx(outcome.metrics["size_mb"] / 0.1 - 1)}
     assert set(outcome.values) == {"latency_ms"}
+
+
+def test_widths_that_trained_weights_choose_are_held_to_limits_after_training(tiny_task: Task, tmp_path: Path) -> None:
+    prune = replace(tiny_task.config.student.prune, scope=Scope.MODEL)
+    config = replace(tiny_task.config, student=replace(tiny_task.config.student, prune=prune))
+    reports: list[Mapping[str, float]] = []
+    genome = genome_of(tiny_task, qat=False)
+    outcome = run_trial(
+        genome, replace(tiny_task, config=config), tmp_path / "trial", reports.append, limits={"parameters": 100.0}
+    )
+    assert reports
+    assert set(outcome.values) == set(OBJECTIVES)
+    assert outcome.violations == {"parameters": pytest.approx(outcome.metrics["parameters"] / 100 - 1)}
+
+
+def test_untrained_figures_settle_nothing_that_weights_choose(tiny_task: Task) -> None:
+    whole = replace(tiny_task.config.student, prune=replace(tiny_task.config.student.prune, scope=Scope.MODEL))
+    by_layer, by_model = tiny_task.config, replace(tiny_task.config, student=whole)
+    pruned, plain = genome_of(tiny_task), genome_of(tiny_task, prune_ratio=0.0)
+    assert settled_untrained(pruned, by_layer)
+    assert settled_untrained(plain, by_model)
+    assert not settled_untrained(pruned, by_model)
+    assert not settled_untrained(genome_of(tiny_task, rank_energy=0.6), by_layer)
