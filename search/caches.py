@@ -20,6 +20,10 @@ KINDS = {
     "maps": "what teachers look at in explained clips",
     "floors": "EPS of untrained students",
     "stages": "students after each stage of training",
+    "references": "teachers trained again, and their EPS",
+    "faithfulness": "how faithful explanations of front members are",
+    "validation": "checks of EPS on studies' own models",
+    "tracking": "ended runs, as read from tracking stores",
 }
 """Folder of the cache → what is in it."""
 
@@ -59,14 +63,22 @@ def clear(workspace: Workspace, kind: str) -> tuple[int, int]:
     """Remove all entries of a kind; returns how many, and their bytes. Stages that are being read or trained stay.
 
     Raises:
-        StoreError: another kind than stages, while a study of this workspace runs.
+        StoreError: another kind than stages, while a study of this workspace runs; or something cannot be removed.
     """
     if kind == "stages":
         return stage_cache(workspace).evict(0.0)
     with _no_study_running(workspace):
         before = _survey(workspace, kind)
-        shutil.rmtree(workspace.cache / kind, ignore_errors=True)
-    return before.count, before.size_bytes
+        kept: list[str] = []
+        if (workspace.cache / kind).exists():
+            shutil.rmtree(workspace.cache / kind, onerror=lambda _, path, info: kept.append(f"{path} ({_reason(info[1])})"))
+        after = _survey(workspace, kind)
+    removed = before.count - after.count, before.size_bytes - after.size_bytes
+    if kept:
+        raise StoreError(
+            f"cache of {kind}: removed {removed[0]} of {before.count} entries, but not {kept[0]}; mend the rights and try again"
+        )
+    return removed
 
 
 def _survey(workspace: Workspace, name: str) -> CacheKind:
@@ -74,24 +86,28 @@ def _survey(workspace: Workspace, name: str) -> CacheKind:
         kept = stage_cache(workspace).entries()
         times, sizes, uses = [entry.last_used for entry in kept], [entry.size_bytes for entry in kept], sum(e.uses for e in kept)
     else:
-        folders = [path for path in (workspace.cache / name).glob("[!.]*") if path.is_dir()]
-        times, sizes, uses = [path.stat().st_mtime for path in folders], [_size(path) for path in folders], None
+        kept_there = [path for path in (workspace.cache / name).glob("[!.]*") if path.suffix != ".lock"]
+        times, sizes, uses = [path.stat().st_mtime for path in kept_there], [_size(path) for path in kept_there], None
     return CacheKind(
         name=name, what=KINDS.get(name, "other"), count=len(sizes), size_bytes=sum(sizes), uses=uses,
         oldest=min(times, default=None), newest=max(times, default=None),
     )  # fmt: skip
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(entry: Path) -> int:
+    return sum(path.stat().st_size for path in (entry, *entry.rglob("*")) if path.is_file())
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 @contextmanager
 def _no_study_running(workspace: Workspace) -> Iterator[None]:
     held: list[DriverLock] = []
     try:
-        for name in workspace.studies():
-            lock = DriverLock(workspace.study(name) / "driver.lock")
+        for folder in sorted(path for path in (workspace.root / "studies").glob("*") if path.is_dir()):
+            lock = DriverLock(folder / "driver.lock")  # a study has it before it has anything else
             try:
                 lock.acquire()
             except StoreError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from paretolens.errors import BackendError, UserError
+from paretolens.errors import BackendError, InternalError, UserError
 from paretolens.search import limits
 from paretolens.search.dispatcher import Dispatcher
 from paretolens.search.halving import Halving, Milestone
@@ -89,6 +89,7 @@ def run(
     Raises:
         StoreError: the disk is full or the journal cannot be written.
         BackendError: Ray cannot be started, or broke down several times without a trial completed in between.
+        InternalError: sampler, record or bookkeeping raised what they should not; the study can be resumed.
     """
     began = time.monotonic()
     limits.ensure_free_space(journal.folder, _MINIMUM_FREE_BYTES)
@@ -138,11 +139,11 @@ def _search(
         fault = "it ended early"
         try:
             _fit(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
-        except UserError:
+        except (UserError, InternalError):
             raise
         except Exception as error:  # Ray's own kinds vary: out of memory, a lost node, an end of file on a full disk
             _logger.debug("Tune broke down", exc_info=True)
-            fault = " ".join(str(error).split())[:300]
+            fault = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         if dispatcher.stopped:
             dispatcher.interrupt(dispatcher.stopped)
             continue

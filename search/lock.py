@@ -40,7 +40,7 @@ class DriverLock:
         """Take the lock without waiting.
 
         Raises:
-            StoreError: another driver holds it, or the file cannot be written.
+            StoreError: another driver holds it, the file cannot be written, or its file system has no locks.
         """
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -84,6 +84,10 @@ class DriverLock:
             raise StoreError(
                 f"study {name}: another driver is working on it ({_holder(descriptor)}); "
                 "wait for it to end, or choose another study name"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{self._path}: cannot be locked ({error.strerror}); put the workspace on a file system with locks (--workspace)"
             ) from error
         host = _note(descriptor).get("host")
         if host not in (None, socket.gethostname()) and (left := LEASE_S - self._unsigned_s(descriptor)) > 0:

@@ -53,10 +53,11 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Passes every event on to all observers. A fault in one is logged and never reaches the search."""
+    """Passes every event on to all observers. A fault in one never reaches the search; of each kind, the first is logged."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = tuple(observers)
+        self._told: set[tuple[str, ...]] = set()
 
     def __reduce__(self) -> tuple[type["Observers"], tuple[tuple[()]]]:
         """Tune snapshots its callbacks, and we never restore from one: consoles and stores stay here."""
@@ -78,5 +79,14 @@ class Observers:
         for observer in self._observers:
             try:
                 getattr(observer, event)(what)
-            except Exception:
-                _logger.exception("%s failed on %s of trial %d", type(observer).__name__, event, number)
+            except Exception as error:
+                self._say(type(observer).__name__, event, number, error)
+
+    def _say(self, who: str, event: str, number: int, error: Exception) -> None:
+        kind = (who, event, type(error).__name__, str(getattr(error, "errno", "")))
+        if kind not in self._told:
+            self._told.add(kind)
+            reason = " ".join(str(error).split())[:300]
+            told = f"{who} failed on {event} of trial {number} ({type(error).__name__}: {reason})"
+            _logger.warning("%s; said once, the search goes on", told)
+        _logger.debug("%s failed on %s of trial %d", who, event, number, exc_info=error)

@@ -22,7 +22,6 @@ _STATES = {
     Fate.FAILED: TrialState.FAILED,
     Fate.INTERRUPTED: TrialState.KILLED,
 }
-_REPORTS = ("result.json", "pruning.json", "quantisation.json", "eps.json", "eps_samples.json", "accuracy_samples.json")
 
 
 def trial_name(number: int) -> str:
@@ -79,7 +78,7 @@ class Recorder:
 def _files(details: Mapping[str, Any]) -> dict[str, list[Path]]:
     folder = Path(str(details["folder"]))
     return {
-        "": [path for name in _REPORTS if (path := folder / name).exists()],
+        "": sorted(folder.glob("*.json")),  # what every stage and evaluator has to say
         "model": [folder / "model.onnx"],
         TWIN: [path for name in (MODEL_FILE, WEIGHTS_FILE) if (path := folder / "model" / name).exists()],
         "overlays": sorted((folder / "overlays").glob("*.png")),

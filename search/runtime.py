@@ -4,6 +4,7 @@ Ray's own ports are open on every interface; a Ray that we start admits only tho
 unless RAY_AUTH_MODE says otherwise.
 """
 
+import fcntl
 import logging
 import math
 import os
@@ -13,20 +14,19 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 import paretolens
 from paretolens.errors import BackendError
 from paretolens.search.limits import KERNEL_CACHE, THREAD_VARIABLES
 
-__all__ = ["Runtime", "ray_runtime"]
+__all__ = ["Runtime", "ray_runtime", "sweep"]
 
 _logger = logging.getLogger(__name__)
 _PREFIX = "plens-"
+_HELD = "driver.lock"
 _OBJECT_STORE_BYTES = 200 * 2**20
 _ANSWER_S = 10.0
 _QUIET = {
@@ -69,10 +69,9 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
         BackendError: Ray cannot be started or joined.
     """
     began = time.monotonic()
-    _sweep()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))  # short: Unix socket paths end at 107 characters
+    sweep(Path(tempfile.gettempdir()))
     settings = {**_QUIET, **_numerical(threads)}
-    with _environment(settings):
+    with _scratch() as scratch, _environment(settings):
         import ray
 
         ours = not ray.is_initialized()
@@ -88,7 +87,6 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
             tune_logger.setLevel(level)
             if ours:
                 ray.shutdown()
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _ensure_answer(address: str) -> None:
@@ -164,12 +162,31 @@ def _protect_token() -> None:
         token.chmod(0o600)
 
 
-def _sweep() -> None:
-    """Remove the scratch folders of drivers that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)) and folder.stat().st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder of this driver's own, under a lock that its process holds; removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # short: Unix socket paths end at 107 characters
+    held = os.open(folder / f"{_HELD}.new", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        with suppress(OSError):  # a file system without locks: nothing is swept there either
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / f"{_HELD}.new").rename(folder / _HELD)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def sweep(place: Path) -> None:
+    """Remove the scratch folders of drivers that were killed: those whose lock nobody holds, in whichever container."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another driver sweeps too, or it is another user's
+            lock = os.open(folder / _HELD, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from paretolens.errors import StoreError, UserError
+from paretolens.errors import InternalError, StoreError, UserError
 from paretolens.search.dispatcher import Dispatcher, Next
 from paretolens.search.observer import Epoch, Observer
 from paretolens.search.outcome import TrialOutcome
@@ -37,21 +38,24 @@ class ParetoSearcher(Searcher):
         self._seed = seed
         self.numbers: dict[str, int] = {}
         """Tune's trial id → number in the journal, for trials that run."""
-        self.fault: UserError | None = None
-        """What kept the journal from being written; the search stops and the caller raises it."""
+        self.fault: UserError | InternalError | None = None
+        """What kept the journal from being written, or what is wrong in the search itself; it stops and the caller raises it."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, None to wait, or FINISHED."""
-        try:
+        with self.guarded():
             return self._suggest(trial_id)
-        except UserError as error:
-            self.stop_for(error)
-            return str(Searcher.FINISHED)
+        return str(Searcher.FINISHED)
 
-    def stop_for(self, fault: UserError) -> None:
-        """Keep a fault of the journal from being taken for one of a trial: remember it and stop."""
-        self.fault = self.fault or fault
-        self._dispatcher.stop(str(fault))
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Keep a fault of the journal, or of ours, from being taken for one of a trial or of Ray: remember it and stop."""
+        try:
+            yield
+        except Exception as error:
+            fault = error if isinstance(error, UserError) else InternalError.of(error)
+            self.fault = self.fault or fault
+            self._dispatcher.stop(str(fault))
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         step = self._dispatcher.next()
@@ -67,10 +71,8 @@ class ParetoSearcher(Searcher):
         """Take the verdict. Errors are taken by `Events`, which sees why."""
         if error or trial_id not in self.numbers:
             return
-        try:
+        with self.guarded():
             self._take(self.numbers.pop(trial_id), result or {})
-        except UserError as fault:
-            self.stop_for(fault)
 
     def _take(self, number: int, result: Mapping[str, Any]) -> None:
         text = result.get(VERDICT)
@@ -169,10 +171,8 @@ class Events(Callback):
         number = self._searcher.numbers.pop(trial.trial_id, None)
         if number is None:
             return
-        try:
+        with self._searcher.guarded():
             self._take(number, trial)
-        except UserError as error:
-            self._searcher.stop_for(error)
 
     def _take(self, number: int, trial: Trial) -> None:
         if self._timeout is not None and self._dispatcher.elapsed(number) >= self._timeout:

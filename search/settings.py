@@ -30,7 +30,8 @@ class EngineSettings:
     trials: Annotated[int, Ge(1)] = 24
     """Evaluated trials that the study holds in the end, those of earlier sessions included."""
     workers: Annotated[int, Ge(1)] = 2
-    """Trials that run at the same time. Only one worker gives the same proposals every time."""
+    """Trials that run at the same time. Only one worker gives the same proposals every time, and only in one session: a resumed
+    search draws from a seed of its own."""
     cpus_per_worker: Annotated[float, Gt(0)] = 1.0
     """CPU cores of each worker, and the threads it may use, rounded down."""
     gpus_per_worker: Annotated[float, Ge(0)] = 0.0

@@ -218,12 +218,18 @@ class StageCache:
             return False
 
     def _sweep(self) -> None:
-        """Remove what killed processes left, and the locks of entries that went long ago."""
+        """Remove what killed processes left, and the locks of entries that went long ago; a lock that is held stays."""
         now = time.time()
         for path in (*self.folder.glob("*.lock"), *self.folder.glob("*.beat"), *self.folder.glob(".*")):
-            with suppress(OSError):
-                if now - path.stat().st_mtime > _OLD_LOCK_S and not (self.folder / path.stem).is_dir():
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            with suppress(OSError, Timeout):
+                if now - path.stat().st_mtime <= _OLD_LOCK_S or (self.folder / path.stem).is_dir():
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                    continue
+                with FileLock(path.with_suffix(".lock"), timeout=0):
+                    path.unlink()
+                    path.with_suffix(".lock").unlink(missing_ok=True)
 
     def _warn(self, text: str) -> None:
         _logger.warning(text)

@@ -9,23 +9,21 @@ qat      parent, quantiser and training settings
 """
 
 import functools
-import hashlib
 import inspect
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import paretolens
 from paretolens.data.store import digest_of_json
 from paretolens.search import schema
+from paretolens.search.origin import library_versions, source_digest
 from paretolens.search.placement import placed
 from paretolens.search.task import Task
 from paretolens.spaces.knobs import Genome, Stage
 
 __all__ = ["code_digest", "stage_keys"]
 
-_ROOMS = ("models", "trainers", "spaces", "data")
+_SOURCES = ("models", "trainers", "spaces", "data", "search/stages.py", "search/score.py")
+_LIBRARIES = ("torch", "torchvision", "timm", "torch-pruning", "tensorly", "numpy", "scipy")
 _LENGTH = 32
 
 
@@ -89,11 +87,9 @@ def _knobs(genome: Genome, task: Task, *stages: Stage) -> dict[str, Any]:
 
 @functools.cache
 def code_digest(family: type) -> str:
-    """SHA-256 of all that trains: the source of models, trainers, spaces, data and a family kept elsewhere, torch's version."""
-    root = Path(paretolens.__file__).parent
-    files = sorted(path for room in _ROOMS for path in (root / room).rglob("*.py"))
+    """SHA-256 of all that trains: the sources of models, trainers, spaces, data, of the stages themselves and of a family kept
+    elsewhere; the versions of the libraries that they compute with.
+    """
     own = inspect.getsourcefile(family)
-    digest = hashlib.sha256(torch.__version__.encode())
-    for path in (*files, *([Path(own)] if own else [])):
-        digest.update(f"{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    sources = source_digest(_SOURCES, *([Path(own)] if own else []))
+    return digest_of_json({"sources": sources, "libraries": library_versions(_LIBRARIES)})

@@ -35,6 +35,7 @@ from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
 from paretolens.search.measuring import bench_of
+from paretolens.search.origin import source_digest
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
 from paretolens.search.placement import timed_backend
 from paretolens.search.progress import Silent
@@ -54,6 +55,7 @@ ARTEFACT = "artefact.json"
 """What was exported and how well it agrees with the model, in the trial's folder."""
 MAPS = "eps_maps.npz"
 """The student's evidence maps (n, N) by input name, in the trial's folder."""
+_EXPLAINING = ("evaluators/eps", "evaluators/explain")
 NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -200,6 +202,7 @@ class Trial:
         """What the estimate depends on beside the student."""
         proxy, reference = self.task.config.proxy, self.task.reference
         plain = {"proxy": asdict(proxy), "eps": reference.settings.record(), "teacher": self.task.teacher_folder.name}
+        plain["code"] = source_digest(_EXPLAINING)
         return digest_of_json(plain)[:16] if proxy.clips else ""
 
     def _note_saved(self, what: str, done: Mapping[str, Any] | None) -> None:

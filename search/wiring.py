@@ -31,6 +31,9 @@ def make_dispatcher(
 ) -> Dispatcher:
     """A dispatcher that goes on where the record ends.
 
+    A resumed search draws from another seed than an unbroken one (the record's length is part of it), since the state of a
+    sampler is not kept: equal proposals are promised of one worker within one session.
+
     Args:
         space: what may vary.
         settings: budget, sampler and fences.

@@ -1,6 +1,5 @@
 """Whether every machine of a cluster sees the workspace and has the same libraries, found out before anything is computed."""
 
-import importlib.metadata
 import os
 import uuid
 from collections.abc import Mapping
@@ -8,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from paretolens.errors import BackendError, StoreError
+from paretolens.search.origin import MISSING, library_versions
 
-__all__ = ["ensure_shared", "look"]
+__all__ = ["check_libraries", "ensure_shared", "look"]
 
 _TIMEOUT_S = 180.0
-_LIBRARIES = ("torch", "torchvision", "onnxruntime", "onnx", "optuna", "ray", "numpy")
+_LIBRARIES = (
+    "torch", "torchvision", "timm", "torch-pruning", "tensorly", "safetensors", "numpy", "scipy", "scikit-learn", "captum",
+    "onnx", "onnxruntime", "optuna", "ray", "filelock", "av",
+)  # fmt: skip
+_WHERE_GPUS_ARE = ("tensorrt-cu13", "tensorrt-cu13-bindings", "tensorrt-rtx-cu13-bindings")
+"""Need not be everywhere: only the versions of those machines that have them must agree."""
 
 
 def ensure_shared(workspace: Path, *, timeout_s: float = _TIMEOUT_S) -> int:
@@ -42,7 +47,7 @@ def ensure_shared(workspace: Path, *, timeout_s: float = _TIMEOUT_S) -> int:
             f"workspace {workspace}: not usable on every machine of the cluster ({told}); put it on storage that all of them "
             "mount at the same path, and name that with --workspace"
         )
-    _check_libraries(found)
+    check_libraries({host: answer["libraries"] for host, answer in found.items()})
     return len(found)
 
 
@@ -58,17 +63,7 @@ def look(nonce: str) -> dict[str, Any]:
         fault = "not there"
     except OSError as error:
         fault = error.strerror or str(error)
-    return {"fault": fault, "libraries": _versions()}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+    return {"fault": fault, "libraries": library_versions((*_LIBRARIES, *_WHERE_GPUS_ARE))}
 
 
 def _ask_all(nonce: str, timeout_s: float) -> dict[str, dict[str, Any]]:
@@ -95,16 +90,26 @@ def _ask_all(nonce: str, timeout_s: float) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _check_libraries(found: Mapping[str, Mapping[str, Any]]) -> None:
-    here = _versions()
+def check_libraries(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Hold every machine's libraries (host → library → version) against the driver's.
+
+    Raises:
+        BackendError: one is missing or differs, or machines with a GPU have TensorRTs that differ.
+    """
+    here = library_versions(_LIBRARIES)
     other = [
-        f"{name} {version} on {host}"
-        for host, answer in sorted(found.items())
-        for name, version in answer["libraries"].items()
-        if version != here[name]
+        f"{name} {versions[name]} on {host}"
+        for host, versions in sorted(found.items())
+        for name in _LIBRARIES
+        if versions[name] != here[name]
     ]
     if other:
         raise BackendError(
             f"all machines of the cluster must have the driver's versions; {', '.join(other)}, here "
             f"{', '.join(f'{name} {version}' for name, version in here.items())}"
         )
+    for name in _WHERE_GPUS_ARE:
+        have = {host: versions[name] for host, versions in sorted(found.items()) if versions[name] != MISSING}
+        if len(set(have.values())) > 1:
+            told = ", ".join(f"{version} on {host}" for host, version in have.items())
+            raise BackendError(f"all machines of the cluster with {name} must have the same version; found {told}")

@@ -8,11 +8,13 @@ ParetolensError
 │   ├── IntegrityError       a checkpoint, cache entry or bundle does not match its checksum or format
 │   └── BackendError         a runtime is missing, or cannot take this model
 │       └── SlotLostError        the measuring slot of a cluster does not answer
+├── InternalError        a fault in the search itself, not in what it was given
 └── TrialError           one trial failed for a reason of its own; the search goes on
 
 A message states the rule, the value received and the next step, on one line.
 """
 
+import traceback
 from pathlib import Path
 from typing import Self
 
@@ -54,6 +56,20 @@ class BackendError(UserError):
 
 class SlotLostError(BackendError):
     """The measuring slot of a cluster does not answer, so that no trial can be timed."""
+
+
+class InternalError(ParetolensError):
+    """A fault in the search itself, not in what it was given. Exit code 1."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """What raised, in which line of which file."""
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+        told = f"{type(error).__name__}{where}: {' '.join(str(error).split())[:300]}"
+        fault = cls(f"a fault in the search itself ({told}); the study can be resumed, PARETOLENS_DEBUG=1 shows all of it")
+        fault.__cause__ = error
+        return fault
 
 
 class TrialError(ParetolensError):

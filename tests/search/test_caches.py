@@ -1,6 +1,8 @@
 """The cache as a person sees it: what there is, and removing it while others work."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,41 @@ def test_command_prunes_and_prints(workspace: Workspace, capsys: pytest.CaptureF
     assert stages["count"] == 1
     assert main(["cache", "--workspace", str(workspace.root), "--max-gb", "1"]) == 2
     assert "--prune" in capsys.readouterr().err
+
+
+def test_what_cannot_be_removed_is_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace.cache / "teachers" / "t2").mkdir()
+    (workspace.cache / "teachers" / "t2" / "model.safetensors").write_bytes(b"\0" * 30)
+    unlink = os.unlink
+
+    def refuse(path: str, *, dir_fd: int | None = None) -> None:
+        if str(path).endswith("model.safetensors") and os.fstat(dir_fd or 0).st_ino == held:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        unlink(path, dir_fd=dir_fd)
+
+    held = (workspace.cache / "teachers" / "t1").stat().st_ino
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(StoreError, match=r"removed 1 of 2 entries, but not .*t1.*Operation not permitted"):
+        clear(workspace, "teachers")
+
+
+@pytest.mark.parametrize("kind", ["references", "faithfulness", "tracking", "validation"])
+def test_every_kind_that_is_kept_can_be_removed(workspace: Workspace, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    place = workspace.cache / kind
+    place.mkdir()
+    (place / "children-1.jsonl").write_bytes(b"\0" * 40)
+    (place / "digest").mkdir()
+    (place / "digest" / "found.json").write_bytes(b"\0" * 60)
+    assert main(["cache", "--workspace", str(workspace.root), "--clear", kind]) == 0
+    assert "removed 2 entries, 0.0 MB" in capsys.readouterr().out
+    assert not place.exists()
+
+
+def test_a_study_that_has_only_just_begun_counts_as_running(workspace: Workspace) -> None:
+    folder = workspace.study("young")
+    folder.mkdir(parents=True)
+    lock = DriverLock(folder / "driver.lock")
+    lock.acquire()
+    with pytest.raises(StoreError, match="young"):
+        clear(workspace, "teachers")
+    lock.release()

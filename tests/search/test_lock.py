@@ -1,5 +1,7 @@
 """One driver per study."""
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -115,3 +117,12 @@ def test_a_driver_that_slept_while_another_machine_took_over_writes_nothing_more
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         DriverLock(tmp_path / "missing" / "driver.lock").acquire()
+
+
+def test_a_file_system_without_locks_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=r"driver\.lock: cannot be locked \(No locks available\); put the workspace on"):
+        DriverLock(tmp_path / "driver.lock").acquire()

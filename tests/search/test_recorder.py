@@ -68,3 +68,12 @@ def test_the_one_in_memory_catches_up_alike(records: list[TrialRecord], cube: Sp
     assert [Recorder(tracker, cube).catch_up(records) for _ in range(2)] == [3, 0]
     assert tracker.trial_states() == _STATES
     assert tracker.trials["trial-0002"].metrics == {"accuracy": 0.75, "cost": 3.0, "gain": 0.5, "seconds": 3.0}
+
+
+def test_every_report_of_a_trial_is_kept_with_its_run(records: list[TrialRecord], cube: Space, tmp_path: Path) -> None:
+    names = {"result.json", "eps.json", "eps_second.json", "low_rank.json", "pruning.json"}
+    for name in names:
+        (tmp_path / "trial" / name).write_text("{}")
+    tracker = MemoryTracker()
+    Recorder(tracker, cube).catch_up(records)
+    assert {path.name for path in tracker.trials["trial-0002"].files[""]} == names

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from paretolens.errors import StoreError
+from paretolens.errors import BackendError, InternalError, StoreError
+from paretolens.search import engine
 from paretolens.search.dispatcher import Dispatcher, Limits
 from paretolens.search.journal import Journal
 from paretolens.search.observer import Observers
 from paretolens.search.outcome import Fate, TrialOutcome
 from paretolens.search.proposer import Proposer
+from paretolens.search.runtime import Runtime
 from paretolens.search.sampling import Sampler, make_sampler
 from paretolens.search.searcher import Events, ParetoSearcher, WhenInterrupted
-from paretolens.search.worker import Blame, Verdict
+from paretolens.search.settings import EngineSettings
+from paretolens.search.worker import Blame, Verdict, Work
 from paretolens.spaces.knobs import Space
 
 Build = Callable[..., ParetoSearcher]
@@ -187,3 +190,39 @@ def test_everything_stops_only_when_interrupted(searcher: ParetoSearcher, dispat
     received.append("SIGINT")
     assert stopper.stop_all()
     assert not stopper("a", {})
+
+
+def test_a_fault_of_our_own_stops_the_search_and_says_where(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise ValueError("not positive\ndefinite")
+
+    monkeypatch.setattr(dispatcher, "next", broken)
+    assert searcher.suggest("a") == Searcher.FINISHED
+    assert isinstance(searcher.fault, InternalError)
+    told = str(searcher.fault)
+    assert "ValueError in test_searcher.py, line " in told
+    assert ": not positive definite)" in told
+    assert dispatcher.stopped == told
+
+
+@pytest.mark.parametrize("fault", [InternalError.of(ValueError("ours")), OSError("end of file")])
+def test_only_what_ray_raises_is_tried_again(
+    dispatcher: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    attempts = []
+
+    def fit(*_: Any, **__: Any) -> None:
+        attempts.append(1)
+        raise fault
+
+    monkeypatch.setattr(engine, "_fit", fit)
+    ours = isinstance(fault, InternalError)
+    wanted = "ValueError: ours" if ours else r"Ray broke down 3 times .*\(OSError: end of file\)"
+    with pytest.raises(InternalError if ours else BackendError, match=wanted):
+        engine._search(
+            dispatcher, Observers([]), Runtime(folder=tmp_path, start_seconds=0.0), engine._Stop(dispatcher),
+            work=Work(target="", objectives=()), settings=EngineSettings(), scheduler=None,
+        )  # fmt: skip
+    assert len(attempts) == (1 if ours else 3)

@@ -149,3 +149,15 @@ def test_one_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         _, reused = cache.obtain(KEY, made())
     assert not reused
     assert cache.load(KEY) is not None  # what it trained alone is kept for the others
+
+
+def test_an_old_lock_that_is_held_stays_and_one_that_is_not_goes(tmp_path: Path) -> None:
+    cache = cache_in(tmp_path)
+    held, left = tmp_path / f"{KEY}.lock", tmp_path / f"{'b' * 32}.lock"
+    with FileLock(held):
+        for path in (held, held.with_suffix(".beat"), left, left.with_suffix(".beat")):
+            path.touch()
+            os.utime(path, (0, 0))
+        cache.evict(1e9)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [f"{KEY}.beat", f"{KEY}.lock"]
+        assert StageCache(tmp_path, CacheSettings(patience_s=0.2)).obtain(KEY, made())[1] is False  # waited, then made alone

@@ -137,7 +137,7 @@ def test_a_resumed_study_keeps_every_setting_that_is_not_named(tmp_path: Path) -
     assert (found.config.cache.max_gb, found.config.cache.patience_s) == (10, 7)
     assert (found.config.tracking.uri, found.config.tracking.experiment) == (store, "mine")
     assert found.config.identity() == begun.identity()
-    again = _resumed(tmp_path, "--preset", "full", "--set", "data.train=64", "--set", "eps.samples=48")
+    again = _resumed(tmp_path, "--preset", "default", "--set", "data.train=64")
     assert (again.config.search.trials, again.config.search.attempts) == (96, 5)
     with pytest.raises(ConfigurationError, match=r"data\.train was 64"):
         _resumed(tmp_path, "--set", "seed=0")

