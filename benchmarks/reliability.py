@@ -13,7 +13,6 @@ Prints a Markdown table. Exit code 1 if a promise is broken.
 import argparse
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +194,6 @@ def outage(folder: Path) -> str:
 
 def _for_good(folder: Path, port: int) -> str:
     uri, trials, place = f"http://127.0.0.1:{port}", 8, folder / "good"
-    shutil.rmtree(folder / "server.db", ignore_errors=True)
     (folder / "server.db").unlink(missing_ok=True)
     with server(folder, port):
         driver = start(place, uri, trials=trials, seconds=1.0)
@@ -320,6 +318,15 @@ MARK = "PARETOLENS_BENCHMARK"
 PARTS: dict[str, Callable[[Path], str]] = {"kills": kills, "outage": outage, "memory": memory, "slurm": slurm}
 
 
+def _end_children() -> None:
+    """A broken promise leaves drivers and their Rays behind."""
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=30)
+
+
 def main() -> int:
     """Cause the faults and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -333,6 +340,8 @@ def main() -> int:
                 result = PARTS[name](Path(folder))
             except (BrokenPromiseError, subprocess.TimeoutExpired) as error:
                 result, broken = f"BROKEN: {error}", broken + 1
+            finally:
+                _end_children()
         print(f"| {name} | {time.monotonic() - began:.0f} | {result} |", flush=True)
     return 1 if broken else 0
 

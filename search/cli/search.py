@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run", "study_of"]
 
 
+_HASTE_S = 10.0
+"""How long a search that was told to stop waits for its store: whoever told it may soon kill it."""
 _SEARCH_FLAGS = ("trials", "workers", "seed_from")
 
 
@@ -155,7 +157,7 @@ def _finish(study: "Study", task: "Task", tracker: Any, steps: Any, console: "Co
     from paretolens.search.faithful import faithfulness_pass
     from paretolens.search.finish import choose, export_member, pull_front, quiet_pass, write_front
 
-    if not tracker.flush(60.0):
+    if not tracker.flush(60.0 if quiet else _HASTE_S):
         steps.note(f"the tracking store does not answer: its records wait in {study.folder}. Once it is back:")
         _say_resume(study, console)
         return

@@ -37,5 +37,5 @@ def joined(search: EngineSettings, workspace: Path) -> Iterator[int]:
         await_room(search.worker, latency=search.latency_resource, timeout_s=search.cluster_wait_s)
         machines = ensure_shared(workspace)
         if search.latency_resource is not None:
-            open_slot(search.latency_resource, limit_s=search.latency_timeout_s)
+            open_slot(search.latency_resource)
         yield machines

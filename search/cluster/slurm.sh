@@ -2,20 +2,21 @@
 # A search on the machines of a Slurm job: sbatch search/cluster/slurm.sh --name fleet --trials 400 --workers 8
 # What follows the script's name goes to `paretolens search`; --name is needed, so that a requeued job finds its study.
 # Environment: PARETOLENS_WORKSPACE (on storage that all nodes mount), LATENCY_RESOURCE (e.g. latency:h200: the last node of the
-# job then only times students), GPUS_PER_NODE. See docs/cluster.md.
+# job then only times students), GPUS_PER_NODE, REQUEUE_AFTER (seconds after Slurm's warning, which comes 300 s before the end).
+# See docs/cluster.md.
 #SBATCH --job-name=paretolens
 #SBATCH --nodes=5
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16
 #SBATCH --gpus-per-node=1
 #SBATCH --time=12:00:00
-#SBATCH --signal=B:USR1@60
+#SBATCH --signal=B:USR1@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=paretolens-%j.log
 set -euo pipefail
 
-: "${PARETOLENS_WORKSPACE:=$PWD/runs}" "${GPUS_PER_NODE:=1}" "${LATENCY_RESOURCE:=}" "${RAY_PORT:=6379}"
+: "${PARETOLENS_WORKSPACE:=$PWD/runs}" "${GPUS_PER_NODE:=1}" "${LATENCY_RESOURCE:=}" "${RAY_PORT:=6379}" "${REQUEUE_AFTER:=240}"
 export PARETOLENS_WORKSPACE
 cpus=${SLURM_CPUS_PER_TASK:-1}
 
@@ -23,6 +24,7 @@ name=""
 previous=""
 for argument in "$@"; do
     [ "$previous" = --name ] && name=$argument
+    case $argument in --name=*) name=${argument#--name=} ;; esac
     previous=$argument
 done
 [ -n "$name" ] || { echo "slurm.sh: give the study a --name, so that a requeued job can go on with it" >&2; exit 2; }
@@ -37,6 +39,7 @@ head=${nodes[0]}
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}'):$RAY_PORT
 steps=()
 driver=""
+patience=""
 
 start_node() { # node, further arguments of `ray start`
     local node=$1
@@ -48,6 +51,7 @@ start_node() { # node, further arguments of `ray start`
 # shellcheck disable=SC2329 # traps call it
 finish() {
     trap - EXIT
+    [ -z "$patience" ] || kill "$patience" 2>/dev/null || true
     for step in "${steps[@]}"; do kill -TERM "$step" 2>/dev/null || true; done
     wait "${steps[@]}" 2>/dev/null || true
     rm -rf "${RAY_AUTH_TOKEN_PATH%/*}"
@@ -55,11 +59,19 @@ finish() {
 trap finish EXIT
 
 warned=0
-# Slurm's time is nearly up, or the job is preempted: end the search cleanly, then queue the job again
+# Slurm's time is nearly up, or the job is preempted: end the search cleanly, then queue the job again. A search that takes too
+# long over its end is not waited for: what its journal holds is safe.
 # shellcheck disable=SC2329 # traps call it
 warn() {
+    [ "$warned" -eq 0 ] || return 0
     warned=1
     [ -z "$driver" ] || kill -USR1 "$driver" 2>/dev/null || true
+    (
+        trap 'kill "$!"; exit' TERM
+        sleep "$REQUEUE_AFTER" &
+        wait "$!" && exec scontrol requeue "$SLURM_JOB_ID"
+    ) >/dev/null 2>&1 &
+    patience=$!
 }
 trap warn USR1
 

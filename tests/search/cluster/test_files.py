@@ -1,8 +1,11 @@
 """The files that start clusters: what can be known of them without a cloud, a Kubernetes or a Slurm."""
 
+import os
 import shlex
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +77,7 @@ def test_the_slurm_script_is_sound() -> None:
         done = subprocess.run([found, str(script)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
     directives = [line.split()[1] for line in script.read_text().splitlines() if line.startswith("#SBATCH ")]
-    assert {"--signal=B:USR1@60", "--requeue", "--open-mode=append"} <= set(directives)
+    assert {"--signal=B:USR1@300", "--requeue", "--open-mode=append"} <= set(directives)
     nameless = subprocess.run(["bash", str(script), "--trials", "3"], capture_output=True, text=True, check=False)
     assert (nameless.returncode, nameless.stderr.count("\n")) == (2, 1)
     assert "--name" in nameless.stderr
@@ -104,3 +107,49 @@ def test_machines_with_other_libraries_are_named() -> None:
             check_libraries({"one": same, "two": {**same, name: "0.1"}})
     with pytest.raises(BackendError, match=r"with tensorrt-cu13 must have the same version; found 10\.13 on one, 10\.14 on two"):
         check_libraries({"one": {**same, "tensorrt-cu13": "10.13"}, "two": {**same, "tensorrt-cu13": "10.14"}})
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> dict[str, str]:
+    """The environment of a job whose commands are stand-ins; `paretolens` leaves its arguments in a file."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    stand_ins = {
+        "scontrol": 'if [ "$1" = show ]; then echo node0; else touch "$REQUEUED"; fi',
+        "srun": 'while [[ "$1" == --* ]]; do shift; done; if [ "$1" = hostname ]; then echo 127.0.0.1; fi',
+        "ray": "true",
+        "paretolens": 'echo "$@" >"$SAID"; trap "" USR1; while [ -n "$STUBBORN" ] && [ ! -e "$REQUEUED" ]; do sleep 0.1; done',
+    }
+    for name, text in stand_ins.items():
+        (tools / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tools / name).chmod(0o755)
+    return {
+        **os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node0",
+        "PARETOLENS_WORKSPACE": str(tmp_path / "runs"), "SAID": str(tmp_path / "said"), "REQUEUED": str(tmp_path / "requeued"),
+        "STUBBORN": "", "REQUEUE_AFTER": "0.3",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [["--name", "fleet"], ["--name=fleet"]])
+def test_the_slurm_script_finds_the_study_by_its_name(slurm: dict[str, str], tmp_path: Path, name: list[str]) -> None:
+    script = ["bash", str(CLUSTER / "slurm.sh"), *name, "--trials", "3"]
+    wanted = f"search {' '.join(name)} --trials 3 --address 127.0.0.1:6379"
+    assert subprocess.run(script, env=slurm, capture_output=True, check=False, timeout=60).returncode == 0
+    assert (tmp_path / "said").read_text() == f"{wanted}\n"
+    (tmp_path / "runs" / "studies" / "fleet").mkdir(parents=True)
+    (tmp_path / "runs" / "studies" / "fleet" / "study.yaml").touch()
+    assert subprocess.run(script, env=slurm, capture_output=True, check=False, timeout=60).returncode == 0
+    assert (tmp_path / "said").read_text() == f"{wanted} --resume\n"
+    assert not (tmp_path / "requeued").exists()
+
+
+def test_a_search_that_does_not_end_in_time_is_queued_again_all_the_same(slurm: dict[str, str], tmp_path: Path) -> None:
+    script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
+    with subprocess.Popen(script, env={**slurm, "STUBBORN": "yes"}, stdout=subprocess.DEVNULL) as job:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "said").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.1)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(60) == 0
+    assert (tmp_path / "requeued").exists()

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from paretolens.errors import BackendError, ConfigurationError, StoreError
+from paretolens.errors import BackendError, ConfigurationError, StoreError, TrialError
 from paretolens.evaluators.latency import Backend, LatencySettings
 from paretolens.evaluators.latency.calibration import calibration_model
 from paretolens.search.cluster.room import await_room
 from paretolens.search.cluster.session import joined
 from paretolens.search.cluster.shared import ensure_shared
-from paretolens.search.cluster.slot import SlotBench, open_slot
+from paretolens.search.cluster.slot import NAMESPACE, SlotBench, open_slot, slot_name, slot_version
 from paretolens.search.engine import EngineSettings, run
 from paretolens.search.journal import Journal
 from paretolens.search.ledger import NODE_LOST
@@ -131,7 +131,7 @@ def test_a_search_survives_the_loss_of_a_machine_and_times_everything_in_one_slo
     assert all(entry.values["cost"] > 0 for entry in evaluated)
 
 
-def test_a_slot_that_dies_or_hangs_comes_back(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_slot_that_dies_comes_back(cluster: Cluster, tmp_path: Path) -> None:
     with joined(EngineSettings(address=cluster.address, latency_resource=SLOT, cpus_per_worker=1), tmp_path):
         path, bench = tmp_path / "model.onnx", SlotBench(SLOT, limit_s=60.0)
         path.write_bytes(calibration_model())
@@ -147,6 +147,54 @@ def test_a_slot_that_dies_or_hangs_comes_back(cluster: Cluster, tmp_path: Path) 
     assert second.latency_ms == pytest.approx(first.latency_ms, rel=0.5)
 
 
+def test_a_slot_whose_measurement_hangs_comes_back(cluster: Cluster, tmp_path: Path) -> None:
+    endless = LatencySettings(runs=10**9, min_runs=10**9, warmup=1, seconds=1e9)
+    with joined(EngineSettings(address=cluster.address, latency_resource=SLOT), tmp_path):
+        path = tmp_path / "model.onnx"
+        path.write_bytes(calibration_model())
+        with pytest.raises(TrialError, match=r"ended the measuring slot of latency:test 3 times; one measurement may take 3 s"):
+            SlotBench(SLOT, limit_s=3.0).measure(path, Backend.ONNXRUNTIME, endless, None)
+        assert SlotBench(SLOT, limit_s=60.0).measure(path, Backend.ONNXRUNTIME, FAST, None).latency_ms > 0
+
+
+def test_a_slot_that_stays_away_stops_the_search_and_the_genome_is_owed(
+    cluster: Cluster, open_journal: Callable[..., Journal], cube: Space, tmp_path: Path
+) -> None:
+    machine = cluster.add_node(num_cpus=1, object_store_memory=MEMORY, resources={"latency:gone": 1})
+
+    def trial(genome: Genome, report: Report) -> TrialOutcome:
+        path = Path("model.onnx")
+        path.write_bytes(b"")
+        SlotBench("latency:gone", limit_s=0.5).measure(path, Backend.ONNXRUNTIME, FAST, None)
+        raise AssertionError("nobody is there to answer")
+
+    search = EngineSettings(address=cluster.address, latency_resource="latency:gone", trials=2, workers=1)
+    with joined(search, tmp_path), open_journal() as journal:
+        cluster.remove_node(machine, allow_graceful=False)
+        with pytest.raises(StoreError, match=r"trial 0 could not be run here: .*slot of latency:gone .*--resume"):
+            run(cube, Work(target=trial, objectives=("cost", "gain")), settings=search, journal=journal)
+        records = journal.records()
+    assert [entry.fate for entry in records] == [Fate.INTERRUPTED]
+
+
+def test_a_slot_that_other_code_left_is_started_anew(cluster: Cluster, tmp_path: Path) -> None:
+    class Left:
+        def version(self) -> str:
+            return "of another search"
+
+    search = EngineSettings(address=cluster.address, latency_resource=SLOT)
+    with joined(search, tmp_path):
+        ray.kill(ray.get_actor(slot_name(SLOT), namespace=NAMESPACE))
+        name = {"name": slot_name(SLOT), "namespace": NAMESPACE, "lifetime": "detached", "resources": {SLOT: 1}, "num_cpus": 0}
+        left = None
+        while left is None:
+            with suppress(ValueError):  # the one before keeps its name for a moment
+                left = ray.remote(Left).options(**name).remote()  # type: ignore[call-overload]  # options by name
+        assert ray.get(left.version.remote(), timeout=60.0) == "of another search"
+        open_slot(SLOT)
+        assert ray.get(ray.get_actor(slot_name(SLOT), namespace=NAMESPACE).version.remote(), timeout=60.0) == slot_version()
+
+
 def test_what_the_cluster_does_not_have_is_told_at_once(cluster: Cluster, tmp_path: Path) -> None:
     with joined(EngineSettings(address=cluster.address), tmp_path):
         with pytest.raises(BackendError, match=r"no machine of the Ray cluster has CPU 64; there is .*CPU 1"):
@@ -154,7 +202,7 @@ def test_what_the_cluster_does_not_have_is_told_at_once(cluster: Cluster, tmp_pa
         with pytest.raises(BackendError, match=r"has latency:h200 1; there is .*latency:test 1"):
             await_room({"CPU": 1.0}, latency="latency:h200", timeout_s=0.0)
         with pytest.raises(BackendError, match=r"latency:h200: no machine .*there is latency:test.*ray start"):
-            open_slot("latency:h200", limit_s=1.0)
+            open_slot("latency:h200")
 
 
 @contextmanager
