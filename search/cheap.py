@@ -20,6 +20,7 @@ from paretolens.search.config import Config
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.spaces.knobs import Genome
+from paretolens.spaces.stages import stages_of
 from paretolens.trainers.prune import Importance, Scope
 from paretolens.trainers.prune_steps import prune_in_steps
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
@@ -65,7 +66,7 @@ def student_cost(genome: Genome, config: Config, calibration: Calibration | None
     """
     *_, (_, student) = shapes(genome, config)
     cost = cost_of(student, config, calibration)
-    if not genome["qat"]:
+    if "qat" not in stages_of(genome):
         return cost
     with quantisers_off(student):
         whole = cost_of(student, config, calibration)
@@ -82,24 +83,19 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
     signature = family.signature(config.make_model_settings())
     student = family.student(genome, signature, seed=config.seed)
     example = probe_tensors(signature)
-    yield "distill", student
-    if float(genome["prune_ratio"]) > 0:
-        settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]), importance=Importance.MAGNITUDE)
-        prune_in_steps(student, example, settings, family.pruning_rules(student), repair=lambda: None)
-        yield "prune", student
-    if float(genome["rank_energy"]) < 1:
-        yield "factorise", student  # still whole: ranks depend on trained weights
-    if genome["gamma"]:
-        yield "align", student
-    if genome["qat"]:
-        quantise(student, example, placed(config.student.quantise, config.latency.backend), batches=[example])
-        yield "qat", student
+    for stage in stages_of(genome):
+        if stage == "prune":
+            settings = replace(config.student.prune, ratio=float(genome["prune_ratio"]), importance=Importance.MAGNITUDE)
+            prune_in_steps(student, example, settings, family.pruning_rules(student), repair=lambda: None)
+        elif stage == "qat":
+            quantise(student, example, placed(config.student.quantise, config.latency.backend), batches=[example])
+        yield stage, student  # factorised, it is still whole: ranks depend on trained weights
 
 
 def settled_untrained(genome: Genome, config: Config) -> bool:
     """Whether the untrained figures settle that a student exceeds a limit: not where trained weights choose ranks or widths."""
-    factorised, pruned = float(genome["rank_energy"]) < 1, float(genome["prune_ratio"]) > 0
-    return not factorised and not (pruned and config.student.prune.scope is Scope.MODEL)
+    stages = stages_of(genome)
+    return "factorise" not in stages and not ("prune" in stages and config.student.prune.scope is Scope.MODEL)
 
 
 def teacher_cost(config: Config, calibration: Calibration | None = None) -> CheapCost:

@@ -20,7 +20,7 @@ from paretolens.search.dispatcher import Dispatcher
 from paretolens.search.halving import Halving, Milestone
 from paretolens.search.journal import Journal
 from paretolens.search.observer import Observer, Observers
-from paretolens.search.runtime import Runtime, ray_runtime
+from paretolens.search.runtime import SIGNALS, Runtime, ray_runtime
 from paretolens.search.settings import EngineSettings, Scheduler
 from paretolens.search.wiring import make_dispatcher
 from paretolens.search.worker import Guards, Work
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
 _logger = logging.getLogger(__name__)
-_MINIMUM_FREE_BYTES = 512 * 2**20
 _MAX_SETBACKS = 3
 
 
@@ -92,7 +91,7 @@ def run(
         InternalError: sampler, record or bookkeeping raised what they should not; the study can be resumed.
     """
     began = time.monotonic()
-    limits.ensure_free_space(journal.folder, _MINIMUM_FREE_BYTES)
+    limits.ensure_free_space(journal.folder, limits.MINIMUM_FREE_BYTES)
     observer = Observers(observers)
     dispatcher = make_dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
@@ -148,7 +147,7 @@ def _search(
             dispatcher.interrupt(dispatcher.stopped)
             continue
         dispatcher.lose()
-        limits.ensure_free_space(runtime.folder, _MINIMUM_FREE_BYTES)
+        limits.ensure_free_space(runtime.folder, limits.MINIMUM_FREE_BYTES)
         setbacks = 0 if dispatcher.completed > before else setbacks + 1
         if setbacks >= _MAX_SETBACKS:
             raise BackendError(f"Ray broke down {setbacks} times without a trial in between ({fault}); the study can be resumed")
@@ -213,7 +212,7 @@ class _Stop:
     def install(self) -> None:
         """Handle the signals; no effect off the main thread, where Python forbids it."""
         if threading.current_thread() is threading.main_thread():
-            for name in _SIGNALS:
+            for name in SIGNALS:
                 signal.signal(name, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -223,12 +222,9 @@ class _Stop:
         self._dispatcher.stop(f"stopped by {signal.Signals(number).name}")
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
 @contextmanager
 def _clean_stop(dispatcher: Dispatcher) -> Iterator[_Stop]:
-    before = {name: signal.getsignal(name) for name in _SIGNALS}
+    before = {name: signal.getsignal(name) for name in SIGNALS}
     stop = _Stop(dispatcher)
     stop.install()
     try:

@@ -15,6 +15,7 @@ from paretolens.errors import StoreError
 
 __all__ = [
     "KERNEL_CACHE",
+    "MINIMUM_FREE_BYTES",
     "THREAD_VARIABLES",
     "deadline",
     "ensure_free_space",
@@ -30,6 +31,8 @@ KERNEL_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096"}
 """The same. Batches differ in the number of frames that are not padding; oneDNN compiles each convolution for each number anew.
 By default it keeps 1024; with more, an epoch of a mobile network takes a seventh less."""
 TIMEOUT_EXIT_CODE = 86
+MINIMUM_FREE_BYTES = 512 * 2**20
+"""Room on a disk without which nothing is begun there."""
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.search.bounds import resolve, violations
 from paretolens.search.cheap import CheapCost, cost_of, shapes, teacher_cost
 from paretolens.search.config import Config
+from paretolens.search.stages import loops_of
 from paretolens.spaces.knobs import Genome, Stage
 from paretolens.trainers.cost import cost_of as count
 from paretolens.trainers.quantise import quantisers_off
@@ -111,13 +112,7 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
 
 
 def _look(label: str, genome: Genome, *, config: Config, calibration: Calibration | None, limits: Mapping[str, float]) -> Row:
-    loops = {
-        "distill": config.student.distill,
-        "prune": replace(config.student.repair, epochs=config.student.prune.steps * config.student.repair.epochs),
-        "factorise": config.student.repair,
-        "align": config.student.align,
-        "qat": config.student.qat,
-    }
+    loops = loops_of(genome, config.student)
     data, seconds = config.data, 0.0
     for stage, student in shapes(genome, config):  # the last one is priced below
         step, look = _step_seconds(student, config, loops[stage].batch_size)

@@ -22,8 +22,10 @@ import paretolens
 from paretolens.errors import BackendError
 from paretolens.search.limits import KERNEL_CACHE, THREAD_VARIABLES
 
-__all__ = ["Runtime", "ray_runtime", "sweep"]
+__all__ = ["SIGNALS", "Runtime", "ray_runtime", "sweep"]
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""What ends a search cleanly; starting or joining Ray replaces their handlers."""
 _logger = logging.getLogger(__name__)
 _PREFIX = "plens-"
 _HELD = "driver.lock"

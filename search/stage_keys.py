@@ -10,6 +10,7 @@ qat      parent, quantiser and training settings
 
 import functools
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from paretolens.search.origin import library_versions, source_digest
 from paretolens.search.placement import placed
 from paretolens.search.task import Task
 from paretolens.spaces.knobs import Genome, Stage
+from paretolens.spaces.stages import stages_of
 
 __all__ = ["code_digest", "stage_keys"]
 
@@ -29,51 +31,46 @@ _LENGTH = 32
 
 def stage_keys(genome: Genome, task: Task) -> dict[str, str]:
     """Stage → key, for the stages that this genome goes through, in order; 32 hexadecimal digits each."""
-    keys, parent = {}, ""
-    for stage, content in _contents(genome, task).items():
-        parent = digest_of_json({"stage": stage, "parent": parent, **content})[:_LENGTH]
-        keys[stage] = parent
-    del keys["student"]
+    parent, keys, contents = _key("student", "", _student(genome, task)), {}, _contents(genome, task)
+    for stage in stages_of(genome):
+        parent = keys[stage] = _key(stage, parent, contents[stage])
     return keys
 
 
+def _key(stage: str, parent: str, content: Mapping[str, Any]) -> str:
+    return digest_of_json({"stage": stage, "parent": parent, **content})[:_LENGTH]
+
+
+def _student(genome: Genome, task: Task) -> dict[str, Any]:
+    return {
+        "code": code_digest(type(task.family)),
+        "family": task.config.family,
+        "signature": schema.to_plain(task.signature),
+        "knobs": _knobs(genome, task, *(stage for stage in Stage if stage not in _LATER)),
+        "seed": task.config.seed,
+    }
+
+
 def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
+    """What each stage adds, also those that a genome passes over."""
     config, student = task.config, schema.to_plain(task.config.student)
-    contents = {
-        "student": {
-            "code": code_digest(type(task.family)),
-            "family": config.family,
-            "signature": schema.to_plain(task.signature),
-            "knobs": _knobs(genome, task, *(stage for stage in Stage if stage not in _LATER)),
-            "seed": config.seed,
-        },
+    where = schema.to_plain(placed(config.student.quantise, config.latency.backend)) if "qat" in stages_of(genome) else None
+    return {
         "distill": {
             "knobs": _knobs(genome, task, Stage.DISTILL),
             "settings": [student["distill"], student["mirror"]],
             "clips": [task.samples["train"].fingerprint, task.samples["val"].fingerprint],
             "teacher": task.outputs.fingerprint,
         },
-    }
-    if float(genome["prune_ratio"]) > 0:
-        contents["prune"] = {
-            "knobs": _knobs(genome, task, Stage.PRUNE),
-            "settings": [student["prune"], student["repair"]],
-        }
-    if float(genome["rank_energy"]) < 1:
-        contents["factorise"] = {
-            "knobs": _knobs(genome, task, Stage.FACTORISE),
-            "settings": [student["low_rank"], student["repair"]],
-        }
-    if genome["gamma"] and task.paths is not None:
-        contents["align"] = {
+        "prune": {"knobs": _knobs(genome, task, Stage.PRUNE), "settings": [student["prune"], student["repair"]]},
+        "factorise": {"knobs": _knobs(genome, task, Stage.FACTORISE), "settings": [student["low_rank"], student["repair"]]},
+        "align": {
             "knobs": _knobs(genome, task, Stage.ALIGN),
             "settings": student["align"],
-            "evidence": task.paths.fingerprint,
-        }
-    if genome["qat"]:
-        where = schema.to_plain(placed(config.student.quantise, config.latency.backend))
-        contents["qat"] = {"knobs": _knobs(genome, task, Stage.QUANTISE), "settings": [where, student["qat"]]}
-    return contents
+            "evidence": task.paths.fingerprint if task.paths is not None else None,
+        },
+        "qat": {"knobs": _knobs(genome, task, Stage.QUANTISE), "settings": [where, student["qat"]]},
+    }
 
 
 _LATER = (Stage.DISTILL, Stage.PRUNE, Stage.FACTORISE, Stage.ALIGN, Stage.QUANTISE)

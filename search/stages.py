@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
+from paretolens.search.config import StudentSettings
 from paretolens.search.curve import Curve
 from paretolens.search.outcome import Report
 from paretolens.search.placement import placed
@@ -23,6 +24,7 @@ from paretolens.search.stage_cache import StageCache, StageResult
 from paretolens.search.stage_keys import stage_keys
 from paretolens.search.task import Task, example_of
 from paretolens.spaces.knobs import Genome
+from paretolens.spaces.stages import stages_of
 from paretolens.trainers.align import AlignSettings, PathAlignment
 from paretolens.trainers.distill import DistillationObjective, DistillSettings, distill
 from paretolens.trainers.loop import Batch, LoopSettings, Objective
@@ -53,19 +55,16 @@ class Trained:
     """What the reused ones took when they were trained."""
 
 
-def loops_of(genome: Genome, task: Task) -> dict[str, LoopSettings]:
+def loops_of(genome: Genome, student: StudentSettings) -> dict[str, LoopSettings]:
     """Stage → how it is trained, for the stages that a genome goes through, in order."""
-    student = task.config.student
-    found = {"distill": student.distill}
-    if float(genome["prune_ratio"]) > 0:
-        found["prune"] = replace(student.repair, epochs=student.prune.steps * student.repair.epochs)
-    if float(genome["rank_energy"]) < 1:
-        found["factorise"] = student.repair
-    if genome["gamma"]:
-        found["align"] = student.align
-    if genome["qat"]:
-        found["qat"] = student.qat
-    return found
+    loops = {
+        "distill": student.distill,
+        "prune": replace(student.repair, epochs=student.prune.steps * student.repair.epochs),
+        "factorise": student.repair,
+        "align": student.align,
+        "qat": student.qat,
+    }
+    return {stage: loops[stage] for stage in stages_of(genome)}
 
 
 class Training:
@@ -99,7 +98,7 @@ class Training:
         Raises:
             TrialError: a loss is not finite, or a graph cannot be pruned.
         """
-        loops = loops_of(self._genome, self._task)
+        loops = loops_of(self._genome, self._task.config.student)
         keys = stage_keys(self._genome, self._task) if self._cache else {}
         result = self._deepest(keys)
         for stage in list(loops)[len(self._reused) :]:

@@ -165,7 +165,7 @@ class Trial:
     def _train(self, cost: CheapCost) -> nn.Module:
         """Through all trained stages, from where the cache allows."""
         config = self.task.config
-        epochs = sum(loop.epochs for loop in loops_of(self.genome, self.task).values())
+        epochs = sum(loop.epochs for loop in loops_of(self.genome, config.student).values())
         cache = StageCache(self.task.workspace.cache / "stages", config.cache) if config.cache.stages else None
         trained = Training(
             genome=self.genome,

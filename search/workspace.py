@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretolens.errors import ConfigurationError, StoreError
+from paretolens.search.limits import MINIMUM_FREE_BYTES
 
 __all__ = ["Workspace"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_MINIMUM_FREE_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Workspace:
             if self.root.is_dir():
                 probe.unlink(missing_ok=True)
         free = shutil.disk_usage(self.root).free
-        if free < _MINIMUM_FREE_BYTES:
+        if free < MINIMUM_FREE_BYTES:
             raise StoreError(
-                f"workspace {self.root}: {free // 2**20} MiB free, at least {_MINIMUM_FREE_BYTES // 2**20} MiB needed; "
+                f"workspace {self.root}: {free // 2**20} MiB free, at least {MINIMUM_FREE_BYTES // 2**20} MiB needed; "
                 "free some space or choose another with --workspace"
             )

@@ -2,7 +2,7 @@
 
 from paretolens.spaces.knobs import Genome, Knob, Stage
 
-__all__ = ["idle_stages", "stage_knobs"]
+__all__ = ["idle_stages", "stage_knobs", "stages_of"]
 
 _TEMPERATURE = Knob(
     name="temperature", stage=Stage.DISTILL, doc="T, softens the teacher's probability sigmoid(z / T)",
@@ -45,6 +45,18 @@ def stage_knobs(*, attention: bool = True) -> tuple[Knob, ...]:
         attention: whether the family has maps to align; without them there is no β.
     """
     return (_TEMPERATURE, _ALPHA, *((_BETA,) if attention else ()), _PRUNE_RATIO, _RANK_ENERGY, _GAMMA, _ALIGN_EVERY, _QAT)
+
+
+def stages_of(genome: Genome) -> tuple[str, ...]:
+    """The trained stages that a complete genome goes through, in their order; the one place that says when each applies."""
+    goes_through = {
+        "distill": True,
+        "prune": float(genome["prune_ratio"]) > 0,
+        "factorise": float(genome["rank_energy"]) < 1,
+        "align": float(genome["gamma"]) > 0,
+        "qat": bool(genome["qat"]),
+    }
+    return tuple(stage for stage, applies in goes_through.items() if applies)
 
 
 def idle_stages(genome: Genome) -> frozenset[str]:

@@ -10,8 +10,6 @@ from paretolens.search.settings import EngineSettings
 
 __all__ = ["joined"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
 
 @contextmanager
 def joined(search: EngineSettings, workspace: Path) -> Iterator[int]:
@@ -27,9 +25,9 @@ def joined(search: EngineSettings, workspace: Path) -> Iterator[int]:
     from paretolens.search.cluster.room import await_room
     from paretolens.search.cluster.shared import ensure_shared
     from paretolens.search.cluster.slot import open_slot
-    from paretolens.search.runtime import ray_runtime
+    from paretolens.search.runtime import SIGNALS, ray_runtime
 
-    handlers = {name: signal.getsignal(name) for name in _SIGNALS}
+    handlers = {name: signal.getsignal(name) for name in SIGNALS}
     with ray_runtime(address=search.address, cpus=0, gpus=0, threads=search.threads):
         if threading.current_thread() is threading.main_thread():
             for name, handler in handlers.items():

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from paretolens.models.record import load_model
+from paretolens.search.cheap import shapes
 from paretolens.search.stage_cache import CacheSettings
 from paretolens.search.stage_keys import stage_keys
+from paretolens.search.stages import loops_of
 from paretolens.search.task import Task
 from paretolens.search.trial import run_trial
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
+from paretolens.spaces.stages import stages_of
 from paretolens.trainers.prune import Importance
 
 Reports = list[Mapping[str, float]]
@@ -129,3 +132,12 @@ def test_pruning_by_taylor_in_steps_is_repaired_after_each(task: Task, tmp_path:
     assert [entry["progress_epochs"] for entry in told] == [4] * 4
     assert ["repair_loss" in entry for entry in told] == [False, False, True, True]
     assert outcome.metrics["parameters"] == outcome.metrics["parameters_untrained"]
+
+
+@pytest.mark.parametrize("wishes", [{}, {"gamma": 0.0}, {"prune_ratio": 0.0, "qat": False}, {"rank_energy": 0.6, "qat": False}])
+def test_training_keys_and_prices_go_through_the_same_stages(tiny_task: Task, wishes: Mapping[str, object]) -> None:
+    genome = genome_of(tiny_task, **wishes)
+    wanted = list(stages_of(genome))
+    assert list(loops_of(genome, tiny_task.config.student)) == wanted
+    assert list(stage_keys(genome, tiny_task)) == wanted
+    assert [stage for stage, _ in shapes(genome, tiny_task.config)] == wanted

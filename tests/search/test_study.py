@@ -9,8 +9,10 @@ import stat
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
@@ -19,6 +21,7 @@ from paretolens.search import schema
 from paretolens.search.cli import search
 from paretolens.search.config import Config, load_config
 from paretolens.search.finish import pull_front
+from paretolens.search.progress import ConsoleSteps
 from paretolens.search.study import Study, load_study, open_study
 from paretolens.search.workspace import Workspace
 
@@ -175,3 +178,21 @@ def test_the_address_of_the_store_stays_with_the_driver(store: str, tmp_path: Pa
     payload = study.payload({})
     assert store not in json.dumps(payload)
     assert schema.build(Config, payload["config"]).identity() == study.config.identity()
+
+
+@pytest.mark.parametrize(("quiet", "seconds"), [(True, 60.0), (False, 10.0)])
+def test_a_search_that_was_told_to_stop_does_not_wait_long_for_its_store(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: bool, seconds: float
+) -> None:
+    waited: list[float] = []
+
+    class Away:
+        def flush(self, timeout_s: float) -> bool:
+            waited.append(timeout_s)
+            return False
+
+    console = Console(width=200)
+    task: Any = None  # not looked at without a store
+    search._finish(_study(tmp_path, store), task, Away(), ConsoleSteps(console), console, quiet=quiet)
+    assert waited == [seconds]
+    assert "--name pinpoint-1 --resume" in capsys.readouterr().out
