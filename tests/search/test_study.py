@@ -162,7 +162,8 @@ def test_a_study_goes_on_without_the_one_it_was_seeded_from(tmp_path: Path) -> N
         other.first_genomes(space)
 
 
-def test_the_address_of_the_store_stays_with_the_driver(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_the_store_stays_with_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = "postgresql://somebody:secret@there/runs"
     rights: list[int] = []
     rename = Path.replace
 
@@ -182,7 +183,7 @@ def test_the_address_of_the_store_stays_with_the_driver(store: str, tmp_path: Pa
 
 @pytest.mark.parametrize(("quiet", "seconds"), [(True, 60.0), (False, 10.0)])
 def test_a_search_that_was_told_to_stop_does_not_wait_long_for_its_store(
-    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: bool, seconds: float
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], quiet: bool, seconds: float
 ) -> None:
     waited: list[float] = []
 
@@ -193,6 +194,7 @@ def test_a_search_that_was_told_to_stop_does_not_wait_long_for_its_store(
 
     console = Console(width=200)
     task: Any = None  # not looked at without a store
-    search._finish(_study(tmp_path, store), task, Away(), ConsoleSteps(console), console, quiet=quiet)
+    study = _study(tmp_path, f"sqlite:///{tmp_path}/away.db")
+    search._finish(study, task, Away(), ConsoleSteps(console), console, quiet=quiet)
     assert waited == [seconds]
     assert "--name pinpoint-1 --resume" in capsys.readouterr().out
