@@ -43,9 +43,10 @@ class ParetoSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, None to wait, or FINISHED."""
+        step: dict[str, Any] | str | None = str(Searcher.FINISHED)
         with self.guarded():
-            return self._suggest(trial_id)
-        return str(Searcher.FINISHED)
+            step = self._suggest(trial_id)
+        return step
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
