@@ -3,8 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +42,17 @@ class ParetoSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration, None to wait, or FINISHED."""
-        step: dict[str, Any] | str | None = str(Searcher.FINISHED)
-        with self.guarded():
-            step = self._suggest(trial_id)
-        return step
-
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Keep a fault of the journal, or of ours, from being taken for one of a trial or of Ray: remember it and stop."""
         try:
-            yield
+            return self._suggest(trial_id)
         except Exception as error:
-            fault = error if isinstance(error, UserError) else InternalError.of(error)
-            self.fault = self.fault or fault
-            self._dispatcher.stop(str(fault))
+            self.stop_for(error)
+            return str(Searcher.FINISHED)
+
+    def stop_for(self, error: Exception) -> None:
+        """Keep a fault of the journal, or of ours, from being taken for one of a trial or of Ray: remember it and stop."""
+        fault = error if isinstance(error, UserError) else InternalError.of(error)
+        self.fault = self.fault or fault
+        self._dispatcher.stop(str(fault))
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         step = self._dispatcher.next()
@@ -72,8 +68,10 @@ class ParetoSearcher(Searcher):
         """Take the verdict. Errors are taken by `Events`, which sees why."""
         if error or trial_id not in self.numbers:
             return
-        with self.guarded():
+        try:
             self._take(self.numbers.pop(trial_id), result or {})
+        except Exception as fault:
+            self.stop_for(fault)
 
     def _take(self, number: int, result: Mapping[str, Any]) -> None:
         text = result.get(VERDICT)
@@ -172,8 +170,10 @@ class Events(Callback):
         number = self._searcher.numbers.pop(trial.trial_id, None)
         if number is None:
             return
-        with self._searcher.guarded():
+        try:
             self._take(number, trial)
+        except Exception as error:
+            self._searcher.stop_for(error)
 
     def _take(self, number: int, trial: Trial) -> None:
         if self._timeout is not None and self._dispatcher.elapsed(number) >= self._timeout:
