@@ -23,7 +23,7 @@ from paretolens.mlflow.store import (
     without_password,
 )
 
-__all__ = ["StudyRecord", "merge_studies", "read_study", "study_labels"]
+__all__ = ["StudyRecord", "find_study", "merge_studies", "read_study", "study_labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,7 @@ def read_study(
     """
     uri = resolve_uri(tracking_uri)
     client = open_client(uri)
-    number = find_experiment(client, uri, experiment)
-    parents = _search(client, number, f"tags.`{Tag.KIND}` = '{RunKind.STUDY}'") if number else []
-    parent = _choose(parents, study, uri)
+    number, parent = _find(client, study, uri, experiment)
     rows = read_children(client, parent, folder=cache or cache_folder(uri), refresh=refresh)
     return StudyRecord(
         name=parent.data.tags[Tag.STUDY],
@@ -94,6 +92,17 @@ def read_study(
         params=dict(parent.data.params),
         tags=dict(parent.data.tags),
     )
+
+
+def find_study(study: str, *, tracking_uri: str, experiment: str = DEFAULT_EXPERIMENT) -> tuple[str, str]:
+    """Experiment and run id of a study's parent run, by its name or the run id; its trials are not read.
+
+    Raises:
+        StoreError: as `read_study`.
+    """
+    uri = resolve_uri(tracking_uri)
+    number, parent = _find(open_client(uri), study, uri, experiment)
+    return number, str(parent.info.run_id)
 
 
 def merge_studies(records: Sequence[StudyRecord]) -> StudyRecord:
@@ -135,6 +144,12 @@ def study_labels(records: Sequence[StudyRecord]) -> list[str]:
 
 def _common(parts: "Sequence[Mapping[str, Any]]") -> dict[str, Any]:
     return {key: value for key, value in parts[0].items() if all(part.get(key) == value for part in parts[1:])}
+
+
+def _find(client: Any, study: str, uri: str, experiment: str) -> tuple[str, Any]:
+    number = find_experiment(client, uri, experiment)
+    parents = _search(client, number, f"tags.`{Tag.KIND}` = '{RunKind.STUDY}'") if number else []
+    return number, _choose(parents, study, uri)
 
 
 def _choose(parents: list[Any], study: str, uri: str) -> Any:

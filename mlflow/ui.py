@@ -16,7 +16,7 @@ from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.mlflow.names import Tag
 from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_path
 
-__all__ = ["free_port", "runs_link", "serve", "server", "server_command", "server_environment", "wait_until_up"]
+__all__ = ["free_port", "run_link", "runs_link", "serve", "server", "server_command", "server_environment", "wait_until_up"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -108,6 +108,11 @@ def runs_link(address: str, experiment_id: str, *, study: str | None = None) -> 
         return link
     condition = f'tags.{Tag.STUDY} = "{study}"'
     return f"{link}&searchFilter={urllib.parse.quote(condition)}"
+
+
+def run_link(address: str, experiment_id: str, run_id: str) -> str:
+    """Address of a run within the UI: its figures, its tags, and under Artifacts its files."""
+    return f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:

@@ -288,5 +288,15 @@ def _fits(space: Space, wish: Mapping[str, Any]) -> bool:
 
 
 def load_stored(path: Path) -> Config:
-    """The configuration a study was started with."""
-    return schema.build(Config, schema.read_yaml(path))
+    """The configuration a study was started with.
+
+    Raises:
+        ConfigurationError: it can't be read, or it is empty.
+    """
+    tree = schema.read_yaml(path)
+    if not tree:
+        raise ConfigurationError(
+            f"{path}: is empty, so nobody knows how the study was set up; put it back from a copy "
+            "(the study's report and its run's parameters in MLflow hold it too), or search under another --name"
+        )
+    return schema.build(Config, tree)

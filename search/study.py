@@ -276,7 +276,8 @@ def open_study(
     """
     known = workspace.studies()
     if not resume:
-        chosen = name or workspace.free_name(config.family)
+        chosen = workspace.free_name(config.family) if name is None else name
+        workspace.study(chosen)  # refuses what can be no folder's name
         if chosen in known:
             raise ConfigurationError(
                 f"study {chosen} exists in {workspace.root}; add --resume to go on with it, or choose another --name"
@@ -284,10 +285,10 @@ def open_study(
         return Study(name=chosen, config=_tracked_where_it_began(config), workspace=workspace)
     if name is None and not known:
         raise ConfigurationError(f"nothing to resume: {workspace.root} holds no study; leave --resume out to start one")
-    chosen = name or known[0]
+    chosen = known[0] if name is None else name
     if chosen not in known:
         raise ConfigurationError(
-            f"study {chosen} does not exist in {workspace.root}{schema.nearest(chosen, known) if known else ''}"
+            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{schema.nearest(chosen, known) if known else ''}"
         )
     stored = load_stored(workspace.study(chosen) / CONFIG)
     if given and stored.identity() != config.identity():
@@ -311,9 +312,9 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
         raise ConfigurationError(
             f"{workspace.root} holds no study; start one with 'paretolens search', or name its folder with --workspace"
         )
-    chosen = name or known[0]
+    chosen = known[0] if name is None else name
     if chosen not in known:
-        raise ConfigurationError(f"study {chosen} does not exist in {workspace.root}{schema.nearest(chosen, known)}")
+        raise ConfigurationError(f"study {chosen or repr(chosen)} does not exist in {workspace.root}{schema.nearest(chosen, known)}")
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
 
 

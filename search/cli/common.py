@@ -23,6 +23,7 @@ __all__ = [
     "calm_threads",
     "make_console",
     "read_studies",
+    "say_written",
     "workspace_of",
 ]
 
@@ -106,6 +107,12 @@ def make_console() -> Console:
     """Where output goes; wide enough for a table when it is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def say_written(console: Console, *paths: Path | None) -> None:
+    """Where files went: folders that were missing have been made."""
+    for path in filter(None, paths):
+        console.print(f"wrote {path.absolute()}", highlight=False, soft_wrap=True, markup=False)
 
 
 def calm_threads() -> None:

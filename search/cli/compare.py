@@ -6,7 +6,7 @@ A side may be several studies that differ in their seed only, joined by commas: 
 import argparse
 from pathlib import Path
 
-from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies
+from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies, say_written
 
 __all__ = ["add_arguments", "run"]
 
@@ -40,4 +40,5 @@ def run(options: argparse.Namespace) -> int:
     for path, draw in ((options.png, comparison_png), (options.html, comparison_html)):
         if path:
             draw(found, path)
+    say_written(console, options.json, options.png, options.html)
     return 0

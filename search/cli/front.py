@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies
+from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies, say_written
 
 __all__ = ["add_arguments", "run"]
 
@@ -48,4 +48,5 @@ def run(options: argparse.Namespace) -> int:
     for path, draw in ((options.png, draw_png), (options.html, write_explorer)):
         if path:
             draw(found, path)
+    say_written(console, options.csv, options.json, options.png, options.html)
     return 0
