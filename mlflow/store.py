@@ -31,6 +31,9 @@ DEFAULT_EXPERIMENT = "paretolens"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
 _PAGE = 500  # a server must hand over a page well within the time-out below: 5,000 runs took longer than that
+_WRITTEN_AGAIN = (
+    "'paretolens search --name STUDY --resume' writes a study again from its journal, or name another with --tracking-uri"
+)
 # A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
 # And no progress bar per file.
 _PATIENCE = {
@@ -209,10 +212,12 @@ def _check_sqlite(path: Path, *, create: bool) -> None:
             raise StoreError(
                 f"tracking store {path}: its folder can't be made ({error.strerror}); choose another place"
             ) from error
+    elif not create and path.stat().st_size == 0:
+        raise StoreError(f"tracking store {path}: the file is empty; {_WRITTEN_AGAIN}")
     try:
         _probe_sqlite(path, write=create)
     except sqlite3.DatabaseError as error:
-        hint = {"file is not a database": "name another with --tracking-uri", "database is locked": "end what holds it"}
+        hint = {"file is not a database": f"move it away: {_WRITTEN_AGAIN}", "database is locked": "end what holds it"}
         advice = hint.get(str(error), "change its permissions or name another with --tracking-uri")
         raise StoreError(f"tracking store {path}: {error}; {advice}") from error
 

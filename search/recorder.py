@@ -1,5 +1,6 @@
 """An observer that keeps every trial in the tracking store."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.tracking import Tracker
 from paretolens.mlflow.twin import TWIN
 from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
+from paretolens.search.epochs import EpochLine
 from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, TrialRecord
 from paretolens.spaces.knobs import Space
@@ -36,18 +38,24 @@ class Recorder:
         self._tracker = tracker
         self._space = space
 
-    def catch_up(self, records: Iterable[TrialRecord]) -> int:
+    def catch_up(self, records: Iterable[TrialRecord], epochs: Iterable[EpochLine] = ()) -> int:
         """Bring the store to where the journal is; a driver may have been killed after it wrote one and before the other.
 
-        A trial whose run is missing or in another state is told again, with its own times; curves that were never told are lost.
-        Where nothing differs it costs one read of the store. Returns how many trials were told again.
+        So may a study that moves to another store. A trial whose run is missing or in another state is told again, with its own
+        times and, as far as `epochs` has them, its curves. Where nothing differs it costs one read of the store. Returns how many
+        trials were told again.
         """
         known, told = self._tracker.trial_states(), 0
+        curves = defaultdict(list)
+        for line in epochs:
+            curves[line.number, line.key].append(line)
         for entry in records:
             name = trial_name(entry.number)
             if entry.fate is None or known.get(name) == _STATES[entry.fate]:
                 continue
             self._tracker.start_trial(name, params=self._space.active(entry.genome), genome=entry.key, at=entry.started)
+            for line in curves[entry.number, entry.key]:
+                self._tracker.log_epoch(name, line.metrics, step=line.step)
             self._end(entry, at=entry.finished)
             told += 1
         return told

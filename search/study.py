@@ -26,7 +26,7 @@ from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
 from paretolens.search.config import Config, TrackingSettings, load_stored
 from paretolens.search.engine import EngineResult, run
-from paretolens.search.epochs import EpochLog, milestones
+from paretolens.search.epochs import EpochLog, milestones, read_epochs
 from paretolens.search.journal import Journal, read_records
 from paretolens.search.measuring import Bench, bench_of
 from paretolens.search.outcome import Objective
@@ -246,7 +246,7 @@ class Study:
         work = Work(target="paretolens.search.trial:make_trial", payload=payload, objectives=tuple(OBJECTIVES))
         first = self._keep_seeds(task.space)
         recorder = Recorder(tracker, task.space)
-        recorder.catch_up(journal.records())
+        recorder.catch_up(journal.records(), read_epochs(self.folder))
         result = run(
             task.space, work, settings=self.config.search, journal=journal,
             observers=(live, recorder, EpochLog(self.folder)), first=first,
@@ -314,7 +314,9 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
         )
     chosen = known[0] if name is None else name
     if chosen not in known:
-        raise ConfigurationError(f"study {chosen or repr(chosen)} does not exist in {workspace.root}{schema.nearest(chosen, known)}")
+        raise ConfigurationError(
+            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{schema.nearest(chosen, known)}"
+        )
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
 
 

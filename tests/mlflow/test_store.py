@@ -105,6 +105,15 @@ def test_search_goes_through_all_pages(store: str, monkeypatch: pytest.MonkeyPat
     assert {run.info.run_id for run in search_runs(client, number, "tags.x = '1'")} == made
 
 
+def test_a_database_that_was_emptied_says_how_it_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    for content in (b"", bytes(8192)):
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=r"mlflow\.db.*search --name STUDY --resume"):
+            open_client(f"sqlite:///{path}")
+        assert path.read_bytes() == content
+
+
 def test_front_needs_neither_ray_nor_torch() -> None:
     code = (
         "import paretolens.mlflow.front, paretolens.mlflow.tracking, paretolens.mlflow.explorer, paretolens.mlflow.table, "

@@ -51,6 +51,8 @@ def test_wrong_words_end_with_code_2_and_one_line(arguments: list[str], hint: st
         (["search", "--set", "space.backbone=[resnet19]"], "resnet18"),
         (["search", "--resume"], "nothing to resume"),
         (["search", "--name", "a/b"], "study name"),
+        (["search", "--name", ""], "study name ''"),
+        (["report"], "holds no study"),
         (["data", "--set", "data.size=33"], "even"),
         (["front"], "holds no study"),
         (["explore"], "holds no study"),

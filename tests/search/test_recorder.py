@@ -10,6 +10,7 @@ from paretolens.mlflow.names import UPDATED, TrialState
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import check_store, open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
+from paretolens.search.epochs import EpochLine
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Fate, TrialOutcome, TrialRecord
 from paretolens.search.recorder import Recorder
@@ -61,6 +62,31 @@ def test_a_store_without_the_end_of_a_trial_gets_it(records: list[TrialRecord], 
         assert run.info.end_time == int(entry.finished.timestamp() * 1000)
         files = [item.path for item in client.list_artifacts(run.info.run_id, "model")]
         assert files == (["model/model.onnx"] if entry.fate is Fate.EVALUATED else [])
+
+
+def test_a_study_that_moves_to_another_store_takes_its_trials_along(
+    records: list[TrialRecord], cube: Space, tmp_path: Path
+) -> None:
+    stores = [check_store(f"sqlite:///{tmp_path}/{name}.db") for name in ("old", "new")]
+    info, told = StudyInfo(name="moves", identity="one"), []
+    steps = ((0, "key0", 1, 0.5), (0, "key0", 2, 0.25), (2, "of another genome", 1, 9.0))
+    lines = [
+        EpochLine(number=number, key=key, step=step, seconds=1.0, metrics={"loss": loss}) for number, key, step, loss in steps
+    ]
+    for store in stores:
+        with MlflowTracker(tracking_uri=store, spool=tmp_path / "spool.jsonl") as tracker:
+            tracker.start_study(info)
+            told.append(Recorder(tracker, cube).catch_up(records, lines))
+            tracker.finish_study(TrialState.COMPLETE)
+    assert told == [3, 3]
+    old, new = (read_study("moves", tracking_uri=store).trials for store in stores)
+    own = [name for name in old if name != "run_id"]
+    assert new[own].equals(old[own])
+    assert set(new["run_id"]).isdisjoint(old["run_id"])
+    client, runs = open_client(stores[1]), new.set_index("trial")["run_id"]
+    curve = client.get_metric_history(runs["trial-0000"], "epoch/loss")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.5), (2, 0.25)]
+    assert client.get_metric_history(runs["trial-0002"], "epoch/loss") == []
 
 
 def test_the_one_in_memory_catches_up_alike(records: list[TrialRecord], cube: Space) -> None:

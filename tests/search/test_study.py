@@ -112,6 +112,19 @@ def test_a_study_stays_in_the_store_it_began_in(tmp_path: Path, monkeypatch: pyt
     assert load_study(Workspace(tmp_path), "mine").uri.endswith("first.db")
 
 
+def test_a_study_is_moved_by_naming_another_store(store: str, tmp_path: Path) -> None:
+    study, other = _study(tmp_path / "here", store), f"sqlite:///{tmp_path}/other.db"
+    first = _open(study)
+    config = load_config(flags={"tracking": {"uri": other}})
+    changed = {"tracking": config.tracking}
+    moved = open_study(config, study.workspace, study.name, resume=True, given=False, changed=changed)
+    moved.write_config()
+    assert _open(moved) != first
+    here = load_study(study.workspace, study.name)
+    assert (here.uri, here.run_id()) == (other, open_client(other).search_runs(["1"])[0].info.run_id)
+    assert open_client(store).get_run(first).data.tags["paretolens.study"] == study.name  # the old one is left as it is
+
+
 def test_a_unit_of_time_from_another_runtime_is_refused_before_the_search(store: str, tmp_path: Path) -> None:
     study = _study(tmp_path / "here", store)
     unit = study.calibration()
