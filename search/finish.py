@@ -231,8 +231,8 @@ def _exported(place: Path) -> tuple[OnnxArtefact, Parity]:
         return artefact, Parity(**stored["parity"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
-            f"trial {place}: its files are missing or damaged ({error}); put them back from a copy, or make such a student again with "
-            "'paretolens search --name NEW': trained stages that the cache still has are not trained again"
+            f"trial {place}: its files are missing or damaged ({error}); put them back from a copy, or make such a student "
+            "again with 'paretolens search --name NEW': trained stages that the cache still has are not trained again"
         ) from error
 
 

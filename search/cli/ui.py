@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _find(options: argparse.Namespace) -> tuple[str, str, tuple[str, str] | None]:
-    """The store, and of the study to show its name and where its run is; None for a store without one, or a study without a run."""
+    """The store, the study's name, and experiment and run id of the study; None where there is no study, or it has no run."""
     from paretolens.mlflow.records import find_study
     from paretolens.search.study import RUN, load_study
 
