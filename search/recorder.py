@@ -46,7 +46,7 @@ class Recorder:
         trials were told again.
         """
         known, told = self._tracker.trial_states(), 0
-        curves = defaultdict(list)
+        curves: dict[tuple[int, str], list[EpochLine]] = defaultdict(list)
         for line in epochs:
             curves[line.number, line.key].append(line)
         for entry in records:
