@@ -217,7 +217,7 @@ def _check_sqlite(path: Path, *, create: bool) -> None:
     try:
         _probe_sqlite(path, write=create)
     except sqlite3.DatabaseError as error:
-        hint = {"file is not a database": f"move it away: {_WRITTEN_AGAIN}", "database is locked": "end what holds it"}
+        hint = {"file is not a database": _WRITTEN_AGAIN, "database is locked": "end what holds it"}
         advice = hint.get(str(error), "change its permissions or name another with --tracking-uri")
         raise StoreError(f"tracking store {path}: {error}; {advice}") from error
 
