@@ -32,7 +32,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
 _PAGE = 500  # a server must hand over a page well within the time-out below: 5,000 runs took longer than that
 _WRITTEN_AGAIN = (
-    "'paretolens search --name STUDY --resume' writes a study again from its journal, or name another with --tracking-uri"
+    "name another with --tracking-uri, or move it away: 'paretolens search --name STUDY --resume' writes a study again"
 )
 # A server that is down must cost seconds: MLflow's own defaults (7 retries, 120 s each) block one call for 246 s.
 # And no progress bar per file.
