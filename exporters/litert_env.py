@@ -23,7 +23,7 @@ from paretolens.errors import BackendError
 __all__ = ["PACKAGES", "find_environment", "make_environment", "run_in"]
 
 PACKAGES = ("litert-torch==0.10.0", "ai-edge-litert==2.3.0", "ai-edge-quantizer==0.10.0", "annotated-types==0.8.0")
-SHARED = ("torch", "torchvision", "safetensors", "psutil")
+SHARED = ("torch", "torchvision", "timm", "safetensors", "psutil")
 OVERRIDES = ("torch", "typing-extensions>=4.13")
 NEEDED_GB = 8.0
 
