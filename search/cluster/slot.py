@@ -31,15 +31,7 @@ _ATTEMPTS = 3
 _PAUSE_S = 2.0
 _TURNS, _CHEAP_TURNS = 20, 3
 """How many limits of one measurement an answer may take, since others may be before it in the queue: while trials run, before."""
-_SOURCES = (
-    "evaluators",
-    "exporters",
-    "files.py",
-    "errors.py",
-    "search/limits.py",
-    "search/measuring.py",
-    "search/cluster/slot.py",
-)
+_SOURCES = ("evaluators", "exporters", "files.py", "search/limits.py", "search/measuring.py", "search/cluster/slot.py")
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "numpy")
 
 
