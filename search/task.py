@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -65,6 +66,8 @@ class Task:
     """Where the teacher is saved."""
     outputs: TeacherSource
     """What the teacher says about the training split."""
+    val_logits: np.ndarray
+    """(N,) float32, the teacher's logits on the validation split: what a student's verdicts are held against."""
     reference: TeacherReference
     """The teacher's explanations of the explained set, which is taken from the validation split."""
     floor: float
@@ -93,6 +96,7 @@ class Task:
         views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
         with steps.step("teacher's outputs"):
             outputs = _outputs(config, teacher, samples["train"], workspace, views)
+            judged = cache_teacher(teacher, samples["val"], workspace.cache / "outputs", views=(View.PLAIN,))
         with steps.step("teacher's maps") as update:
             explained = ExplainedSet.choose(samples["val"], config.eps)
             precise = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes))
@@ -120,7 +124,8 @@ class Task:
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
-            teacher=teacher, teacher_folder=folder, outputs=outputs, reference=reference, floor=zero, second=second, paths=paths,
+            teacher=teacher, teacher_folder=folder, outputs=outputs, val_logits=judged.logit[0, :, 0], reference=reference, floor=zero, second=second,
+            paths=paths,
         )  # fmt: skip
 
 

@@ -251,6 +251,7 @@ class Trial:
             twin = _twin_logits(student, self.task.samples["val"])
             self._score_second(student)
         self._note_eps(eps)
+        self.metrics["agreement"] = float(np.mean((self.task.val_logits > 0) == (logits.val > 0)))
         self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
         self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
         self._draw(eps)

@@ -82,8 +82,9 @@ class EpsScore:
     """The secondary score: signed maps of full resolution. NaN where the settings leave it out."""
     pixel_modalities: Mapping[str, ModalityScore]
     """The secondary score by input name."""
-    agreement: float
-    """Share of the explained set with the teacher's verdict. A high EPS at low agreement means a broken student."""
+    agreement_explained: float
+    """Share of the explained set with the teacher's verdict. Where that holds fakes alone, a model that always says "fake" gets
+    1: whether a student is broken, only the agreement over clips of both classes tells."""
     logit_correlation: float
     """Pearson's r between the logits; NaN where either is constant."""
     eligible: int
@@ -116,7 +117,7 @@ class EpsScore:
             "eps_floor": self.floor,
             "neps": self.neps,
             "eps_pixel": self.pixel,
-            "agreement": self.agreement,
+            "agreement_explained": self.agreement_explained,
             "logit_correlation": self.logit_correlation,
             "eps_eligible": float(self.eligible),
             "eps_excluded": float(self.excluded),

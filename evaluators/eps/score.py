@@ -170,7 +170,7 @@ class Sheet:
             modalities=self.scores("grid"),
             pixel=mean_or_nan(row_means(self.values("pixel"))),
             pixel_modalities=pixel,
-            agreement=float(np.mean((teacher > 0) == (self.logit > 0))),
+            agreement_explained=float(np.mean((teacher > 0) == (self.logit > 0))),
             logit_correlation=correlation(teacher, self.logit),
             eligible=int(self.eligible.sum()),
             excluded=len(self.eligible) - int(self.eligible.sum()),

@@ -39,7 +39,7 @@ def test_identity_scores_one(tiny_detector: Make, tiny_reference: TeacherReferen
     score = score_eps(tiny_detector(0), tiny_reference)
     assert score.eps == pytest.approx(1.0, abs=1e-9)
     assert score.pixel == pytest.approx(1.0, abs=1e-9)
-    assert score.agreement == 1.0
+    assert score.agreement_explained == 1.0
     assert score.logit_correlation == pytest.approx(1.0)
     assert (score.eligible, score.excluded) == (int(tiny_reference.eligible.sum()), 24 - int(tiny_reference.eligible.sum()))
 
@@ -115,7 +115,7 @@ def test_metrics_are_flat_finite_floats(tiny_detector: Make, tiny_reference: Tea
     score = score_eps(tiny_detector(1), tiny_reference, floor=0.05)
     metrics = score.metrics()
     assert all(type(value) is float and np.isfinite(value) for value in metrics.values())
-    for name in ("eps", "eps_low", "eps_high", "neps", "eps_pixel", "eps_video_rho", "eps_audio_iou", "agreement"):
+    for name in ("eps", "eps_low", "eps_high", "neps", "eps_pixel", "eps_video_rho", "eps_audio_iou", "agreement_explained"):
         assert name in metrics
     assert metrics["eps_low"] <= metrics["eps"] <= metrics["eps_high"]
     assert score.record()["settings"]["baseline"] == "real"

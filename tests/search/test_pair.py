@@ -96,7 +96,7 @@ def test_prints_a_table_and_writes_json(place: Path, capsys: pytest.CaptureFixtu
         metrics["eps"],
         metrics["eps_video_rho"],
         metrics["eps_audio_iou"],
-        metrics["agreement"],
+        metrics["agreement_explained"],
         metrics["eps_second"],
     ):
         assert f"{figure:.3f}" in shown

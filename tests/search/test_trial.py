@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from paretolens.exporters.runner import OnnxRunner
 from paretolens.search.cheap import CHEAP, settled_untrained
 from paretolens.search.task import Task
 from paretolens.search.trial import OBJECTIVES, run_trial
@@ -19,6 +21,19 @@ def genome_of(task: Task, **wishes: object) -> Genome:
     return task.space.repair({**task.space.default(), **SMALL, **wishes})  # type: ignore[dict-item]  # wishes are knob values
 
 
+def assert_agreement_is_over_the_whole_split(task: Task, file: Path, found: Mapping[str, float]) -> None:
+    """The file's verdicts against the teacher's on every clip of both classes: always saying "fake" is no agreement."""
+    val = task.samples["val"]
+    inputs = val.batch(slice(0, len(val)))
+    assert set((val.labels > 0.5).reshape(-1).tolist()) == {False, True}
+    with torch.no_grad():
+        teacher = task.teacher(*inputs).logit.reshape(-1).numpy() > 0
+    names = [spec.name for spec in val.signature.inputs]
+    student = OnnxRunner(file).run({name: x.numpy() for name, x in zip(names, inputs, strict=True)})["logit"].reshape(-1) > 0
+    assert found["agreement"] == pytest.approx(float((teacher == student).mean()))
+    assert found["agreement_explained"] == pytest.approx(float((teacher == student)[task.reference.explained.indices].mean()))
+
+
 def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task, tmp_path: Path) -> None:
     reports: list[Mapping[str, float]] = []
     outcome = run_trial(genome_of(tiny_task), tiny_task, tmp_path / "trial", reports.append)
@@ -27,6 +42,7 @@ def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task
         assert found[f"{name}_untrained"] == found[name]
     assert found["size_mb_untrained"] == pytest.approx(found["size_mb"], rel=0.03)
     assert found["latency_ms_untrained"] == pytest.approx(found["latency_ms"], rel=0.5)
+    assert_agreement_is_over_the_whole_split(tiny_task, tmp_path / "trial" / "model.onnx", found)
     assert outcome.details["precision"] == "int8"
     assert outcome.details["int8"] == ("smaller and faster" if found["int8_speed_up"] > 1 else "smaller but slower")
     assert [entry["progress_epoch"] for entry in reports] == [1, 2, 3, 4]  # distilled twice, repaired, quantised
