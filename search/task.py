@@ -124,7 +124,8 @@ class Task:
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
-            teacher=teacher, teacher_folder=folder, outputs=outputs, val_logits=judged.logit[0, :, 0], reference=reference, floor=zero, second=second,
+            teacher=teacher, teacher_folder=folder, outputs=outputs,
+            val_logits=judged.logit[0, :, 0], reference=reference, floor=zero, second=second,
             paths=paths,
         )  # fmt: skip
 

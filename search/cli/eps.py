@@ -111,7 +111,8 @@ def _print(found: "PairScore") -> None:
         table.add_row(name, f"{row['eps']:.3f}", interval, *figures, f"{row['samples']:.0f}")
     console.print(table)
     lines = {
-        "agreement": f"{score.agreement_explained:.3f} of verdicts on the explained clips, logits correlate {score.logit_correlation:.3f}",
+        "agreement": f"{score.agreement_explained:.3f} of the explained clips' verdicts, "
+        f"logits correlate {score.logit_correlation:.3f}",
         "counts": f"{score.eligible} eligible, {score.excluded} excluded, {score.degenerate} degenerate maps, "
         f"{score.unconverged} unconverged (teacher {score.teacher_unconverged})",
         "definition": f"w1 {used.rank_weight:g}, top {100 * used.top_share:g} %, {used.nodes} nodes, baseline {used.baseline}, "
