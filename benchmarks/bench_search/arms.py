@@ -29,6 +29,7 @@ def engine(folder: Path, order: Mapping[str, Any]) -> None:
     from paretolens.search.study import open_study
 
     config = load_config(file=folder / "task.yaml", flags={"search": {"trials": order["trials"]}})
+    began = time.time()
     study = open_study(config, Workspace.at(folder / "runs"), "arm", resume=False, given=True, changed={})
     study.check()
     with study.open_journal() as journal:
@@ -36,6 +37,7 @@ def engine(folder: Path, order: Mapping[str, Any]) -> None:
         with study.open_tracker() as tracker:
             task = Task.prepare(study.config, study.workspace, Silent())
             baseline = study.baseline(task)
+            start(folder, once=time.time() - began)
             study.search(task, baseline, journal, tracker, _Log(folder / LOG))
 
 
@@ -55,7 +57,14 @@ class _Log:
         """One line."""
         ended = time.time()
         figures = {**entry.metrics, **entry.values}
+        if "precision" in entry.details:
+            figures["int8"] = float(entry.details["precision"] == "int8")
         note(self._path, entry.genome, figures, began=ended - entry.seconds, ended=ended, fate=str(entry.fate))
+
+
+def start(folder: Path, *, once: float = 0.0) -> None:
+    """Zero of an arm's time, before anything of Ray runs. `once`: seconds that were spent before on what is done once a study."""
+    (folder / LOG).write_text(json.dumps({"start": time.time(), "once": once}) + "\n")
 
 
 def tune(folder: Path, order: Mapping[str, Any]) -> None:
@@ -68,8 +77,8 @@ def tune(folder: Path, order: Mapping[str, Any]) -> None:
     from paretolens.search.sampling import distributions
 
     space = load_config(file=folder / "task.yaml", flags={}).make_space()
+    start(folder)
     ray.init(num_cpus=order["workers"], log_to_driver=False)
-    (folder / LOG).write_text(json.dumps({"start": time.time()}) + "\n")
     search = OptunaSearch(space=distributions(space), metric=METRICS, mode=MODES, points_to_evaluate=order["genomes"])
     logger = MLflowLoggerCallback(tracking_uri=f"sqlite:///{folder}/mlflow.db", experiment_name="plain")
     tuner = raytune.Tuner(
@@ -96,8 +105,8 @@ def optuna(folder: Path, order: Mapping[str, Any]) -> None:
     from paretolens.search.sampling import distributions
 
     space = load_config(file=folder / "task.yaml", flags={}).make_space()
+    start(folder)
     trial = _plain(folder, order, threads=order["workers"])
-    (folder / LOG).write_text(json.dumps({"start": time.time()}) + "\n")
     study = library.create_study(
         directions=["maximize", "minimize", "maximize"], storage=f"sqlite:///{folder}/optuna.db", sampler=NSGAIISampler(seed=0)
     )

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_eps.cases import Case
+from bench_eps.plain import all_plain_maps, plain_eps
 from torch import nn
 
-from eps_speed import Case, plain_eps
 from paretolens.evaluators.eps import EpsSettings, Population
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.runner import OnnxRunner
@@ -55,16 +56,16 @@ class PlainTrial:
         marks = [time.monotonic()]
         student = self._train(genome)
         marks.append(time.monotonic())
-        with quantisers_off(student):
-            path = export_onnx(student, self._task.signature, example_of(self._task.samples["val"]), folder / "model.onnx").path
-        accuracy, latency = self._accuracy(path), self._latency(path)
+        artefact = export_onnx(student, self._task.signature, example_of(self._task.samples["val"]), folder / "model.onnx")
+        accuracy, latency = self._accuracy(artefact.path), self._latency(artefact.path)
         marks.append(time.monotonic())
         with quantisers_off(student):
             eps = self._explain(student)
         marks.append(time.monotonic())
         train, export, explain = np.diff(marks)
         return {
-            "accuracy": accuracy, "latency_ms": latency, "eps": eps,
+            "accuracy": accuracy, "latency_ms": latency, "eps": eps, "size_mb": artefact.size_bytes / 1e6,
+            "int8": float(artefact.precision == "int8"),
             "seconds_train": float(train), "seconds_export": float(export), "seconds_eps": float(explain),
         }  # fmt: skip
 
@@ -97,9 +98,10 @@ class PlainTrial:
         return 1e3 * float(np.median(took[WARMUP:]))
 
     def _explain(self, student: nn.Module) -> float:
-        explained = self._task.reference.explained
-        case = Case(name="", teacher=self._task.teacher, student=student, explained=explained, trained=True)
-        found = plain_eps(case, self._eps)
+        explained, teacher, settings = self._task.reference.explained, self._task.teacher, self._eps
+        case = Case(name="", teacher=teacher, students={}, explained=explained, trained=True)
+        theirs, mine = (all_plain_maps(model, case, settings) for model in (teacher, student))
+        found = plain_eps(case, theirs, mine, settings)
         return found if np.isfinite(found) else 0.0
 
 

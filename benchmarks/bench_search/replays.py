@@ -1,19 +1,21 @@
 """Seeds by replay: what each arm's sampler finds on a table when a trial takes what that arm's trials were measured to take.
 
-The clock is virtual, the engine's own proposer, dispatcher and early stopping run on it. Two tables: the trials that this very
-run recorded (other genomes are guessed by Gaussian processes), and NAS-Bench-201 cifar10 (all 15,625 networks are known; there is
-no limit and there are no epochs in it, so that arms differ in their samplers and in what a trial takes).
+The clock is virtual. On it run the engine's own proposer, dispatcher and early stopping, and for (a) and (b) plain Optuna
+(stock.py). Two tables: a study of this space that was recorded before (other genomes are guessed by Gaussian processes), and
+NAS-Bench-201 cifar10 (all 15,625 networks are known; there is no limit and there are no epochs in it, so that arms differ in
+their samplers and in what a trial takes).
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from random import Random
 from typing import Any
 
 import numpy as np
 
+from bench_search.stock import simulate_stock, stock_sampler
 from paretolens.search.bounds import violations
 from paretolens.search.halving import HalvingSettings
 from paretolens.search.outcome import Fate
@@ -22,7 +24,7 @@ from paretolens.search.replay.compare import Scale
 from paretolens.search.sampling import Sampler
 from paretolens.search.settings import EngineSettings, Scheduler
 
-__all__ = ["Arm", "Outcome", "replay"]
+__all__ = ["Arm", "Outcome", "limit_that_leaves", "replay"]
 
 _MOST_TRIALS = 240
 """More are not replayed: the arm had long reached what it is asked for."""
@@ -39,7 +41,10 @@ class Arm:
     refused: float | None
     """Seconds until a genome over the limit is ended; None where it is trained all the same."""
     preselect: bool = False
+    stock: bool = False
+    """Whether plain Optuna proposes: NSGA-II of `population`, or, where that is None, TPE as Ray's OptunaSearch makes it."""
     population: int | None = None
+    """Of NSGA-II; None is the engine's own, fitted to the budget."""
     workers: int = 2
     told: bool = True
     """Whether the sampler learns that a genome was over the limit."""
@@ -116,24 +121,41 @@ def replay(
     }
 
 
+def limit_that_leaves(source: Source, objective: str, share: float, *, genomes: int = 600) -> float:
+    """The limit that this share of random genomes of the table's space keeps to, as the table answers for them.
+
+    Not a quantile of the table's rows: those are what a search chose, and lie elsewhere than what a replay draws.
+    """
+    random, space = Random(0), source.table.space
+    return float(np.quantile([source.answer(space.sample(random)).values[objective] for _ in range(genomes)], share))
+
+
 def _job(table: Table, arm: Arm, limits: Mapping[str, float], horizon: float, seed: int) -> _Job:
     trials = min(_MOST_TRIALS, max(2, round(horizon * arm.workers / arm.seconds)))
     return _Job(table=table, arm=arm, limits=limits, horizon=horizon, trials=trials, seed=seed)
 
 
 def _run(job: _Job) -> list[Ended]:
+    arm, source = job.arm, _Priced(job.table, job.arm.seconds)
+    ended = _stock(job, source) if arm.stock else _engine(job, source)
+    return [end for end in ended if end.fate is Fate.EVALUATED and not violations(job.limits, end.row.values)]
+
+
+def _stock(job: _Job, source: Source) -> list[Ended]:
+    arm, limits = job.arm, job.limits if job.arm.told else {}
+    sampler = stock_sampler(arm.population, job.seed)
+    return simulate_stock(source, sampler, workers=arm.workers, limits=limits, horizon=job.horizon, most=job.trials)
+
+
+def _engine(job: _Job, source: Source) -> list[Ended]:
     arm = job.arm
-    logging.getLogger("paretolens.search.wiring").setLevel(
-        logging.ERROR
-    )  # (b)'s population is beyond its budget: Optuna's default
     settings = EngineSettings(
         trials=job.trials, workers=arm.workers, sampler=arm.sampler, preselect=arm.preselect, population=arm.population,
         scheduler=Scheduler.HALVING if arm.halving else Scheduler.NONE, halving=HalvingSettings(), seed=job.seed,
         time_limit_s=job.horizon,
     )  # fmt: skip
     bounds = Bounds(limits=job.limits, seconds=arm.refused) if arm.told else Bounds()
-    ended = simulate(_Priced(job.table, arm.seconds), settings=settings, bounds=bounds)
-    return [end for end in ended if end.fate is Fate.EVALUATED and not violations(job.limits, end.row.values)]
+    return simulate(source, settings=settings, bounds=bounds)
 
 
 def _share(scale: Scale, run: Sequence[Ended]) -> float:

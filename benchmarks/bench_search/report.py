@@ -15,25 +15,27 @@ __all__ = ["Measured", "breakdown", "measure", "median_share", "table"]
 class Measured:
     """What one arm did for real."""
 
-    genomes: int
-    """Genomes that it ended, those over the limit included."""
+    trained: int
+    """Students that it trained, exported and scored."""
+    refused: int
+    """Genomes that the limit ended before training; these are no trials."""
     within: int
     """Trained students that keep to the limit."""
-    slot_seconds: float
-    """Seconds that all of them kept workers busy, starts of workers and gaps between trials included."""
     wall_seconds: float
-    """The same as time on the clock."""
+    """Seconds from the arm's start, before anything of Ray ran, until its workers were through, the mean of the workers."""
     trained_seconds: float
-    """Mean seconds that a trained genome took of one worker."""
+    """Mean seconds that a trained genome took of one worker, starts of workers and gaps between trials included."""
     refused_seconds: float | None
     """Mean seconds of a genome that was ended by the limit; None if there was none."""
+    once_seconds: float
+    """Seconds before the start that the arm spends once a study and not per trial: opening what is cached, the baseline."""
     parts: Mapping[str, float]
     """Mean seconds of a trained trial's parts."""
 
     @property
-    def per_hour(self) -> float:
-        """Genomes ended per hour."""
-        return 3600 * self.genomes / self.wall_seconds
+    def trained_per_hour(self) -> float:
+        """Trials trained per hour; the time that refused genomes took counts, they themselves do not."""
+        return 3600 * self.trained / self.wall_seconds
 
     @property
     def within_per_hour(self) -> float:
@@ -42,27 +44,42 @@ class Measured:
 
 
 def measure(lines: Sequence[Mapping[str, Any]], *, workers: int, limit_ms: float) -> Measured:
-    """From an arm's log. Where it holds a `start`, workers are started for every trial and that time belongs to the trials."""
+    """From an arm's log: one line with its `start`, then one per trial.
+
+    Raises:
+        ValueError: a trained student's file is not of the precision that its genome asks for; the arms would not be comparable.
+    """
+    (opened,) = (line for line in lines if "start" in line)
     trials = [line for line in lines if "genome" in line]
-    start = next((line["start"] for line in lines if "start" in line), min(line["began"] for line in trials))
+    trained = [line for line in trials if "int8" in line["figures"]]
+    for line in trained:
+        if bool(line["figures"]["int8"]) != bool(line["genome"]["qat"]):
+            raise ValueError(f"a file is int8: {bool(line['figures']['int8'])}, its genome asks for the other: {line['genome']}")
     ends = sorted(line["ended"] for line in trials)
-    slots = sum(ends[-workers:]) - min(workers, len(ends)) * start
-    refused = [line["ended"] - line["began"] for line in trials if line["fate"] == "infeasible"]
-    trained = [line for line in trials if line["fate"] != "infeasible"]
-    spent = max(0.0, slots - sum(refused))
+    busy = min(workers, len(ends))
+    slots = sum(ends[-workers:]) - busy * opened["start"]
+    refused = [line["ended"] - line["began"] for line in trials if line["fate"] == "infeasible" and line not in trained]
     return Measured(
-        genomes=len(trials),
-        within=sum(line["fate"] == "evaluated" and line["figures"]["latency_ms"] <= limit_ms for line in trials),
-        slot_seconds=slots,
-        wall_seconds=slots / workers,
-        trained_seconds=spent / max(1, len(trained)),
+        trained=len(trained),
+        refused=len(refused),
+        within=sum(line["figures"]["latency_ms"] <= limit_ms for line in trained),
+        wall_seconds=slots / busy,
+        trained_seconds=max(0.0, slots - sum(refused)) / max(1, len(trained)),
         refused_seconds=float(np.mean(refused)) if refused else None,
+        once_seconds=opened["once"],
         parts=_parts(trained),
     )
 
 
 PARTS = {
-    "training": ("seconds_distill", "seconds_prune", "seconds_qat", "seconds_train"),
+    "training": (
+        "seconds_distill",
+        "seconds_prune",
+        "seconds_factorise",
+        "seconds_align",
+        "seconds_qat",
+        "seconds_train",
+    ),
     "explaining, scoring": ("seconds_eps", "seconds_score"),
     "export": ("seconds_export",),
     "cheap figures": ("seconds_cheap",),
@@ -70,7 +87,7 @@ PARTS = {
 
 
 def _parts(trained: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    whole = [line["figures"] for line in trained if line["fate"] == "evaluated"]
+    whole = [line["figures"] for line in trained]
     return {
         part: float(np.mean([sum(figures.get(name, 0.0) for name in names) for figures in whole])) if whole else 0.0
         for part, names in PARTS.items()
@@ -81,7 +98,7 @@ def table(
     measured: Mapping[str, Measured], replays: Mapping[str, Mapping[str, Outcome]], titles: Mapping[str, str], base: str
 ) -> str:
     """Markdown: measured columns first, then two per replayed table."""
-    heads = ["", "genomes an hour", "within the limit", f"x ({base})"]
+    heads = ["", "trials trained an hour", f"x ({base})", "of them within the limit", "refused genomes"]
     for name in replays:
         heads += [f"{name}: time to (b)'s hypervolume", f"{name}: hypervolume at equal time"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -95,7 +112,7 @@ def table(
 
 def breakdown(measured: Mapping[str, Measured], titles: Mapping[str, str]) -> str:
     """Markdown: where the seconds of a trained trial go."""
-    heads = ["seconds of a trained trial", *PARTS, "worker's start, gaps, rest", "in all", "refused"]
+    heads = ["seconds of a trained trial", *PARTS, "starts, gaps, rest", "in all", "a refused one", "once a study"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm, title in titles.items():
         if arm in measured:
@@ -103,17 +120,18 @@ def breakdown(measured: Mapping[str, Measured], titles: Mapping[str, str]) -> st
             rest, refused = one.trained_seconds - sum(one.parts.values()), one.refused_seconds
             cells = [*one.parts.values(), rest, one.trained_seconds]
             lines.append(
-                f"| {title} | {' | '.join(f'{cell:.1f}' for cell in cells)} | {'' if refused is None else f'{refused:.1f}'} |"
+                f"| {title} | {' | '.join(f'{cell:.1f}' for cell in cells)} | {'' if refused is None else f'{refused:.1f}'} "
+                f"| {one.once_seconds:.1f} |"
             )
     return "\n".join(lines)
 
 
 def _rates(measured: Mapping[str, Measured], arm: str, base: str) -> list[str]:
     if arm not in measured:
-        return ["", "", ""]
+        return ["", "", "", ""]
     mine, theirs = measured[arm], measured.get(base)
-    ratio = f"{mine.per_hour / theirs.per_hour:.2f}" if theirs else ""
-    return [f"{mine.per_hour:.0f}", f"{mine.within_per_hour:.0f}", ratio]
+    ratio = f"{mine.trained_per_hour / theirs.trained_per_hour:.2f}" if theirs else ""
+    return [f"{mine.trained_per_hour:.0f}", ratio, f"{mine.within_per_hour:.0f}", f"{mine.refused}"]
 
 
 def median_share(outcome: Outcome) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from bench_search.report import Measured, measure
-from bench_search.task import Plan, arm_config, copy_cache
+from bench_search.task import Plan, arm_config, copy_cache, date_of, made_with
 from paretolens.search.live import clock
 from paretolens.search.outcome import genome_key
 from paretolens.search.task import Task
@@ -24,19 +24,27 @@ HERE = Path(__file__).parents[1]
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "d": ("engine", {}),
     "a": ("tune", {}),
+    "a-equal": ("tune", {}),
     "b": ("optuna", {}),
     "limits": ("engine", {"limits": {"latency_ms": None}}),
     "teacher": ("engine", {"cache": {"teacher": False}}),
     "stages": ("engine", {"cache": {"stages": False}}),
     "halving": ("engine", {"search": {"scheduler": "halving"}}),
 }
-"""Arm → who runs it, and what it changes."""
+"""Arm → who runs it, and what it changes; `a-equal` takes as many gradients a map as the engine."""
+
+
+def kept(place: Path) -> bool:
+    """Whether an arm's figures are there and of this code, these libraries and this machine."""
+    done = place / "done"
+    return done.exists() and done.read_text() == made_with()
 
 
 def run_arm(name: str, folder: Path, order: Mapping[str, Any], plan: Plan, say: Console) -> None:
     """Run an arm in a process of its own, unless its figures are there; tells how far it is."""
     place, (kind, changes) = folder / name, ARMS[name]
-    if (place / "done").exists():
+    if kept(place):
+        say.print(f"arm {name}: kept from {date_of(place / 'done')}", highlight=False)
         return
     shutil.rmtree(place, ignore_errors=True)
     arm_config(place, plan, {**changes, **({"first": order["genomes"]} if kind == "engine" and order["genomes"] else {})})
@@ -60,7 +68,7 @@ def run_arm(name: str, folder: Path, order: Mapping[str, Any], plan: Plan, say: 
                 process.wait(60)
     if process.returncode:
         raise SystemExit(f"arm {name} failed: {(place / 'said.txt').read_text()[-1500:]}")
-    (place / "done").touch()
+    (place / "done").write_text(made_with())
     say.print(f"arm {name}: {clock(time.monotonic() - began)} in all", highlight=False)
 
 
@@ -106,9 +114,10 @@ def live(folder: Path, plan: Plan, chosen: Sequence[str], task: Task, say: Conso
     genomes = [line["genome"] for line in found if line["fate"] in ("evaluated", "infeasible")]
     within = sum(line["fate"] == "evaluated" for line in found)
     say.print(f"{len(genomes)} genomes, {within} of them within {limit_ms:.2f} ms", highlight=False)
-    order |= {"genomes": genomes, "expected": len(genomes), "limit_ms": limit_ms, "captum_steps": plan.captum_steps}
+    order |= {"genomes": genomes, "expected": len(genomes), "limit_ms": limit_ms}
     for name in (name for name in ARMS if name in chosen and name != "d"):
         trained = within if ARMS[name][0] == "engine" and name != "limits" else len(genomes)
-        run_arm(name, folder, {**order, "trials": trained}, plan, say)
-    done = [name for name in ARMS if (folder / name / "done").exists()]
+        steps = task.config.eps.nodes if name == "a-equal" else plan.captum_steps
+        run_arm(name, folder, {**order, "trials": trained, "captum_steps": steps}, plan, say)
+    done = [name for name in ARMS if kept(folder / name)]
     return {name: figures_of(folder / name, task, genomes, 1 if name == "b" else plan.workers, limit_ms) for name in done}

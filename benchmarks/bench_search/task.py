@@ -1,24 +1,37 @@
 """The task that every arm of the comparison works on: one configuration, one prepared cache, one list of genomes."""
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+import paretolens
 from paretolens.data.store import digest_of_json
+from paretolens.evaluators.latency.device import cpu_name
 from paretolens.search.config import Config, load_config
-from paretolens.search.progress import Steps
+from paretolens.search.progress import Steps, Update
 from paretolens.search.stage_keys import code_digest
 from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Space
 
-__all__ = ["Plan", "arm_config", "copy_cache", "prepare"]
+__all__ = ["Plan", "arm_config", "copy_cache", "date_of", "made_with", "once_of", "prepare"]
+
+HERE = Path(__file__).parents[1]
+LIVE = ("bench_search/arms.py", "bench_search/plain.py", "bench_search/task.py", "bench_eps/plain.py")
+"""Code of the arms beside the package."""
+LIBRARIES = ("captum", "mlflow", "numpy", "onnxruntime", "optuna", "ray", "scipy", "torch")
+ONCE = "once.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +71,24 @@ class Plan:
         return digest_of_json({"plan": asdict(self), "code": code_digest(Space)})[:12]
 
 
+def made_with(*more: str) -> str:
+    """Names the code, the libraries and the machine that figures come from; figures of others are not kept.
+
+    Args:
+        more: files under benchmarks/ beside those of the arms.
+    """
+    rooms = sorted(path for path in Path(paretolens.__file__).parent.iterdir() if path.is_dir())
+    files = [*(path for room in rooms for path in sorted(room.rglob("*.py"))), *(HERE / name for name in (*LIVE, *more))]
+    code = {f"{place}-{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for place, path in enumerate(files)}
+    versions = {name: version(name) for name in LIBRARIES}
+    return digest_of_json({"code": code, "versions": versions, "machine": [cpu_name(), os.cpu_count()]})
+
+
+def date_of(path: Path) -> str:
+    """When a file was written, for people."""
+    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().strftime("%d %B %Y, %H:%M")
+
+
 def arm_config(folder: Path, plan: Plan, changes: Mapping[str, Any]) -> Path:
     """Write the configuration of an arm and return its file."""
     tree = plan.tree()
@@ -69,10 +100,40 @@ def arm_config(folder: Path, plan: Plan, changes: Mapping[str, Any]) -> Path:
     return path
 
 
+class _TimedSteps:
+    """Passes on, and remembers how long each step took."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Update]:
+        """Pass on."""
+        began = time.monotonic()
+        with self._steps.step(name) as update:
+            yield update
+        self.seconds[name] = time.monotonic() - began
+
+    def note(self, text: str) -> None:
+        """Pass on."""
+        self._steps.note(text)
+
+
 def prepare(folder: Path, plan: Plan, steps: Steps) -> tuple[Config, Task]:
     """Data, teacher and the teacher's outputs, once for all arms; read back the second time."""
-    config = load_config(file=arm_config(folder, plan, {}), flags={})
-    return config, Task.prepare(config, Workspace.at(folder / "runs"), steps)
+    config, timed = load_config(file=arm_config(folder, plan, {}), flags={}), _TimedSteps(steps)
+    task = Task.prepare(config, Workspace.at(folder / "runs"), timed)
+    before = once_of(folder)
+    longest = {name: max(seconds, before.get(name, 0.0)) for name, seconds in timed.seconds.items()}
+    (folder / ONCE).write_text(json.dumps(longest))
+    return config, task
+
+
+def once_of(folder: Path) -> dict[str, float]:
+    """Step of the preparation → seconds when it was really done: the longest of all times, others only read it back."""
+    path = folder / ONCE
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def copy_cache(source: Path, target: Path) -> None:
