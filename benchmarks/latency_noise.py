@@ -8,7 +8,8 @@ start, as in a study.
     python benchmarks/latency_noise.py [--parts spread,rankings] [--repeats 10] [--rankings 100] [--neighbours 2]
 
 A measurement of `spread` is one of a trial, with the settings of a study. A ranking measures two artefacts, `--seconds` each at
-most: less than a trial takes, so that a hundred fit into minutes; it is the harder for it. Ctrl-C ends a part with what it has.
+most: less than a trial takes, so that a hundred fit into minutes; it is the harder for it; every other pair begins with the
+slower one. Ctrl-C ends a part with what it has. Each part ends with its goal: `met` or `NOT MET`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from paretolens.search.config import load_config
 from paretolens.search.live import clock
 
 SETTINGS = LatencySettings()
+MOST_CV, RIGHT = 0.03, 0.99
+"""Of latency_ms beside trials that train; of the rankings of what is a tenth apart."""
 
 
 class Tower(nn.Module):
@@ -99,9 +102,19 @@ def neighbours(count: int) -> Iterator[None]:
             process.join()
 
 
-def spread(values: list[float]) -> str:
+def variation(values: Sequence[float]) -> float:
+    """The coefficient of variation."""
+    return float(np.std(values, ddof=1) / np.mean(values))
+
+
+def spread(values: Sequence[float]) -> str:
     """Mean and coefficient of variation."""
-    return f"{np.mean(values):.3f} ms, CV {100 * np.std(values, ddof=1) / np.mean(values):.1f} %"
+    return f"{np.mean(values):.3f} ms, CV {100 * variation(values):.1f} %"
+
+
+def verdict(holds: bool) -> str:
+    """As `make bench-search` says it."""
+    return "met" if holds else "NOT MET"
 
 
 class Progress:
@@ -124,16 +137,18 @@ def measure(path: Path, unit: Calibration, settings: LatencySettings = SETTINGS)
     return measure_latency(path, settings=settings, calibration=unit)
 
 
-def show_spread(paths: dict[str, Path], unit: Calibration, repeats: int, when: str) -> None:
-    """Repeat each measurement and print how it moves."""
-    progress = Progress(f"spread beside {when}", repeats * len(paths))
+def show_spread(paths: dict[str, Path], unit: Calibration, repeats: int, when: str) -> float:
+    """Repeat each measurement and print how it moves; returns the greatest coefficient of variation of latency_ms."""
+    progress, worst = Progress(f"spread beside {when}", repeats * len(paths)), 0.0
     for name, path in paths.items():
         found = []
         for _ in range(repeats):
             found.append(measure(path, unit))
             progress.step()
         ours, wall = spread([result.latency_ms for result in found]), spread([result.p50_ms for result in found])
+        worst = max(worst, variation([result.latency_ms for result in found]))
         print(f"| {name} | {when} | {ours} | {wall} |", flush=True)
+    return worst
 
 
 def show_rankings(fast: Path, slow: Path, unit: Calibration, rankings: int, seconds: float) -> None:
@@ -141,14 +156,24 @@ def show_rankings(fast: Path, slow: Path, unit: Calibration, rankings: int, seco
     settings, progress = replace(SETTINGS, seconds=seconds), Progress("rankings", rankings)
     pairs: list[tuple[LatencyResult, LatencyResult]] = []
     try:
-        for _ in range(rankings):
-            pairs.append((measure(fast, unit, settings), measure(slow, unit, settings)))
+        for turn in range(rankings):
+            pairs.append(in_turn(fast, slow, unit, settings, swapped=turn % 2 == 1))
             progress.step()
     except KeyboardInterrupt:
         print(f"stopped after {len(pairs)} of {rankings}", file=sys.stderr)
     right = sum(one.latency_ms < other.latency_ms for one, other in pairs)
     wall = sum(one.p50_ms < other.p50_ms for one, other in pairs)
     print(f"\n20 blocks before 22: right {right} of {len(pairs)} times by latency_ms, {wall} times by wall p50")
+    if pairs:
+        print(f"- the goal is {100 * RIGHT:.0f} of 100: {verdict(right >= RIGHT * len(pairs))}")
+
+
+def in_turn(
+    fast: Path, slow: Path, unit: Calibration, settings: LatencySettings, *, swapped: bool
+) -> tuple[LatencyResult, LatencyResult]:
+    """Figures of the fast one and the slow one, measured in that order or in the other: a drift must not decide."""
+    first, second = (measure(path, unit, settings) for path in ((slow, fast) if swapped else (fast, slow)))
+    return (second, first) if swapped else (first, second)
 
 
 def main() -> None:
@@ -174,7 +199,9 @@ def main() -> None:
             show_spread(paths, unit, options.repeats, "nothing")
         with neighbours(options.neighbours):
             if spreads:
-                show_spread(paths, unit, options.repeats, f"{options.neighbours} trials training")
+                worst = show_spread(paths, unit, options.repeats, f"{options.neighbours} trials training")
+                goal = f"beside them a CV of {100 * MOST_CV:.0f} % at most"
+                print(f"- the goal is {goal}; the greatest is {100 * worst:.1f} %: {verdict(worst <= MOST_CV)}")
             if "rankings" in options.parts:
                 show_rankings(fast, slow, unit, options.rankings, options.seconds)
 
