@@ -36,10 +36,9 @@ GENETIC = frozenset({Sampler.NSGA2, Sampler.NSGA3})
 def population_size(*, trials: int, workers: int) -> int:
     """Population of a genetic sampler: a twelfth of the budget, between 6 and 50, and at least twice the number of workers.
 
-    With a population as large as the budget every proposal is a random draw. Hypervolume over random search's, mean over ZDT1-3
-    and DTLZ2, nine knobs, continuous and on a grid, eight seeds: 48 trials 1.07 (population 6), 1.02 (12), .98 (24); 100 trials
-    1.12 (8), 1.04 (24), .99 (50); 200 trials 1.15 (16), 1.05 (50); at 24 trials none differs from 1 beyond noise. Twice the
-    concurrency keeps an asynchronous generation from being bred out of a handful of early finishers.
+    With a population as large as the budget every proposal is a random draw; docs/search.md shows this size beside 20 and 50
+    (`python benchmarks/samplers.py`). Twice the concurrency keeps an asynchronous generation from being bred out of a handful of
+    early finishers.
     """
     return max(2 * workers, min(max(round(trials / 12), 6), 50))
 
