@@ -1,6 +1,5 @@
 """The task that every arm of the comparison works on: one configuration, one prepared cache, one list of genomes."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -9,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import paretolens
 from paretolens.data.store import digest_of_json
 from paretolens.evaluators.latency.device import cpu_name
 from paretolens.search.config import Config, load_config
+from paretolens.search.origin import library_versions, source_digest
 from paretolens.search.progress import Steps, Update
 from paretolens.search.stage_keys import code_digest
 from paretolens.search.task import Task
@@ -77,11 +76,9 @@ def made_with(*more: str) -> str:
     Args:
         more: files under benchmarks/ beside those of the arms.
     """
-    rooms = sorted(path for path in Path(paretolens.__file__).parent.iterdir() if path.is_dir())
-    files = [*(path for room in rooms for path in sorted(room.rglob("*.py"))), *(HERE / name for name in (*LIVE, *more))]
-    code = {f"{place}-{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for place, path in enumerate(files)}
-    versions = {name: version(name) for name in LIBRARIES}
-    return digest_of_json({"code": code, "versions": versions, "machine": [cpu_name(), os.cpu_count()]})
+    rooms = sorted(path.name for path in Path(paretolens.__file__).parent.iterdir() if path.is_dir())
+    code = source_digest(rooms, *(HERE / name for name in (*LIVE, *more)))
+    return digest_of_json({"code": code, "libraries": library_versions(LIBRARIES), "machine": [cpu_name(), os.cpu_count()]})
 
 
 def date_of(path: Path) -> str:

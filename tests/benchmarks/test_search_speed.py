@@ -160,6 +160,18 @@ def test_the_recorded_ground_has_the_live_share_and_says_what_guesses_explain(mo
     assert other.limits == {}
 
 
+def test_figures_of_other_code_libraries_or_machines_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_search import task
+    from bench_search.running import kept
+
+    assert not kept(tmp_path)
+    (tmp_path / "done").write_text(task.made_with())
+    assert kept(tmp_path)
+    assert task.made_with("search_speed.py") != task.made_with() == task.made_with()
+    monkeypatch.setattr(task, "library_versions", lambda _: {"ray": "0.0"})
+    assert not kept(tmp_path)
+
+
 def test_goals_are_judged_on_trained_trials_for_each_number_of_gradients() -> None:
     from search_speed import goals
 
