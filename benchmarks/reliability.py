@@ -163,9 +163,12 @@ def kills(folder: Path) -> str:
 @contextmanager
 def server(folder: Path, port: int) -> Iterator[None]:
     """A tracking server with its workers; killed at the end."""
-    command = server_command(f"sqlite:///{folder}/server.db", host="127.0.0.1", port=port)
+    uri = f"sqlite:///{folder}/server.db"
+    command = server_command(uri, host="127.0.0.1", port=port)
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=folder, env=server_environment(), start_new_session=True, stdout=quiet, stderr=quiet)
+    process = subprocess.Popen(
+        command, cwd=folder, env=server_environment(uri), start_new_session=True, stdout=quiet, stderr=quiet
+    )
     try:
         wait_until_up(process, f"http://127.0.0.1:{port}")
         yield

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from paretolens.errors import StoreError
 from paretolens.mlflow.names import finite
-from paretolens.mlflow.store import one_line, open_client
+from paretolens.mlflow.store import one_line, open_client, without_password
 
 __all__ = ["add_metrics"]
 
@@ -22,4 +22,4 @@ def add_metrics(run_id: str, metrics: Mapping[str, float], *, tracking_uri: str)
     try:
         open_client(tracking_uri).log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in kept.items()])
     except Exception as error:
-        raise StoreError(f"tracking store {tracking_uri}: {one_line(error)}") from error
+        raise StoreError(f"tracking store {without_password(tracking_uri)}: {one_line(error)}") from error

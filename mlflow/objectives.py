@@ -17,16 +17,32 @@ Direction = Literal["max", "min"]
 
 DEFAULT_OBJECTIVES: Mapping[str, Direction] = MappingProxyType({"accuracy": "max", "latency_ms": "min", "eps": "max"})
 
-_LARGER_IS_BETTER = ("accuracy", "auc", "f1", "precision", "recall", "eps", "neps", "agreement", "throughput", "rho", "iou")
-_SMALLER_IS_BETTER = ("latency", "size", "param", "mac", "flop", "loss", "error", "eer", "memory", "energy", "parity", "seconds")
+# Words of metrics' names, the first list that knows one of a name's words decides: `parity_decision_agreement` is an agreement,
+# `deletion_auc` and `eps_unconverged_share` are costs although their other words are merits.
+_NO_DIRECTION = frozenset(
+    ("samples", "eligible", "chance", "runs", "load", "switches", "calibration", "saved", "reused", "index")
+)
+_MERITS_FIRST = frozenset(("agreement", "correlation"))
+_COSTS = frozenset((
+    "ms", "latency", "seconds", "size", "mb", "gb", "param", "params", "parameter", "parameters", "mac", "macs", "flop", "flops",
+    "memory", "energy", "loss", "error", "errors", "eer", "ece", "brier", "parity", "difference", "deletion", "excluded",
+    "degenerate", "unconverged",
+))  # fmt: skip
+_MERITS = frozenset((
+    "accuracy", "auc", "f1", "precision", "recall", "eps", "neps", "throughput", "rho", "iou", "insertion", "hit",
+))  # fmt: skip
 
 
 def usual_direction(name: str) -> Direction | None:
     """The direction that a metric's name says, None for a name that says none."""
-    words = name.lower().split("/")[-1].split("_")
-    if words[-1] == "ms" or any(word.startswith(_SMALLER_IS_BETTER) for word in words):
+    words = set(name.lower().split("/")[-1].split("_"))
+    if words & _NO_DIRECTION:
+        return None
+    if words & _MERITS_FIRST:
+        return "max"
+    if words & _COSTS:
         return "min"
-    return "max" if any(word in _LARGER_IS_BETTER for word in words) else None
+    return "max" if words & _MERITS else None
 
 
 def parse_objectives(text: str) -> dict[str, Direction]:

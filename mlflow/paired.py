@@ -81,8 +81,14 @@ def _parse(content: Mapping[str, Any], objective: str) -> Samples:
     return Samples(values=values, groups=groups, rows=rows)
 
 
-def different(first: Samples, second: Samples) -> bool:
-    """Whether the interval of the mean difference, over samples that both have, leaves out 0."""
+def different(first: Samples, second: Samples, *, confidence: float = 0.95) -> bool | None:
+    """Whether the interval of the mean difference, over samples that both have, leaves out 0; None if they have none in common.
+
+    Args:
+        first: Scores of one model.
+        second: Scores of another on the same samples.
+        confidence: Level of the interval, 0…1.
+    """
     if np.isnan(first.values - second.values).all():
-        return False
-    return not paired_difference(first.values, second.values, first.groups).tied
+        return None
+    return not paired_difference(first.values, second.values, first.groups, confidence=confidence).tied

@@ -117,13 +117,13 @@ def register(
 
 
 def _check_name(name: str) -> None:
-    if not name.strip() or any(letter in name for letter in "/:") or len(name) > 200:
-        raise ConfigurationError(f"model name {name!r}: up to 200 characters, none of them / or :")
+    if not name.strip() or any(letter in name for letter in "/:'\"`") or len(name) > 200:
+        raise ConfigurationError(f"model name {name!r}: up to 200 characters, none of them / : ' \" or `")
 
 
 def _open_model(client: Any, study: StudyRecord, name: str, description: str) -> dict[tuple[str, str], Any]:
     """Make sure that the registered model exists and is this study's; its versions by run and checksum."""
-    found = next(iter(client.search_registered_models(f"name = '{name.replace(chr(39), '')}'", max_results=1)), None)
+    found = next(iter(client.search_registered_models(f"name = '{name}'", max_results=1)), None)
     if found is None:
         tags = {Tag.STUDY: study.name, "paretolens.run_id": study.run_id}
         client.create_registered_model(name, tags=tags, description=description[:_LONGEST_TEXT])

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import socket
 import sqlite3
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ __all__ = [
 
 DEFAULT_EXPERIMENT = "paretolens"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _SERVERS = ("http", "https")
 _PAGE = 500  # a server must hand over a page well within the time-out below: 5,000 runs took longer than that
 _WRITTEN_AGAIN = (
@@ -42,6 +45,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PGCONNECT_TIMEOUT": "10",  # of libpq; by default it waits as long as the network does
 }
 
 
@@ -108,14 +112,16 @@ def open_client(uri: str, *, create: bool = False) -> Any:
     uri = resolve_uri(uri)
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # we say ourselves, once, that a server is away
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # we say ourselves, once, that a store is away
     path = sqlite_path(uri)
     if path is not None:
         _check_sqlite(path, create=create)
     elif is_server(uri):
         _check_server(uri)
+    else:
+        _check_database(uri)
     from mlflow import MlflowClient
 
     try:
@@ -252,6 +258,27 @@ def _check_server(uri: str) -> None:
         reason = getattr(error, "reason", error)
         raise StoreError(
             f"tracking server {without_password(uri)}: no answer ({reason}); start it, or name another store with --tracking-uri"
+        ) from error
+
+
+def _check_database(uri: str) -> None:
+    """Whether anybody listens where a database should be: MLflow would try ten times, which takes 100 s.
+
+    A URI without a host (a socket file) or with several is left to its driver.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    try:
+        host, port = parts.hostname, parts.port or _PORTS.get(_scheme(uri))
+    except ValueError as error:
+        raise StoreError(f"tracking URI {without_password(uri)!r}: {error}; give …://USER:PASSWORD@HOST:PORT/NAME") from error
+    if not host or not port or "," in parts.netloc:
+        return
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError as error:
+        raise StoreError(
+            f"tracking store {without_password(uri)}: no answer from {host}, port {port} ({error}); "
+            "start it, or name another store with --tracking-uri"
         ) from error
 
 

@@ -51,7 +51,9 @@ def _apart(members: pd.DataFrame, name: str, samples: Sequence[Samples | None] |
     for i, first in enumerate(samples or ()):
         for j, second in enumerate((samples or ())[:i]):
             if first is not None and second is not None and first.matches(second):
-                apart[i, j] = apart[j, i] = different(first, second)
+                verdict = different(first, second)
+                if verdict is not None:  # else they share no sample, and the intervals decide
+                    apart[i, j] = apart[j, i] = verdict
     return apart
 
 

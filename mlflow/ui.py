@@ -18,8 +18,6 @@ from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_
 
 __all__ = ["free_port", "run_link", "runs_link", "serve", "server", "server_command", "server_environment", "wait_until_up"]
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def serve(
     tracking_uri: str,
@@ -52,7 +50,7 @@ def serve(
         return uri
     open_client(uri)
     _check_port(host, port)
-    address = f"http://{host}:{port}"
+    address = _address(host, port)
     try:
         with _running(uri, host, port, start_timeout_s) as process:
             if ready:
@@ -72,33 +70,36 @@ def server(tracking_uri: str, *, port: int, host: str = "127.0.0.1", start_timeo
         StoreError: it didn't answer in time.
     """
     with _running(resolve_uri(tracking_uri), host, port, start_timeout_s):
-        yield f"http://{host}:{port}"
+        yield _address(host, port)
 
 
 @contextmanager
 def _running(uri: str, host: str, port: int, timeout_s: float) -> "Iterator[subprocess.Popen[bytes]]":
     # Somewhere else than the project: the UI must not care what lies in the current folder.
     with tempfile.TemporaryDirectory(prefix="paretolens-ui-") as folder:
-        process = subprocess.Popen(server_command(uri, host=host, port=port), cwd=folder, env=server_environment())
+        process = subprocess.Popen(server_command(uri, host=host, port=port), cwd=folder, env=server_environment(uri))
         try:
-            wait_until_up(process, f"http://{host}:{port}", timeout_s)
+            wait_until_up(process, _address(host, port), timeout_s)
             yield process
         finally:
             _end(process)
 
 
 def server_command(uri: str, *, host: str, port: int) -> list[str]:
-    """The command line of a server on a database: one worker, files from where the runs put them."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    """The command line of a server on a database: one worker, files from where the runs put them.
+
+    The database itself is named in `server_environment`, since everybody on the machine can read a command line.
+    """
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     path = sqlite_path(uri)
     if path is not None:
         command += ["--artifacts-destination", (path.parent / "artifacts").as_uri()]
     return [*command, "--workers", "1"]
 
 
-def server_environment() -> dict[str, str]:
-    """Ours, without the job workers that would take ten processes and 1.9 GB."""
-    return {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+def server_environment(uri: str) -> dict[str, str]:
+    """Ours, with the database and without the job workers that would take ten processes and 1.9 GB."""
+    return {**os.environ, "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def runs_link(address: str, experiment_id: str, *, study: str | None = None) -> str:
@@ -117,16 +118,23 @@ def run_link(address: str, experiment_id: str, run_id: str) -> str:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens on right now."""
-    with socket.socket() as probe:
+    with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _check_port(host: str, port: int) -> None:
     if not 1 <= port <= 65535:
         raise ConfigurationError(f"port: between 1 and 65535, got {port}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket(_family(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

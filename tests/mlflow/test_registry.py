@@ -162,7 +162,7 @@ def test_names_that_are_taken_or_impossible(store: str, study: StudyRecord, make
     other = StudyRecord(**{**vars(study), "run_id": "f" * 32, "name": "other"})
     with pytest.raises(ConfigurationError, match=f"belongs to study {study.name}"):
         register(other, [make("0")], name=study.name)
-    for name in ("a/b", "a:b", " ", "a" * 300):
+    for name in ("a/b", "a:b", "it's", 'a"b', " ", "a" * 300):
         with pytest.raises(ConfigurationError, match="model name"):
             register(study, [make("0")], name=name)
 

@@ -31,7 +31,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[int], Server]]:
         server = subprocess.Popen(
             command,
             cwd=tmp_path,
-            env=server_environment(),
+            env=server_environment(f"sqlite:///{tmp_path}/server.db"),
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

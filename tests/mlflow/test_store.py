@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from paretolens.errors import StoreError
+from paretolens.mlflow.amend import add_metrics
 from paretolens.mlflow.store import check_store, ensure_experiment, open_client, resolve_uri, search_runs
-from paretolens.mlflow.ui import free_port
+from paretolens.mlflow.ui import free_port, server_command, server_environment
 
 
 def test_relative_sqlite_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +79,33 @@ def test_a_server_that_is_down_is_told_in_seconds() -> None:
     with pytest.raises(StoreError, match=r"no answer .*; start it") as error:
         check_store(f"http://user:secret@127.0.0.1:{free_port()}")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("uri", ["postgresql://me:secret@127.0.0.1:{}/runs", "mysql+pymysql://me:secret@127.0.0.1:{}/runs"])
+def test_a_database_that_is_down_is_told_in_one_line(uri: str, capfd: pytest.CaptureFixture[str]) -> None:
+    uri = uri.format(free_port())
+    with pytest.raises(StoreError, match=r"no answer from 127.0.0.1, port \d+ .*--tracking-uri") as caught:
+        open_client(uri)
+    assert "secret" not in str(caught.value)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_port_that_is_none() -> None:
+    with pytest.raises(StoreError, match="HOST:PORT") as caught:
+        open_client("postgresql://me:secret@127.0.0.1:99999/runs")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_figure_that_cannot_be_added_hides_the_password() -> None:
+    with pytest.raises(StoreError) as caught:
+        add_metrics("0" * 32, {"eps": 1.0}, tracking_uri=f"http://me:secret@127.0.0.1:{free_port()}")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_database_of_a_server_is_not_on_its_command_line() -> None:
+    uri = "postgresql://me:secret@db:5432/runs"
+    assert "secret" not in " ".join(server_command(uri, host="127.0.0.1", port=5000))
+    assert server_environment(uri)["MLFLOW_BACKEND_STORE_URI"] == uri
 
 
 def test_checking_again_changes_nothing(store: str) -> None:

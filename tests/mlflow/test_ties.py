@@ -1,6 +1,8 @@
+import numpy as np
 import pandas as pd
 
 from paretolens.mlflow.objectives import Direction
+from paretolens.mlflow.paired import Samples
 from paretolens.mlflow.ties import ties
 
 OBJECTIVES: dict[str, Direction] = {"accuracy": "max", "latency_ms": "min"}
@@ -41,3 +43,11 @@ def test_without_an_interval_values_are_exact() -> None:
 
 def test_equal_but_for_noise_in_everything_beats_neither() -> None:
     assert ties(_members([0.95, 0.949], 0.01, [2.0, 2.0]), OBJECTIVES) == [[], []]
+
+
+def test_samples_that_two_models_do_not_share_leave_it_to_the_intervals() -> None:
+    groups = rows = np.arange(2)
+    first, second = (Samples(values=np.array(values), groups=groups, rows=rows) for values in ([1.0, np.nan], [np.nan, 0.5]))
+    samples = {"accuracy": [first, second]}
+    assert ties(_members([0.95, 0.90], 0.01, [5.0, 2.0]), OBJECTIVES, samples) == [[], []]
+    assert ties(_members([0.95, 0.945], 0.01, [5.0, 2.0]), OBJECTIVES, samples) == [[1], []]

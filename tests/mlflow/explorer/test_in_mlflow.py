@@ -46,7 +46,11 @@ def address(study: Front, tmp_path: Path) -> Iterator[str]:
     port = free_port()
     command = server_command(study.study.tracking_uri, host="127.0.0.1", port=port)
     server = subprocess.Popen(
-        command, cwd=tmp_path, env=server_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=tmp_path,
+        env=server_environment(study.study.tracking_uri),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait_until_up(server, f"http://127.0.0.1:{port}")
