@@ -55,7 +55,7 @@ def test_every_logged_metric(names: str, direction: str | None) -> None:
 
 def test_a_cost_among_the_merits_can_be_minimised() -> None:
     assert parse_objectives("deletion_auc,eps_unconverged_share:min") == {"deletion_auc": "min", "eps_unconverged_share": "min"}
-    with pytest.raises(ConfigurationError, match="smaller is better.*deletion_auc:min"):
+    with pytest.raises(ConfigurationError, match=r"smaller is better.*deletion_auc:min"):
         parse_objectives("deletion_auc:max")
 
 
