@@ -202,12 +202,18 @@ class SlotBench:
         return ray.get_actor(slot_name(self._resource), namespace=NAMESPACE)
 
     def _answers(self) -> bool:
+        """Whether it comes back: a process that has just ended is called unavailable for a while."""
         import ray
 
-        try:
-            return bool(ray.get(self._find().version.remote(), timeout=min(_START_S, _CHEAP_TURNS * self._limit_s)))
-        except (ray.exceptions.RayError, ValueError):
-            return False
+        end = time.monotonic() + _START_S
+        while (left := end - time.monotonic()) > 0:
+            try:
+                return bool(ray.get(self._find().version.remote(), timeout=left))
+            except ray.exceptions.GetTimeoutError:
+                return False
+            except (ray.exceptions.RayError, ValueError):
+                time.sleep(_PAUSE_S)
+        return False
 
 
 def _restart(resource: str, start_s: float) -> Any:
