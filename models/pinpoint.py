@@ -167,31 +167,25 @@ def pinpoint(
     Raises:
         ConfigurationError: any of these is outside of what is allowed.
     """
-    _check(
-        width=width, depth=depth, ffn=ffn, dropout=dropout, sharpen=sharpen, audio_frames=audio_frames, coefficients=coefficients
-    )
+    _check(dropout, ffn, sharpen, width=width, depth=depth, audio_frames=audio_frames, coefficients=coefficients)
     seen = input_frames if frames is None else frames
     side = input_size if frame_size is None else frame_size
     sampler = FrameSampler(input_frames=input_frames, frames=seen, input_size=input_size, frame_size=side, sharpen=sharpen)
-    hidden = max(1, round(ffn * width))
-    blocks = [Block(width=width, heads=heads, hidden=hidden, dropout=dropout) for _ in range(depth)]
+    blocks = [Block(width=width, heads=heads, hidden=max(1, round(ffn * width)), dropout=dropout) for _ in range(depth)]
     features, channels = make_backbone(backbone, backbone_width, freeze_through=freeze_through)
     head = AudioHead(_one_of("audio_head", audio_head, tuple(AudioHead)))
     encoder = AudioEncoder(coefficients=coefficients, convs=audio_convs, width=width, head=head)
-    video_kind = PositionsKind(_one_of("video_positions", video_positions, tuple(PositionsKind)))
-    audio_kind = PositionsKind(_one_of("audio_positions", audio_positions, tuple(PositionsKind)))
-    video = VideoEncoder(
-        sampler=sampler,
-        backbone=features,
-        channels=channels,
-        width=width,
-        positions=Positions(kind=video_kind, length=seen, width=width),
-    )
-    positions = Positions(kind=audio_kind, length=audio_frames, width=width)
+    order = _positions("video_positions", video_positions, seen, width)
+    video = VideoEncoder(sampler=sampler, backbone=features, channels=channels, width=width, positions=order)
+    positions = _positions("audio_positions", audio_positions, audio_frames, width)
     return PinPoint(video=video, audio=encoder, positions=positions, blocks=blocks, width=width)
 
 
-def _check(*, dropout: float, ffn: float, sharpen: float, **sizes: int) -> None:
+def _positions(name: str, kind: str, length: int, width: int) -> Positions:
+    return Positions(kind=PositionsKind(_one_of(name, kind, tuple(PositionsKind))), length=length, width=width)
+
+
+def _check(dropout: float, ffn: float, sharpen: float, **sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:
             raise ConfigurationError(f"{name} must be at least 1; got {value}")

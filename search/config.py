@@ -83,6 +83,10 @@ class FloorSettings:
     """Teachers trained again with other seeds, whose mean EPS is drawn beside the floor; 2 or more, or 0 = none. Each takes
     as long as the teacher; `paretolens validate-eps` adds them to a finished study."""
 
+    def __post_init__(self) -> None:
+        if self.references == 1:
+            raise ConfigurationError("floor.references is 1: one teacher says nothing of the spread; give 0 or at least 2")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingSettings:

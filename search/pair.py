@@ -14,6 +14,7 @@ from paretolens.data.clips import read_clip
 from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, ConfigurationError, DataError, TrialError, UserError
 from paretolens.evaluators.eps import EpsScore, EpsSettings, ExplainedSet, TeacherReference, score_eps
+from paretolens.evaluators.eps.explained import stratified_choice
 from paretolens.evaluators.explain import make_explainer
 from paretolens.mlflow.twin import TWIN, fetch_twin, is_address
 from paretolens.models.record import MODEL_FILE, load_model
@@ -87,7 +88,7 @@ def load_twin(path: Path, role: str) -> nn.Module:
 
 
 def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Path | None) -> ExplainedSet:
-    """The clips to explain: of a prepared set its fakes, of a folder of video files all of them.
+    """The clips to explain: of a prepared set its fakes, of a folder of video files any; drawn with the settings' seed.
 
     Args:
         folder: a prepared set, a folder of its splits, the `clips` folder beside these, or any folder of video files.
@@ -119,7 +120,8 @@ def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Pa
             f"{folder}: video files become inputs as a prepared set says; name one with --like (a folder with {RECORD}), "
             f"got {like or 'none'}"
         )
-    return decoded(files[: settings.samples], like, settings)
+    drawn = stratified_choice(["clip"] * len(files), settings.samples, settings.seed)
+    return decoded([files[place] for place in drawn], like, settings)
 
 
 def training_split(place: Path) -> SampleSet | None:

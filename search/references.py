@@ -4,6 +4,7 @@ It is no ceiling: a student that shares weights with the teacher, such as a roun
 """
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,10 +41,11 @@ class RetrainedTeachers:
         return {"eps_reference": self.mean, "eps_reference_low": self.low, "eps_reference_high": self.high}
 
 
-def retrained_teachers(task: Task, count: int, update: Update) -> RetrainedTeachers:
+def retrained_teachers(task: Task, count: int, update: Update, *, again: bool = False) -> RetrainedTeachers:
     """Train, or read back, `count` teachers that differ from the study's in their seed only, and score them.
 
-    Each teacher is content-addressed like the study's own, so that an interrupted call goes on where it was.
+    Each teacher is content-addressed like the study's own, so that an interrupted call goes on where it was. `again` scores them
+    again; it does not train them again.
     """
     folders = []
     for number in range(count):
@@ -60,6 +62,8 @@ def retrained_teachers(task: Task, count: int, update: Update) -> RetrainedTeach
         "explained": [int(row) for row in task.reference.explained.indices],
     }
     place = task.workspace.cache / "references" / digest_of_json(plain)[:24]
+    if again:
+        shutil.rmtree(place, ignore_errors=True)
     build_once(place, lambda folder: _score(task, folders, folder))
     stored = read_json(place / "reference.json", "mean", "low", "high", "values", entry=place)
     return RetrainedTeachers(**{**stored, "values": tuple(stored["values"])})

@@ -27,6 +27,7 @@ from paretolens.evaluators.validation.subject import quick_reference
 from paretolens.exporters.files import write_atomic
 from paretolens.models.record import load_model
 from paretolens.search.faithful import truth_of
+from paretolens.search.origin import source_digest
 from paretolens.search.progress import Steps, Update
 from paretolens.search.references import RetrainedTeachers, retrained_teachers
 from paretolens.search.stored import read_json
@@ -36,6 +37,8 @@ from paretolens.trainers.quantise import quantisers_off
 __all__ = ["Validation", "validate"]
 
 _VERSION = 3
+_SOURCES = ("models", "evaluators", "data", "search/validate.py", "search/faithful.py")
+"""What a check's outcome depends on beside models and clips."""
 _CHECKS: dict[str, Callable[[Subject, Tick, Keep], Check]] = {
     "baseline": lambda subject, *_: check_baseline(subject),
     "identity": lambda subject, *_: check_identity(subject),
@@ -82,6 +85,8 @@ def validate(task: Task, student_folder: Path, steps: Steps, *, clips: int, refe
         "eps": task.reference.settings.record(),
         "explained": [int(row) for row in task.reference.explained.indices],
         "clips": clips,
+        "floor": task.config.floor.seeds,
+        "code": source_digest(_SOURCES),
     }
     place = task.workspace.cache / "validation" / digest_of_json(plain)[:24]
     checks = []
@@ -98,7 +103,7 @@ def validate(task: Task, student_folder: Path, steps: Steps, *, clips: int, refe
     retrained = None
     if references:
         with steps.step("retrained teachers") as update:
-            retrained = retrained_teachers(task, references, update)
+            retrained = retrained_teachers(task, references, update, again=again)
             update(1, 1, f"{retrained.mean:.3f} [{retrained.low:.3f}, {retrained.high:.3f}]")
         checks.append(above_the_floor(task, retrained))
     return Validation(checks=tuple(checks), retrained=retrained)

@@ -74,6 +74,10 @@ class ExplainedSet:
     regions: NDArray[np.generic] | None = None
     """(n, T, h, w) bool, where the truth is known."""
 
+    def __post_init__(self) -> None:
+        if not len(self.indices):
+            raise DataError("an explained set of 0 samples has nothing to explain; give at least 1")
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -113,6 +117,7 @@ class ExplainedSet:
 
         Raises:
             ConfigurationError: inputs, baseline and signature do not fit together.
+            DataError: there are no samples.
         """
         count = len(inputs[0]) if inputs else 0
         if len(inputs) != len(signature.inputs) or len(baseline) != len(inputs) or any(len(x) != count for x in inputs):
@@ -129,6 +134,22 @@ class ExplainedSet:
             groups=np.arange(count) if groups is None else groups,
             kinds=("unknown",) * count,
         )
+
+    @staticmethod
+    def of_images(images: Tensor, baseline: Tensor | None = None) -> "ExplainedSet":
+        """Pictures (n, C, H, W) as the single input `image`; the baseline (1, C, H, W) is their mean where none is given.
+
+        Raises:
+            ConfigurationError: these are not pictures, or the baseline is not one.
+            DataError: there are no pictures.
+        """
+        start = images.mean(0, keepdim=True) if baseline is None else baseline
+        if images.dim() != 4 or start.shape != (1, *images.shape[1:]):
+            raise ConfigurationError(
+                f"pictures must be (n, C, H, W) and their baseline (1, C, H, W); got {tuple(images.shape)} and {tuple(start.shape)}"
+            )
+        spec = InputSpec(name="image", shape=tuple(images.shape[1:]), kind=InputKind.IMAGE)
+        return ExplainedSet.of_tensors(Signature(inputs=(spec,), outputs=("logit",)), [images], [start])
 
     def rows(self, index: Tensor, device: torch.device) -> list[Tensor]:
         """The inputs of some samples on a device."""

@@ -21,6 +21,10 @@ BLOCK = 16
 """Samples whose attributions are held at once, before they are reduced to maps."""
 
 
+MAPS = ("values", "ranks", "mask", "valid")
+"""Parts of ranked maps."""
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where a model's first parameter lies; the CPU for a model without any."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -78,26 +82,24 @@ class TeacherReference:
     def compute(
         teacher: nn.Module, explained: ExplainedSet, settings: EpsSettings, explainer: Explainer | None = None
     ) -> "TeacherReference":
-        """Explain every sample with the teacher, a block at a time.
+        """Explain every sample with the teacher, a block at a time; the maps are held once.
 
         Raises:
-            DataError: no sample is eligible, or every map is constant.
+            DataError: no sample is eligible, no modality counts, or every map that counts is constant.
             ConfigurationError, BackendError, TrialError: as the explainer raises them.
         """
         explain = settings.make_explainer() if explainer is None else explainer
-        pieces = torch.arange(len(explained)).split(BLOCK)
+        columns = Columns(len(explained))
         with holding(explain, teacher) as held:
-            blocks = [explain_block(teacher, explained, index, settings=settings, explainer=held) for index in pieces]
+            for index in torch.arange(len(explained)).split(BLOCK):
+                columns.put(index, explain_block(teacher, explained, index, settings=settings, explainer=held))
         reference = TeacherReference(
             explained=explained,
             settings=settings,
             explainer=describe(explain),
-            logit=torch.cat([block.attribution.logit for block in blocks]),
-            baseline_logit=torch.cat([block.attribution.baseline_logit for block in blocks]),
-            converged=torch.cat([block.attribution.converged for block in blocks]),
-            sums=torch.cat([block.sums for block in blocks]),
-            grids={name: joined([block.grids[name] for block in blocks]) for name in blocks[0].grids},
-            pixels={name: joined([block.pixels[name] for block in blocks]) for name in blocks[0].pixels},
+            **columns.scalars,
+            grids=columns.maps("grid"),
+            pixels=columns.maps("pixel"),
         )
         reference.check()
         return reference
@@ -111,7 +113,14 @@ class TeacherReference:
                 f"{len(self.explained)} explained samples is one (largest logit {float(self.logit.max()):.3g}); "
                 "train the teacher longer or explain other samples"
             )
-        if all(bool(is_constant(maps)[eligible].all()) for maps in self.grids.values()):
+        counting = self.counting & eligible[:, None]
+        if not bool(counting.any()):
+            raise DataError(
+                f"no modality carries {self.settings.gate:g} of the teacher's change of logit on any of {int(eligible.sum())} eligible "
+                "samples, nothing to compare; lower eps.gate"
+            )
+        constant = torch.stack([is_constant(maps) for maps in self.grids.values()], dim=1)
+        if bool(constant[counting].all()):
             raise DataError(
                 f"every explanation map of the teacher is constant on {int(eligible.sum())} eligible samples, nothing to rank; "
                 "give it another baseline (baseline: zero) or check that its logit depends on its inputs"
@@ -202,10 +211,39 @@ def without_values(attribution: Attribution) -> Attribution:
     )
 
 
-def joined(parts: list[RankedMaps]) -> RankedMaps:
-    """Blocks of maps as one, on the CPU."""
-    columns = {name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in ("values", "ranks", "mask", "valid")}
-    return RankedMaps(shape=parts[0].shape, **columns)
+class Columns:
+    """Arrays of all samples, made at the first block and filled in place, on the CPU: what is explained is never held twice."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.scalars: dict[str, Tensor] = {}
+        self.parts: dict[tuple[str, str], dict[str, Tensor]] = {}
+        self.shapes: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def put(self, index: Tensor, block: Block) -> None:
+        """Write a block's rows."""
+        found = block.attribution
+        scalars = {"logit": found.logit, "baseline_logit": found.baseline_logit, "converged": found.converged, "sums": block.sums}
+        self.fill(self.scalars, index, scalars)
+        for group, maps in (("grid", block.grids), ("pixel", block.pixels)):
+            for name, ranked in maps.items():
+                self.shapes[group, name] = ranked.shape
+                self.fill(self.parts.setdefault((group, name), {}), index, {part: getattr(ranked, part) for part in MAPS})
+
+    def fill(self, into: dict[str, Tensor], index: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Write rows (B, ...) of some columns."""
+        for name, values in rows.items():
+            if name not in into:
+                into[name] = torch.empty((self.count, *values.shape[1:]), dtype=values.dtype)
+            into[name][index] = values.cpu()
+
+    def maps(self, wanted: str) -> dict[str, RankedMaps]:
+        """The maps of a group by input name."""
+        return {
+            name: RankedMaps(shape=self.shapes[group, name], **parts)
+            for (group, name), parts in self.parts.items()
+            if group == wanted
+        }
 
 
 def describe(explainer: Explainer) -> str:

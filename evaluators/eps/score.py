@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretolens.data.bootstrap import nanmean_interval
-from paretolens.errors import ConfigurationError, TrialError
-from paretolens.evaluators.eps.compare import Agreement, agreement
+from paretolens.errors import ConfigurationError, DataError, TrialError
+from paretolens.evaluators.eps.compare import Agreement, agreement, is_constant
 from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block
 from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
@@ -47,6 +47,7 @@ def score_eps(
     Raises:
         ConfigurationError: the settings or the inputs are not those of the reference.
         BackendError: the student cannot be differentiated.
+        DataError: the teacher has nothing to compare on the samples that are scored (`limit`).
         TrialError: gradients are not finite, or all of the student's maps are constant.
     """
     used = reference.settings if settings is None else settings
@@ -98,6 +99,7 @@ class Sheet:
         self.converged = np.ones(count, dtype=bool)
         self.degenerate = 0
         self.constant = 0
+        self.teacher_constant = 0
         self.compared = 0
 
     def add(self, index: Tensor, block: Block) -> None:
@@ -120,6 +122,9 @@ class Sheet:
                 student = mine[name]
                 found = agreement(theirs[name].rows(index, student.values.device), student)
                 self.fill(group, rows, column, found, counting[:, column].numpy())
+                if group == "grid":
+                    flat = is_constant(theirs[name].rows(index, torch.device("cpu"))) & counting[:, column]
+                    self.teacher_constant += int(flat.sum())
 
     def fill(self, group: str, rows: NDArray[np.int64], column: int, found: Agreement, counts: NDArray[np.bool_]) -> None:
         """Keep ρ and J where the modality counts."""
@@ -146,13 +151,27 @@ class Sheet:
         total: Floats = weight * self.rho[group] + (1.0 - weight) * self.iou[group]
         return total
 
-    def result(self, floor: float | None) -> EpsScore:
-        """The finished score."""
+    def check(self) -> None:
+        """Raise where nothing was compared, and say whose fault it is."""
+        if not self.compared:
+            raise DataError(
+                f"no modality of the teacher's reaches eps.gate {self.reference.settings.gate:g} on the {int(self.eligible.sum())} "
+                "scored samples, nothing to compare; score more samples or lower it"
+            )
+        if self.teacher_constant == self.compared:
+            raise DataError(
+                f"all {self.compared} of the teacher's explanation maps on the {int(self.eligible.sum())} scored samples are constant, "
+                "nothing to compare; score more samples or give another baseline"
+            )
         if self.constant == self.compared:
             raise TrialError(
-                f"all {self.compared} explanation maps that were compared are constant on one side: the student's logit does not "
-                "depend on its inputs; train it longer"
+                f"all {self.compared - self.teacher_constant} of the student's explanation maps that were compared are constant: its "
+                "logit does not depend on its inputs; train it longer"
             )
+
+    def result(self, floor: float | None) -> EpsScore:
+        """The finished score."""
+        self.check()
         reference, settings = self.reference, self.settings
         per_sample = row_means(self.values("grid"))
         groups = np.asarray(reference.explained.groups)

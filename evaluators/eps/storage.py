@@ -19,7 +19,7 @@ from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import IntegrityError
 from paretolens.evaluators.eps.compare import RankedMaps
 from paretolens.evaluators.eps.explained import ExplainedSet
-from paretolens.evaluators.eps.reference import TeacherReference
+from paretolens.evaluators.eps.reference import MAPS, TeacherReference
 from paretolens.evaluators.eps.settings import BaselineKind, EpsSettings, Population
 from paretolens.models.signature import Signature
 
@@ -29,7 +29,6 @@ FORMAT = 1
 RECORD = "reference.json"
 SCALARS = ("logit", "baseline_logit", "converged", "sums")
 COLUMNS = ("indices", "labels", "groups", "regions")
-MAPS = ("values", "ranks", "mask", "valid")
 
 
 def fingerprint(teacher: nn.Module, explained: ExplainedSet, settings: EpsSettings, explainer: str) -> str:

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """Check and print."""
     calm_threads()
     from paretolens.errors import ConfigurationError
-    from paretolens.mlflow.amend import add_metrics
+    from paretolens.mlflow.amend import add_files, add_metrics
     from paretolens.search.finish import choose, pull_front, trial_folder, write_front
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.study import load_study
@@ -59,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
     if found.retrained is not None:
         add_metrics(study.run_id(), found.retrained.metrics(), tracking_uri=study.uri)
         files = write_front(study, pull_front(study))
+        add_files(study.run_id(), [files.png, files.html, files.csv, files.json], "front", tracking_uri=study.uri)
         console.print(f"their line is drawn in {files.png}, {files.html.name} beside it", highlight=False, soft_wrap=True)
     console.print()
     console.print(_table(found))

@@ -53,6 +53,26 @@ def test_fewer_fakes_than_asked_for_and_none(tiny_signature: Signature) -> None:
         ExplainedSet.choose(split(tiny_signature, ["real", "real"]), EpsSettings())
 
 
+def test_a_set_without_samples_is_refused(tiny_signature: Signature) -> None:
+    empty = [torch.zeros(0, *spec.shape) for spec in tiny_signature.inputs]
+    with pytest.raises(DataError, match="0 samples has nothing to explain; give at least 1"):
+        ExplainedSet.of_tensors(tiny_signature, empty, [None] * len(empty))
+    with pytest.raises(DataError, match="0 samples"):
+        ExplainedSet.of_images(torch.zeros(0, 3, 8, 8))
+
+
+def test_pictures_need_no_signature() -> None:
+    pictures = torch.rand(5, 3, 8, 8)
+    found = ExplainedSet.of_images(pictures)
+    assert [(spec.name, spec.shape) for spec in found.signature.inputs] == [("image", (3, 8, 8))]
+    assert len(found) == 5
+    torch.testing.assert_close(found.baseline[0], pictures.mean(0)[None])
+    black = torch.zeros(1, 3, 8, 8)
+    assert ExplainedSet.of_images(pictures, black).baseline[0] is black
+    with pytest.raises(ConfigurationError, match=r"must be \(n, C, H, W\)"):
+        ExplainedSet.of_images(pictures, black[0])
+
+
 def test_baseline_is_the_mean_of_the_real_clips_without_their_padding(tiny_signature: Signature) -> None:
     samples = split(tiny_signature, ["real", "mouth", "real", "real", "voice"])
     padding = samples.batch([0, 1, 2, 3, 4])

@@ -1,4 +1,5 @@
 import multiprocessing
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from paretolens.errors import IntegrityError
 from paretolens.evaluators.eps import EpsSettings, ExplainedSet, TeacherReference, score_eps
+from paretolens.evaluators.eps import reference as reference_module
 
 Make = Callable[[int], nn.Module]
 
@@ -22,6 +24,32 @@ def test_saved_reference_scores_the_same(tiny_detector: Make, tiny_reference: Te
     a, b = score_eps(tiny_detector(2), tiny_reference), score_eps(tiny_detector(2), loaded)
     np.testing.assert_array_equal(a.samples.eps, b.samples.eps)
     assert a.metrics() == b.metrics()
+
+
+def test_maps_are_made_in_place_block_by_block(
+    tiny_detector: Make, tiny_explained: ExplainedSet, tiny_settings: EpsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    explain = reference_module.explain_block
+
+    def counted(*given: object, **named: object) -> object:
+        block = explain(*given, **named)  # type: ignore[arg-type]  # as it was called
+        made.append(len(alive))
+        alive.add(block)
+        return block
+
+    alive: weakref.WeakSet[object] = weakref.WeakSet()
+    monkeypatch.setattr(reference_module, "explain_block", counted)
+    monkeypatch.setattr(reference_module, "BLOCK", 4)
+    small = TeacherReference.compute(tiny_detector(0), tiny_explained, tiny_settings)
+    assert len(made) == 6
+    assert max(made) <= 1, "a block is let go once it is written"
+    monkeypatch.setattr(reference_module, "BLOCK", 24)
+    whole = TeacherReference.compute(tiny_detector(0), tiny_explained, tiny_settings)
+    for name, maps in whole.grids.items():
+        torch.testing.assert_close(small.grids[name].values, maps.values)
+        assert small.grids[name].shape == maps.shape
+    torch.testing.assert_close(small.logit, whole.logit)
 
 
 def test_nothing_is_pickled(tiny_reference: TeacherReference, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ class Flat(nn.Module):
 
 
 def test_constant_student_is_an_error(tiny_reference: TeacherReference) -> None:
-    with pytest.raises(TrialError, match="maps that were compared are constant"):
+    with pytest.raises(TrialError, match="of the student's explanation maps that were compared are constant"):
         score_eps(Flat(), tiny_reference)
 
 
@@ -203,6 +203,23 @@ def test_teacher_with_constant_maps(tiny_explained: ExplainedSet, tiny_settings:
     )
     with pytest.raises(DataError, match="every explanation map of the teacher is constant"):
         TeacherReference.compute(Even(), explained, tiny_settings)
+
+
+def test_teacher_whose_modalities_all_miss_the_gate(tiny_detector: Make, tiny_reference: TeacherReference) -> None:
+    reference = dataclasses.replace(tiny_reference, sums=0.0 * tiny_reference.sums)
+    with pytest.raises(DataError, match="no modality carries 0.1 of the teacher's change"):
+        reference.check()
+    with pytest.raises(DataError, match="no modality of the teacher's reaches eps.gate 0.1"):
+        score_eps(tiny_detector(1), reference, limit=4)
+
+
+def test_constant_maps_of_the_teacher_are_not_blamed_on_the_student(tiny_detector: Make, tiny_reference: TeacherReference) -> None:
+    flat = {
+        name: dataclasses.replace(maps, ranks=torch.zeros_like(maps.ranks), mask=torch.zeros_like(maps.mask))
+        for name, maps in tiny_reference.grids.items()
+    }
+    with pytest.raises(DataError, match="of the teacher's explanation maps on the 4 scored samples are constant"):
+        score_eps(tiny_detector(1), dataclasses.replace(tiny_reference, grids=flat), limit=4)
 
 
 def test_not_differentiable_and_not_finite_students(tiny_reference: TeacherReference) -> None:

@@ -85,3 +85,9 @@ def test_the_full_preset_is_the_default_one_with_more_clips_and_trials() -> None
 def test_fewer_clips_than_a_batch_are_refused():
     with pytest.raises(ConfigurationError, match=r"data.train is 3: .*teacher.batch_size 16, student.distill.batch_size 16"):
         load_config(assignments=["data.train=3"], flags={})
+
+
+def test_one_reference_teacher_is_refused_as_validate_eps_refuses_it() -> None:
+    with pytest.raises(ConfigurationError, match=r"floor.references is 1: .* give 0 or at least 2"):
+        load("floor.references=1")
+    assert load("floor.references=2").floor.references == 2
