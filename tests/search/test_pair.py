@@ -25,7 +25,7 @@ from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE, load_model, save_
 from paretolens.models.registry import build
 from paretolens.models.signature import InputKind, InputSpec, Signature
 from paretolens.search.cli import main
-from paretolens.search.pair import score_pair
+from paretolens.search.pair import explained_clips, score_pair
 
 CLIP = ClipSettings(frames=4, fps=8.0, size=32)
 QUICK = ("--set", "nodes=4", "--set", "probes=4", "--set", "change_share=0")
