@@ -22,6 +22,7 @@ __all__ = [
     "format_value",
     "headline",
     "panels",
+    "rules_of",
     "speed_up",
     "trial_label",
     "value_kind",
@@ -65,7 +66,7 @@ _SHARES = ("accuracy", "precision", "recall", "f1", "agreement", "eer")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A horizontal line with a meaning, or a band."""
+    """A line with a meaning at a value of one axis, or a band."""
 
     value: float
     """Where the line is; the middle of a band."""
@@ -94,6 +95,9 @@ class Panel:
     dominated: pd.DataFrame
     """The trials off the front."""
     rules: tuple[Rule, ...]
+    """Lines at values of y."""
+    x_rules: tuple[Rule, ...]
+    """Lines at values of x."""
 
     @property
     def percent(self) -> bool:
@@ -101,8 +105,8 @@ class Panel:
         return is_share(self.y)
 
     def teacher(self, front: Front) -> tuple[float, float] | None:
-        """Where the teacher lies; None if a figure is missing. Its EPS is 1 by definition, although nobody measures it."""
-        known = {"eps": 1.0, **(front.study.teacher if front.study else {})}
+        """Where the teacher lies; None if a figure is missing. Its EPS is 1 by definition, and so is its nEPS."""
+        known = {"eps": 1.0, "neps": 1.0, **(front.study.teacher if front.study else {})}
         x, y = known.get(self.x, math.nan), known.get(self.y, math.nan)
         return (x, y) if math.isfinite(x) and math.isfinite(y) else None
 
@@ -143,25 +147,34 @@ def _panel(front: Front, x: str, y: str) -> Panel:
         joined=members[best].sort_values(x),
         aside=members[~best],
         dominated=front.trials[~front.trials["pareto"].astype(bool)],
-        rules=_rules(front, y),
+        rules=rules_of(front.study.metrics, y) if front.study else (),
+        x_rules=rules_of(front.study.metrics, x) if front.study and x != y else (),
     )
 
 
-def _rules(front: Front, y: str) -> tuple[Rule, ...]:
-    if y != "eps" or front.study is None:
+def rules_of(metrics: Mapping[str, float], axis: str) -> tuple[Rule, ...]:
+    """The lines that give an axis of EPS or nEPS its scale, as far as a study's metrics have them; none for other axes."""
+    if axis not in ("eps", "neps"):
         return ()
     lines: tuple[tuple[str, str, str, Literal["dash", "dot"]], ...] = (
         (EPS_FLOOR, "untrained students (floor)", Colour.FLOOR, "dash"),
         (EPS_REFERENCE, "retrained teacher", Colour.REFERENCE, "dot"),
     )
-    rules = []
+    floor, rules = _line_of(metrics, EPS_FLOOR)[0], []
     for name, label, colour, dash in lines:
-        value, low, high = (front.study.metrics.get(key, math.nan) for key in (name, *interval_names(name)))
-        middle = value if math.isfinite(value) else (low + high) / 2
-        if math.isfinite(middle):
-            ends = (low, high) if math.isfinite(low + high) else (middle, middle)
-            rules.append(Rule(value=middle, low=ends[0], high=ends[1], label=label, colour=colour, dash=dash))
+        found = _line_of(metrics, name)
+        if axis == "neps":
+            found = tuple(min(max((value - floor) / (1.0 - floor), 0.0), 1.0) if floor < 1 else math.nan for value in found)
+        if math.isfinite(found[0]):
+            rules.append(Rule(value=found[0], low=found[1], high=found[2], label=label, colour=colour, dash=dash))
     return tuple(rules)
+
+
+def _line_of(metrics: Mapping[str, float], name: str) -> tuple[float, ...]:
+    """Where a line is and the ends of its band; NaN where a study has none."""
+    value, low, high = (metrics.get(key, math.nan) for key in (name, *interval_names(name)))
+    middle = value if math.isfinite(value) else (low + high) / 2
+    return (middle, low, high) if math.isfinite(low + high) else (middle, middle, middle)
 
 
 def axis_label(name: str, *, log: bool = False) -> str:

@@ -4,17 +4,18 @@ Of a side with one study the surface is that study's front in these two objectiv
 what they attain is drawn bold, the best and the worst thin.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from paretolens.mlflow.attainment import attainment_surface
+from paretolens.mlflow.chart import Rule, rules_of
 from paretolens.mlflow.compare import Comparison, Side
 from paretolens.mlflow.objectives import Direction, minimised
 from paretolens.mlflow.pareto import Floats
 
-__all__ = ["COLOURS", "Curve", "comparison_headline", "curves_of", "is_log"]
+__all__ = ["COLOURS", "Curve", "compared_rules", "comparison_headline", "curves_of", "is_log"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe–Ito; each side also has a shape of its own."""
@@ -59,6 +60,22 @@ def _to_the_edges(surface: Floats, reference: tuple[float, float], direction: Di
     (first_x, first_y), (last_x, last_y), (worst_x, worst_y) = stairs[0], stairs[-1], reference
     ends = ((first_x, worst_y), (worst_x, last_y)) if direction == "min" else ((worst_x, first_y), (last_x, worst_y))
     return np.vstack([ends[0], stairs, ends[1]])
+
+
+def compared_rules(found: Comparison, axis: str) -> list[Rule]:
+    """The floor and the reference of every study on an axis of EPS, each once; named by the study where they differ."""
+    studies = {name: front.study.metrics for side in found.sides for name, front in side.fronts.items() if front.study}
+    drawn: dict[tuple[float, ...], Rule] = {}
+    owners: dict[tuple[float, ...], list[str]] = {}
+    for name, metrics in studies.items():
+        for rule in rules_of(metrics, axis):
+            where = (rule.dash == "dash", rule.value, rule.low, rule.high)
+            drawn.setdefault(where, rule)
+            owners.setdefault(where, []).append(name)
+    several = {key: len(names) < len(studies) for key, names in owners.items()}
+    return [
+        replace(rule, label=f"{rule.label}: {', '.join(owners[key])}") if several[key] else rule for key, rule in drawn.items()
+    ]
 
 
 def is_log(found: Comparison, x: str) -> bool:

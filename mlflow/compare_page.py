@@ -1,13 +1,13 @@
 """A comparison of searches as a page: hover for a trial's figures, zoom, hide a side."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from paretolens.exporters.files import write_atomic
-from paretolens.mlflow.chart import axes_of, axis_label, format_value, is_share, trial_label
+from paretolens.mlflow.chart import Rule, axes_of, axis_label, format_value, is_share, trial_label
 from paretolens.mlflow.compare import Comparison
-from paretolens.mlflow.compare_curves import COLOURS, Curve, comparison_headline, curves_of, is_log
+from paretolens.mlflow.compare_curves import COLOURS, Curve, compared_rules, comparison_headline, curves_of, is_log
 
 __all__ = ["comparison_html"]
 
@@ -31,6 +31,7 @@ def comparison_html(found: Comparison, path: Path) -> Path:
         for number, curve in enumerate(curves_of(found, x, y)):
             for trace in _traces(found, curve, x, y, number, first=column == 1):
                 figure.add_trace(trace, **place)
+        _add_rules(figure, compared_rules(found, y), compared_rules(found, x) if x != y else (), place)
         log = is_log(found, x)
         figure.update_xaxes(title_text=axis_label(x, log=log), **(_log_ticks() if log else {}), **place)
         figure.update_yaxes(title_text=axis_label(y).replace(" (%)", ""), tickformat=".0%" if is_share(y) else None, **place)
@@ -53,6 +54,28 @@ def _traces(found: Comparison, curve: Curve, x: str, y: str, number: int, *, fir
         x=curve.members[x], y=curve.members[y], mode="markers", marker=marker, hovertext=hover, hoverinfo="text",
         name=curve.name, legendgroup=curve.name, showlegend=first,
     )  # fmt: skip
+
+
+def _add_rules(figure: Any, y_rules: Sequence[Rule], x_rules: Sequence[Rule], place: dict[str, int]) -> None:
+    """Lines and bands of the floor and the reference, labelled at their ends."""
+    for rule in y_rules:
+        figure.add_hline(y=rule.value, line=_line(rule), **_label(rule), annotation_position="top right", **place)
+        figure.add_hrect(y0=rule.low, y1=rule.high, **_band(rule), **place)
+    for rule in x_rules:
+        figure.add_vline(x=rule.value, line=_line(rule), **_label(rule), annotation_textangle=-90, **place)
+        figure.add_vrect(x0=rule.low, x1=rule.high, **_band(rule), **place)
+
+
+def _line(rule: Rule) -> dict[str, Any]:
+    return {"color": rule.colour, "width": 1.6, "dash": rule.dash}
+
+
+def _label(rule: Rule) -> dict[str, Any]:
+    return {"annotation_text": _plain(rule.label), "annotation_font": {"color": rule.colour, "size": 11}}
+
+
+def _band(rule: Rule) -> dict[str, Any]:
+    return {"fillcolor": rule.colour, "opacity": 0.12, "line_width": 0, "layer": "below"}
 
 
 def _hover(found: Comparison, row: dict[Any, Any]) -> str:

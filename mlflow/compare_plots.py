@@ -5,9 +5,9 @@ from typing import Any
 
 from paretolens.mlflow.chart import axes_of, axis_label, is_share
 from paretolens.mlflow.compare import Comparison
-from paretolens.mlflow.compare_curves import COLOURS, Curve, comparison_headline, curves_of, is_log
+from paretolens.mlflow.compare_curves import COLOURS, Curve, compared_rules, comparison_headline, curves_of, is_log
 from paretolens.mlflow.objectives import Direction
-from paretolens.mlflow.plots import style_axes, write_picture
+from paretolens.mlflow.plots import draw_rules, style_axes, write_picture
 
 __all__ = ["comparison_png"]
 
@@ -35,6 +35,7 @@ def comparison_png(found: Comparison, path: Path) -> Path:
         style_axes(axes, x_label=axis_label(x, log=log), y_label=axis_label(y), log_x=log, percent=is_share(y))
         for number, curve in enumerate(curves_of(found, x, y)):
             _draw(axes, curve, (x, y), number, found.objectives[x])
+        draw_rules(axes, compared_rules(found, y), compared_rules(found, x) if x != y else ())
     handles = dict(zip(*reversed(all_axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(
         handles.values(), handles.keys(), loc="lower left", bbox_to_anchor=(0.005, 0.0), ncols=len(handles), frameon=False

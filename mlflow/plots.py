@@ -1,6 +1,7 @@
 """The front as a picture (PNG): every objective against latency, side by side."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from paretolens.exporters.files import write_atomic
-from paretolens.mlflow.chart import Colour, Panel, format_value, headline, interval, panels, trial_label
+from paretolens.mlflow.chart import Colour, Panel, Rule, format_value, headline, interval, panels, trial_label
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.labels import Label, place_labels
 
-__all__ = ["draw_png", "front_figure", "png_bytes", "style_axes", "write_picture"]
+__all__ = ["draw_png", "draw_rules", "front_figure", "png_bytes", "style_axes", "write_picture"]
 
 JOINED, ASIDE, DOMINATED = "on the front", "on the front by another objective", "dominated"
+_DASHES = {"dash": "--", "dot": ":"}
 _FEW = 14
 _CROWD = 40
 
@@ -82,7 +84,7 @@ def _draw_panel(axes: Any, panel: Panel, front: Front) -> None:
     filled = {"c": blue, "edgecolors": "white", "linewidths": 0.9, "zorder": 5, "label": JOINED}
     axes.scatter(panel.joined[x], panel.joined[y], s=58, **filled)
     _draw_marks(axes, panel, front)
-    _draw_rules(axes, panel)
+    draw_rules(axes, panel.rules, panel.x_rules)
 
 
 def _draw_marks(axes: Any, panel: Panel, front: Front) -> None:
@@ -95,12 +97,19 @@ def _draw_marks(axes: Any, panel: Panel, front: Front) -> None:
         axes.scatter(*teacher, zorder=6, **style)
 
 
-def _draw_rules(axes: Any, panel: Panel) -> None:
-    for rule in panel.rules:
+def draw_rules(axes: Any, y_rules: Sequence[Rule], x_rules: Sequence[Rule]) -> None:
+    """Lines and bands across the axes, labelled at their ends: those of y from side to side, those of x from bottom to top."""
+    for rule in y_rules:
         axes.axhspan(rule.low, rule.high, color=rule.colour, alpha=0.12, lw=0, zorder=0)
-        axes.axhline(rule.value, color=rule.colour, ls={"dash": "--", "dot": ":"}[rule.dash], lw=1.6, zorder=1)
+        axes.axhline(rule.value, color=rule.colour, ls=_DASHES[rule.dash], lw=1.6, zorder=1)
         place = {"xy": (0.99, rule.value), "xycoords": ("axes fraction", "data"), "xytext": (0, 3)}
         style = {"ha": "right", "va": "bottom", "fontsize": 8.5, "color": rule.colour, "zorder": 8}
+        axes.annotate(rule.label, textcoords="offset points", **place, **style)
+    for rule in x_rules:
+        axes.axvspan(rule.low, rule.high, color=rule.colour, alpha=0.12, lw=0, zorder=0)
+        axes.axvline(rule.value, color=rule.colour, ls=_DASHES[rule.dash], lw=1.6, zorder=1)
+        place = {"xy": (rule.value, 0.02), "xycoords": ("data", "axes fraction"), "xytext": (3, 0)}
+        style = {"ha": "left", "va": "bottom", "fontsize": 8.5, "color": rule.colour, "zorder": 8, "rotation": 90}
         axes.annotate(rule.label, textcoords="offset points", **place, **style)
 
 

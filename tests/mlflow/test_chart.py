@@ -1,8 +1,9 @@
 import math
+from dataclasses import replace
 
 import pytest
 
-from paretolens.mlflow.chart import axis_label, format_value, headline, interval, panels, speed_up, trial_label, value_kind
+from paretolens.mlflow.chart import axis_label, format_value, headline, interval, panels, rules_of, speed_up, trial_label, value_kind
 from paretolens.mlflow.front import Front, rank_trials
 
 
@@ -67,6 +68,22 @@ def test_panels_of_other_objectives(drawn: Front) -> None:
     ]
     assert [(p.x, p.y) for p in panels(rank_trials(table, {"latency_ms": "min"}))] == [("latency_ms", "latency_ms")]
     assert len(panels(rank_trials(table.iloc[:0]))) == 2
+
+
+def test_floor_and_reference_on_every_axis_of_eps(drawn: Front) -> None:
+    table = drawn.trials.drop(columns=["rank", "crowding", "pareto", "knee", "tied_with"])
+    table["neps"] = (table["eps"] - 0.11) / 0.89
+    (sideways,) = panels(replace(rank_trials(table, {"accuracy": "max", "eps": "max"}), study=drawn.study))
+    assert (sideways.x, sideways.rules) == ("eps", ())
+    assert [rule.value for rule in sideways.x_rules] == [0.11, 0.83]
+    (scaled,) = panels(replace(rank_trials(table, {"latency_ms": "min", "neps": "max"}), study=drawn.study))
+    assert [rule.value for rule in scaled.rules] == [0.0, pytest.approx((0.83 - 0.11) / 0.89)]
+    assert scaled.x_rules == ()
+    band = rules_of({"eps_floor": 0.2, "eps_reference": 0.6, "eps_reference_low": 0.5, "eps_reference_high": 0.7}, "neps")[1]
+    assert (band.low, band.value, band.high) == pytest.approx((0.375, 0.5, 0.625))
+    assert rules_of({}, "eps") == ()
+    assert rules_of({"eps_reference": 0.6}, "neps") == (), "without a floor nEPS has no scale"
+    assert rules_of({"eps_floor": 0.1}, "accuracy") == ()
 
 
 def test_the_headline_names_the_knee(drawn: Front) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from paretolens.errors import ConfigurationError
 from paretolens.mlflow.comparable import configuration_differences, differences
 from paretolens.mlflow.compare import compare
+from paretolens.mlflow.compare_curves import compared_rules
 from paretolens.mlflow.compare_page import comparison_html
 from paretolens.mlflow.compare_plots import comparison_png
 from paretolens.mlflow.compare_table import comparison_json, comparison_lines
@@ -150,3 +151,22 @@ def test_hardly_anything_to_compare(make: Make, tmp_path: Path) -> None:
     list(comparison_lines(found))
     with pytest.raises(ConfigurationError, match="no complete trial"):
         compare([[replace(a, trials=a.trials.iloc[:0])], [empty]])
+
+
+def test_floor_and_reference_are_drawn_once_and_named_where_they_differ(make: Make, tmp_path: Path) -> None:
+    lines = {"eps_floor": 0.11, "eps_reference": 0.83}
+    alike = [replace(make(name, seed), metrics=lines) for name, seed in (("a", 1), ("b", 2))]
+    found = compare([[alike[0]], [alike[1]]])
+    assert [(rule.value, rule.label) for rule in compared_rules(found, "eps")] == [
+        (0.11, "untrained students (floor)"),
+        (0.83, "retrained teacher"),
+    ]
+    page = comparison_html(found, tmp_path / "a.html").read_text()
+    assert "untrained students (floor)" in page
+    assert "retrained teacher" in page
+    other = replace(alike[1], metrics={**lines, "eps_floor": 0.2})
+    labels = [rule.label for rule in compared_rules(compare([[alike[0]], [other]]), "eps")]
+    assert labels == ["untrained students (floor): a", "retrained teacher", "untrained students (floor): b"]
+    across = compare([[alike[0]], [other]], {"accuracy": "max", "eps": "max"})
+    comparison_png(across, tmp_path / "a.png")
+    assert "retrained teacher" in comparison_html(across, tmp_path / "a.html").read_text()

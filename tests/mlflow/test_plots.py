@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,14 @@ def test_what_is_drawn(drawn: Front) -> None:
     assert points["on the front"] + points["on the front by another objective"] == len(drawn.members)
     assert points["dominated"] == len(drawn.trials) - len(drawn.members)
     assert points["knee"] == points["teacher"] == 1
+
+
+def test_lines_where_eps_lies_across(drawn: Front) -> None:
+    table = drawn.trials.drop(columns=["rank", "crowding", "pareto", "knee", "tied_with"])
+    (axes,) = front_figure(replace(rank_trials(table, {"accuracy": "max", "eps": "max"}), study=drawn.study)).axes
+    upright = sorted(line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1 and list(line.get_ydata()) == [0, 1])
+    assert upright == [0.11, 0.83]
+    assert {"untrained students (floor)", "retrained teacher"} <= {text.get_text() for text in axes.texts}
 
 
 def test_labels_do_not_cross(trials: Callable[..., pd.DataFrame]) -> None:
