@@ -146,7 +146,8 @@ class ExplainedSet:
         start = images.mean(0, keepdim=True) if baseline is None else baseline
         if images.dim() != 4 or start.shape != (1, *images.shape[1:]):
             raise ConfigurationError(
-                f"pictures must be (n, C, H, W) and their baseline (1, C, H, W); got {tuple(images.shape)} and {tuple(start.shape)}"
+                f"pictures must be (n, C, H, W) and their baseline (1, C, H, W); got {tuple(images.shape)} "
+                f"and {tuple(start.shape)}"
             )
         spec = InputSpec(name="image", shape=tuple(images.shape[1:]), kind=InputKind.IMAGE)
         return ExplainedSet.of_tensors(Signature(inputs=(spec,), outputs=("logit",)), [images], [start])

@@ -116,8 +116,8 @@ class TeacherReference:
         counting = self.counting & eligible[:, None]
         if not bool(counting.any()):
             raise DataError(
-                f"no modality carries {self.settings.gate:g} of the teacher's change of logit on any of {int(eligible.sum())} eligible "
-                "samples, nothing to compare; lower eps.gate"
+                f"no modality carries {self.settings.gate:g} of the teacher's change of logit on any of {int(eligible.sum())} "
+                "eligible samples, nothing to compare; lower eps.gate"
             )
         constant = torch.stack([is_constant(maps) for maps in self.grids.values()], dim=1)
         if bool(constant[counting].all()):

@@ -153,20 +153,21 @@ class Sheet:
 
     def check(self) -> None:
         """Raise where nothing was compared, and say whose fault it is."""
+        count = int(self.eligible.sum())
         if not self.compared:
             raise DataError(
-                f"no modality of the teacher's reaches eps.gate {self.reference.settings.gate:g} on the {int(self.eligible.sum())} "
+                f"no modality of the teacher's reaches eps.gate {self.reference.settings.gate:g} on the {count} "
                 "scored samples, nothing to compare; score more samples or lower it"
             )
         if self.teacher_constant == self.compared:
             raise DataError(
-                f"all {self.compared} of the teacher's explanation maps on the {int(self.eligible.sum())} scored samples are constant, "
+                f"all {self.compared} of the teacher's explanation maps on the {count} scored samples are constant, "
                 "nothing to compare; score more samples or give another baseline"
             )
         if self.constant == self.compared:
             raise TrialError(
-                f"all {self.compared - self.teacher_constant} of the student's explanation maps that were compared are constant: its "
-                "logit does not depend on its inputs; train it longer"
+                f"all {self.compared - self.teacher_constant} of the student's explanation maps that were compared are constant: "
+                "its logit does not depend on its inputs; train it longer"
             )
 
     def result(self, floor: float | None) -> EpsScore:

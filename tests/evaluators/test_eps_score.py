@@ -207,13 +207,13 @@ def test_teacher_with_constant_maps(tiny_explained: ExplainedSet, tiny_settings:
 
 def test_teacher_whose_modalities_all_miss_the_gate(tiny_detector: Make, tiny_reference: TeacherReference) -> None:
     reference = dataclasses.replace(tiny_reference, sums=0.0 * tiny_reference.sums)
-    with pytest.raises(DataError, match="no modality carries 0.1 of the teacher's change"):
+    with pytest.raises(DataError, match=r"no modality carries 0\.1 of the teacher's change"):
         reference.check()
-    with pytest.raises(DataError, match="no modality of the teacher's reaches eps.gate 0.1"):
+    with pytest.raises(DataError, match=r"no modality of the teacher's reaches eps\.gate 0\.1"):
         score_eps(tiny_detector(1), reference, limit=4)
 
 
-def test_constant_maps_of_the_teacher_are_not_blamed_on_the_student(tiny_detector: Make, tiny_reference: TeacherReference) -> None:
+def test_flat_maps_of_the_teacher_are_not_blamed_on_the_student(tiny_detector: Make, tiny_reference: TeacherReference) -> None:
     flat = {
         name: dataclasses.replace(maps, ranks=torch.zeros_like(maps.ranks), mask=torch.zeros_like(maps.mask))
         for name, maps in tiny_reference.grids.items()

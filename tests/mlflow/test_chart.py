@@ -3,7 +3,17 @@ from dataclasses import replace
 
 import pytest
 
-from paretolens.mlflow.chart import axis_label, format_value, headline, interval, panels, rules_of, speed_up, trial_label, value_kind
+from paretolens.mlflow.chart import (
+    axis_label,
+    format_value,
+    headline,
+    interval,
+    panels,
+    rules_of,
+    speed_up,
+    trial_label,
+    value_kind,
+)
 from paretolens.mlflow.front import Front, rank_trials
 
 
