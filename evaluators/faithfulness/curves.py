@@ -4,7 +4,8 @@ After Petsiuk, Das and Saenko ("RISE", BMVC 2018, section 4.2), with the raw log
 the study's baseline (`eps.baseline`, by default the mean real clip) in place of what is taken away. Cells go in the order of
 the evidence, the same share of every modality at once. With q the share that is gone and s the teacher's side, a curve is
 s·(f(x_q) − f(b)), divided by the mean of s·(f(x) − f(b)) over the samples: from 1 to 0 on deletion, from 0 to 1 on insertion.
-Areas by the trapezoidal rule: a faithful explanation has a low deletion and a high insertion area; a random order stands beside them.
+Areas by the trapezoidal rule: a faithful explanation has a low deletion and a high insertion area; a random order stands beside
+them.
 """
 
 from collections.abc import Mapping
