@@ -11,7 +11,7 @@ from paretolens.search.ledger import Ledger
 from paretolens.search.observer import Observer
 from paretolens.search.preselect import Preselector
 from paretolens.search.proposer import Proposer
-from paretolens.search.sampling import GENETIC, Sampler, make_sampler, population_size
+from paretolens.search.sampling import GENETIC, make_sampler, population_size
 from paretolens.search.settings import EngineSettings
 from paretolens.spaces.knobs import Genome, Space
 
@@ -46,7 +46,7 @@ def make_dispatcher(
     seed = int(np.random.SeedSequence([settings.seed, len(history)]).generate_state(1)[0])
     population = settings.population or population_size(trials=settings.trials, workers=settings.workers)
     assisted = settings.preselect and settings.sampler in GENETIC
-    if settings.sampler is not Sampler.RANDOM and population >= settings.trials:
+    if settings.sampler in GENETIC and population >= settings.trials:
         effect = "nothing is bred, only pre-selection learns" if assisted else "the search is random"
         _logger.warning("the population of %d is not below the %d trials: %s", population, settings.trials, effect)
     proposer = Proposer(

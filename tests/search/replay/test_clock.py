@@ -89,3 +89,9 @@ def test_a_population_as_large_as_the_budget_is_warned_about(
     assert [record.message for record in caplog.records] == [
         f"the population of 3 is not below the 3 trials: {'nothing is bred, ' * preselect}{effect}"
     ]
+
+
+@pytest.mark.parametrize("sampler", [Sampler.TPE, Sampler.RANDOM])
+def test_samplers_without_a_population_are_not_warned_about_one(caplog: pytest.LogCaptureFixture, sampler: Sampler) -> None:
+    simulate(Source(table()), settings=EngineSettings(trials=3, population=3, sampler=sampler))
+    assert not caplog.records
