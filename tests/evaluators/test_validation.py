@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from paretolens.evaluators.validation import (
     check_curves,
     check_dose,
     check_identity,
+    check_other_samples,
     check_pointing,
     check_ties,
     noisy,
@@ -137,17 +137,34 @@ def test_a_model_that_ignores_its_evidence_is_found(subject: Subject) -> None:
     assert not check_curves(replace(subject, student=Elsewhere(5, trained=True)), quiet).passed
 
 
-def test_more_damage_is_a_larger_distance_between_weights(subject: Subject) -> None:
-    class ByDistance:
-        teacher = subject.teacher
-
-        def score(self, model: nn.Module) -> float:
-            before, after = (torch.cat([p.detach().flatten() for p in m.parameters()]) for m in (self.teacher, model))
-            return 1.0 - float((before - after).norm() / before.norm())
-
-    found = check_dose(cast(Subject, ByDistance()), quiet)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_more_damage_to_real_weights_takes_more_of_the_score(subject: Subject, seed: int) -> None:
+    teacher = Finder(seed, trained=False).eval()
+    reference = TeacherReference.compute(teacher, subject.reference.explained, subject.reference.settings)
+    quick = quick_reference(teacher, reference, 12)
+    found = check_dose(replace(subject, teacher=teacher, reference=reference, quick=quick), quiet)
     assert found.passed, found
     assert len(found.figures) == 10
+    assert found.figures["int8"] > 0.95 > found.figures["int2"]
+
+
+def patches(*, moving: bool) -> Tensor:
+    """Pictures with a bright patch each, all in one place or here and there."""
+    generator = torch.Generator().manual_seed(3)
+    pictures = torch.zeros(12, 3, SIDE, SIDE)
+    for picture in pictures:
+        top, left = torch.randint(0, SIDE - 4, (2,), generator=generator).tolist() if moving else (4, 4)
+        picture[:, top : top + 4, left : left + 4] = 1 + torch.rand(3, 4, 4, generator=generator)
+    return pictures
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_maps_that_always_point_to_the_usual_place_are_found(subject: Subject, *, moving: bool) -> None:
+    explained = ExplainedSet.of_images(patches(moving=moving), torch.zeros(1, 3, SIDE, SIDE))
+    reference = TeacherReference.compute(subject.teacher, explained, subject.reference.settings)
+    found = check_other_samples(replace(subject, reference=reference))
+    assert found.passed == moving, found
+    assert (found.figures["other"] < 0.3) == moving
 
 
 def test_weights_that_do_not_matter_show_no_dose(subject: Subject) -> None:
