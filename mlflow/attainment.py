@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from paretolens.mlflow.pareto import Floats, as_points, non_dominated
 
-__all__ = ["attained_share", "attainment_surface", "coverage"]
+__all__ = ["attained_over_time", "attained_share", "attainment_surface", "coverage"]
 
 
 def attained_share(targets: ArrayLike, fronts: Sequence[ArrayLike]) -> Floats:
@@ -20,6 +20,19 @@ def attained_share(targets: ArrayLike, fronts: Sequence[ArrayLike]) -> Floats:
     wanted = as_points(targets)
     hits = [np.any(np.all(as_points(front)[None] <= wanted[:, None], axis=2), axis=1) for front in fronts]
     return np.asarray(np.mean(hits, axis=0), dtype=np.float64) if hits else np.zeros(len(wanted))
+
+
+def attained_over_time(points: ArrayLike, targets: ArrayLike) -> Floats:
+    """(n,) share of the targets (k, m) that the first 1…n points (n, m) reach, none of them worse anywhere; NaN without."""
+    found, wanted = as_points(points), as_points(targets)
+    if not len(wanted):
+        return np.full(len(found), np.nan)
+    reached = np.zeros(len(found))
+    for target in wanted:
+        hits = np.flatnonzero(np.all(found <= target, axis=1))
+        if len(hits):
+            reached[hits[0]] += 1
+    return np.asarray(np.cumsum(reached) / len(wanted), dtype=np.float64)
 
 
 def attainment_surface(fronts: Sequence[ArrayLike], level: float) -> Floats:

@@ -2,12 +2,14 @@
 
 A large study takes a store many seconds to hand over (10,000 runs: see benchmarks/front_scale.py), and hardly any of it changes
 from one look to the next. Runs that have ended are therefore kept in a file, and three questions are asked of the store: which
-runs are running, which bear a stamp (`names.UPDATED`) newer than the newest one known, and which were deleted. Everything that
-Paretolens writes to an ended run stamps it. What another program writes into an ended run is seen with `refresh` only.
+runs are running, which bear a stamp (`names.UPDATED`) newer than the newest one known, and which were deleted. Runs that were
+seen but not kept, since they ran or nobody stamped them, are fetched by their ids. Everything that Paretolens writes to an ended
+run stamps it. What another program writes into an ended run is seen with `refresh` only.
 """
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 SMALLEST_CACHED = 500
 """Studies with fewer runs are read whole: that takes a second, and leaves no file behind."""
-_FORMAT = 1
+_FORMAT = 2
 _MARGIN_MS = 2_000
 """Stamps of two writers may arrive in another order than they were made in."""
 
@@ -35,6 +37,8 @@ class _Known:
 
     newest_ms: int = 0
     rows: dict[str, Row] = field(default_factory=dict)
+    pending: tuple[str, ...] = ()
+    """Runs that were seen without being kept."""
 
 
 def cache_file(folder: Path, parent: str) -> Path:
@@ -65,6 +69,7 @@ def read_children(client: Any, parent: Any, *, folder: Path | None, refresh: boo
             since = known.newest_ms - _MARGIN_MS
             runs = search_runs(client, number, f"{children} and metrics.`{UPDATED}` > {since}")
             runs += search_runs(client, number, f"{children} and attributes.status = 'RUNNING'")
+            runs += _fetch(client, set(known.pending) - {run.info.run_id for run in runs})
             gone = {run.info.run_id for run in search_runs(client, number, children, deleted=True)}
             rows = {**known.rows, **{run.info.run_id: run_row(run) for run in runs}}
     except Exception as error:
@@ -74,14 +79,29 @@ def read_children(client: Any, parent: Any, *, folder: Path | None, refresh: boo
     return [row for run_id, row in rows.items() if run_id not in gone]
 
 
+def _fetch(client: Any, run_ids: Iterable[str]) -> list[Any]:
+    """Runs by their ids, without those that were deleted for good."""
+    from mlflow.exceptions import MlflowException
+
+    found = []
+    for run_id in sorted(run_ids):
+        try:
+            found.append(client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+    return found
+
+
 def _save(path: Path, known: _Known, rows: dict[str, Row], runs: list[Any]) -> None:
     """Keep the rows of ended runs, unless nothing changed."""
     stamps = {run.info.run_id: _stamp(run) for run in runs}
     kept = {run_id: row for run_id, row in rows.items() if stamps.get(run_id, 1) > 0}
-    if kept == known.rows:
+    pending = sorted(set(rows) - set(kept))
+    if kept == known.rows and pending == list(known.pending):
         return
     newest = max([known.newest_ms, *stamps.values()])
-    head = json.dumps({"format": _FORMAT, "newest_ms": newest, "runs": len(kept)})
+    head = json.dumps({"format": _FORMAT, "newest_ms": newest, "runs": len(kept), "pending": pending})
     try:
         write_atomic(path, ("\n".join([head, *map(json.dumps, kept.values())]) + "\n").encode())
     except StoreError as error:
@@ -101,7 +121,8 @@ def _load(path: Path) -> _Known:
         if about["format"] != _FORMAT or about["runs"] != len(lines):
             raise ValueError("of another version, or cut short")
         rows = [json.loads(line) for line in lines]
-        return _Known(newest_ms=int(about["newest_ms"]), rows={row["run_id"]: row for row in rows})
+        pending = tuple(str(run_id) for run_id in about["pending"])
+        return _Known(newest_ms=int(about["newest_ms"]), rows={row["run_id"]: row for row in rows}, pending=pending)
     except FileNotFoundError:
         return _Known()
     except (OSError, ValueError, KeyError, TypeError) as error:

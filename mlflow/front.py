@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from paretolens.errors import StoreError
+from paretolens.mlflow.attainment import attained_over_time
+from paretolens.mlflow.confidence import confidence_of
 from paretolens.mlflow.hypervolume import hypervolume, hypervolume_history
 from paretolens.mlflow.knee import knee_point
 from paretolens.mlflow.names import UPDATED, Tag, TrialState, interval_names
@@ -78,14 +80,17 @@ class Front:
         return hypervolume(points[non_dominated(points)], corner) / box if box > 0 else 0.0
 
     def history(self, reference: Mapping[str, float] | None = None) -> pd.DataFrame:
-        """How the search came on: `trial`, `ended_ms` and `hypervolume` (0…1, as above) after each, in the order they ended."""
+        """How the search came on, a row per trial in the order they ended: `trial`, `ended_ms`, and after it `hypervolume` (0…1,
+        as above) and `attained`, the share of the final front's members that were found by then, 0…1.
+        """
         ended = _ended(self.trials)
         order = np.argsort(ended, kind="stable")
         points = minimised(self.trials, self.objectives)
         corner, box = self._box(points, reference)
         volumes = hypervolume_history(points[order], corner) / box if box > 0 else np.zeros(len(points))
         names = self.trials["trial"].to_numpy()[order]
-        return pd.DataFrame({"trial": names, "ended_ms": ended[order], "hypervolume": volumes})
+        attained = attained_over_time(points[order], points[non_dominated(points)])
+        return pd.DataFrame({"trial": names, "ended_ms": ended[order], "hypervolume": volumes, "attained": attained})
 
     def _box(self, points: Floats, reference: Mapping[str, float] | None) -> tuple[Floats, float]:
         """The corner of the box, minimised, and its volume; 0 without trials, or if they are all equal in an objective."""
@@ -151,18 +156,22 @@ def front_of(
         ConfigurationError: an unknown metric, direction or filter.
     """
     found = dataclasses.replace(rank_trials(record.trials, objectives, where), study=record)
-    return _judge_ties(found, record.tracking_uri) if paired and record.tracking_uri else found
+    return _judge_ties(found, record) if paired else found
 
 
-def _judge_ties(found: Front, uri: str) -> Front:
+def _judge_ties(found: Front, record: StudyRecord) -> Front:
     """The same front, its ties by paired comparison where the members' samples are there."""
     rows = np.flatnonzero(found.trials["pareto"])
     uncertain = [name for name in found.objectives if interval_names(name)[0] in found.trials]
     if not uncertain or not 2 <= len(rows) <= _MOST_PAIRED:
         return found
+    if not record.tracking_uri:
+        note = "the studies lie in different stores: ties are judged by the intervals of each model alone"
+        return found if record.run_id else dataclasses.replace(found, notes=(note,))
     run_ids = found.trials["run_id"].iloc[rows].tolist()
-    samples, notes = read_samples(open_client(uri), run_ids, uncertain)
-    tied = _tied(found.trials, rows, found.objectives, samples)
+    samples, notes = read_samples(open_client(record.tracking_uri), run_ids, uncertain)
+    levels = {name: confidence_of(record.params, name) for name in uncertain}
+    tied = _tied(found.trials, rows, found.objectives, samples, levels)
     return dataclasses.replace(found, trials=found.trials.assign(tied_with=tied), notes=tuple(notes))
 
 
@@ -211,10 +220,11 @@ def _tied(
     rows: "np.ndarray[tuple[int], np.dtype[np.intp]]",
     objectives: Mapping[str, Direction],
     samples: Mapping[str, Sequence[Samples | None]] | None = None,
+    levels: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """`tied_with` of every trial, given the rows of the members and their samples."""
+    """`tied_with` of every trial, given the rows of the members, their samples and the levels of their intervals."""
     tied, names = [""] * len(trials), trials["trial"].astype(str).to_numpy()
-    for row, others in zip(rows, ties(trials.iloc[rows], objectives, samples), strict=True):
+    for row, others in zip(rows, ties(trials.iloc[rows], objectives, samples, levels), strict=True):
         tied[row] = ", ".join(names[rows[other]] for other in others)
     return tied
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from paretolens.data.bootstrap import paired_difference
 from paretolens.mlflow.pareto import Floats
+from paretolens.mlflow.store import one_line
 
 __all__ = ["Samples", "different", "read_samples", "samples_file"]
 
@@ -46,30 +47,34 @@ def samples_file(objective: str) -> str:
 def read_samples(
     client: Any, run_ids: Sequence[str], objectives: Iterable[str]
 ) -> tuple[dict[str, list[Samples | None]], list[str]]:
-    """Samples of every run by objective, and one line for each objective of which some runs lack them.
+    """Samples of every run by objective, and one line for each objective of which runs lack them, with the reason.
 
-    Objectives of which no run has samples are left out: they are no means over samples.
+    Objectives of which no run has samples are left out of the former.
     """
     found: dict[str, list[Samples | None]] = {}
     notes: list[str] = []
     for objective in objectives:
-        samples = [_download(client, run_id, objective) for run_id in run_ids]
-        lost = [run_id for run_id, own in zip(run_ids, samples, strict=True) if own is None]
+        had = [_download(client, run_id, objective) for run_id in run_ids]
+        lost = {run_id: own for run_id, own in zip(run_ids, had, strict=True) if isinstance(own, str)}
         if len(lost) < len(run_ids):
-            found[objective] = samples
-        if 0 < len(lost) < len(run_ids):
-            shown = ", ".join(lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-            notes.append(f"{samples_file(objective)} is missing in {shown}: judged by the intervals of each model alone")
+            found[objective] = [None if isinstance(own, str) else own for own in had]
+        if lost:
+            shown = ", ".join([*lost][:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+            whose = "any member's run" if len(lost) == len(run_ids) else shown
+            why = next(iter(lost.values()))
+            what = f"{samples_file(objective)} can't be read in {whose} ({why})"
+            notes.append(f"{what}: judged by the intervals of each model alone")
     return found, notes
 
 
-def _download(client: Any, run_id: str, objective: str) -> Samples | None:
+def _download(client: Any, run_id: str, objective: str) -> Samples | str:
+    """The samples, or why they can't be had."""
     try:
         path = Path(client.download_artifacts(run_id, samples_file(objective)))
         return _parse(json.loads(path.read_text(encoding="utf-8")), objective)
     except Exception as error:  # every store and artefact repository has errors of its own
-        _log.debug("run %s: no %s (%s)", run_id, samples_file(objective), error)
-        return None
+        _log.debug("run %s: no %s", run_id, samples_file(objective), exc_info=True)
+        return one_line(error, longest=120)
 
 
 def _parse(content: Mapping[str, Any], objective: str) -> Samples:

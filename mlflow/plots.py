@@ -1,9 +1,9 @@
 """The front as a picture (PNG): every objective against latency, side by side."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -68,11 +68,15 @@ def front_figure(front: Front) -> Any:
     return figure
 
 
+_STEPS: Mapping[str, Literal["post", "pre"]] = {"min": "post", "max": "pre"}
+"""Between two members, what is reached is the one no worse in x: the left one where less is better, else the right one."""
+
+
 def _draw_panel(axes: Any, panel: Panel, front: Front) -> None:
     style_axes(axes, x_label=panel.x_label, y_label=panel.y_label, log_x=panel.log_x, percent=panel.percent)
     x, y, blue = panel.x, panel.y, Colour.FRONT
     axes.scatter(panel.dominated[x], panel.dominated[y], s=20, c=Colour.DOMINATED, alpha=0.35, lw=0, label=DOMINATED, zorder=2)
-    axes.step(panel.joined[x], panel.joined[y], where="post", color=blue, lw=1.5, alpha=0.6, zorder=3)
+    axes.step(panel.joined[x], panel.joined[y], where=_STEPS[front.objectives[x]], color=blue, lw=1.5, alpha=0.6, zorder=3)
     crowded = len(front.members) > _CROWD
     for members, alpha in ((panel.joined, 0.5), (panel.aside, 0.0 if crowded else 0.28)):
         bars = interval(members, y)

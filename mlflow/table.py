@@ -63,9 +63,19 @@ def to_json(front: Front) -> str:
         "excluded": len(front.excluded),
         "hypervolume": front.hypervolume(),
         "knee": None if front.knee is None else str(front.knee["trial"]),
+        "notes": list(front.notes),
+        "history": _history(front),
         "front": front_rows(front),
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _history(front: Front) -> list[dict[str, Any]]:
+    """How the search came on: hypervolume and share of the front found after each trial."""
+    return [
+        {"trial": str(row["trial"]), "hypervolume": _number(row["hypervolume"]), "attained": _number(row["attained"])}
+        for row in front.history().to_dict("records")
+    ]
 
 
 def to_csv(front: Front) -> str:

@@ -1,5 +1,6 @@
 """What the page has to know of a metric or knob: label, unit, how its numbers are written, which block it belongs to."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,10 @@ _GROUPS: tuple[tuple[Group, tuple[str, ...]], ...] = (
     ("explanation", ("eps", "neps")),
     ("quality", ("accuracy", "precision", "recall", "f1", "auc", "eer", "ece", "brier", "agreement", "correlation")),
 )
+
+_ELSEWHERE = re.compile(r"on_(?P<device>\w+?)_(?P<threads>\d+)t_(?P<figure>\w+)")  # what `paretolens retarget` logs
+_DEVICES = {"onnxruntime_cpu": "ONNX Runtime", "tensorrt": "TensorRT", "litert": "LiteRT", "litert_dynamic": "LiteRT dynamic"}
+_DEVICES |= {"litert_int8": "LiteRT int8"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +72,11 @@ def describe_columns(trials: pd.DataFrame, objectives: Mapping[str, Direction]) 
 
 
 def _metric(name: str, group: Group, direction: Direction | None) -> Column:
-    label, _, unit = axis_label(name).partition(" (")
+    elsewhere = _ELSEWHERE.fullmatch(name)
+    label, _, unit = axis_label(elsewhere["figure"] if elsewhere else name).partition(" (")
+    if elsewhere:
+        device = _DEVICES.get(elsewhere["device"], elsewhere["device"].replace("_", " "))
+        label = f"{device}, {elsewhere['threads']} thread{'s' if elsewhere['threads'] != '1' else ''}: {label}"
     return Column(name=name, label=label, unit=unit.rstrip(")"), kind=value_kind(name), group=group, direction=direction)
 
 

@@ -4,13 +4,15 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from paretolens import __version__
 from paretolens.mlflow.chart import Rule, headline, panels
+from paretolens.mlflow.confidence import confidence_of, levels_told
 from paretolens.mlflow.explorer.columns import Column, describe_columns
+from paretolens.mlflow.explorer.commands import export_commands
 from paretolens.mlflow.explorer.importance import Importance, knob_importance
 from paretolens.mlflow.explorer.pictures import Picture, Pictures
 from paretolens.mlflow.explorer.progress import Progress, search_progress
@@ -19,7 +21,7 @@ from paretolens.mlflow.names import Tag, interval_names
 
 __all__ = ["SCHEMA", "Document", "PanelDocument", "Trials", "build_document", "to_json"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the document; raised when a field changes its meaning or goes."""
 _DIGITS = 7
 
@@ -40,6 +42,8 @@ class PanelDocument:
     """Whether x is drawn on a logarithmic scale."""
     stairs: list[int]
     """Rows of `trials` that no other beats in x and y alone, by x."""
+    step: Literal["step-after", "step-before"]
+    """How the stairs go on between two of them: `step-before` where more of x is better."""
     teacher: list[float] | None
     """(x, y) of the teacher."""
     rules: list[Rule]
@@ -90,8 +94,12 @@ class Document:
     """One line: how many are on the front, and the knee."""
     notes: list[str]
     """What a reader must know: trials that don't count, pictures that are missing."""
-    command: str
-    """Exports a member once its trial's name follows."""
+    commands: dict[str, str]
+    """Trial → the command that exports it; members only, and only those that the command takes."""
+    confidence: dict[str, float]
+    """Objective with an interval → the interval's level, 0…1."""
+    levels: str
+    """The same in words."""
     measured: str
     """Runtime that latencies were measured on; empty if unknown."""
     objectives: dict[str, str]
@@ -107,17 +115,18 @@ class Document:
     importance: list[Importance]
     """Per objective."""
     progress: Progress
-    """Hypervolume over time."""
+    """Hypervolume and attainment over time."""
     pictures: dict[str, list[Picture]]
     """Trial → overlays; members only."""
 
 
-def build_document(front: Front, *, command: str, pictures: Pictures | None = None) -> Document:
-    """The document of a front; `command` is what exports a member once a trial's name is put behind it."""
+def build_document(front: Front, *, pictures: Pictures | None = None) -> Document:
+    """The document of a front."""
     found, study = pictures or Pictures(), front.study
     everything = _everything(front)
     columns = describe_columns(everything, front.objectives)
-    tags = study.tags if study else {}
+    tags, params = (study.tags, study.params) if study else ({}, {})
+    spread = [name for name in front.objectives if interval_names(name)[0] in everything]
     return Document(
         schema=SCHEMA,
         version=__version__,
@@ -127,7 +136,9 @@ def build_document(front: Front, *, command: str, pictures: Pictures | None = No
         state=tags.get(Tag.STATE, ""),
         summary=headline(front)[1],
         notes=[*_notes(front), *front.notes, *found.notes],
-        command=command,
+        commands=export_commands(front),
+        confidence={name: confidence_of(params, name) for name in spread},
+        levels=levels_told(params, spread),
         measured=tags.get("paretolens.latency_backend", ""),
         objectives={str(name): str(direction) for name, direction in front.objectives.items()},
         columns=columns,
@@ -194,6 +205,7 @@ def _panels(front: Front) -> list[PanelDocument]:
                 y_label=panel.y_label,
                 log_x=panel.log_x,
                 stairs=[place[index] for index in panel.joined.index],
+                step="step-before" if front.objectives[panel.x] == "max" else "step-after",
                 teacher=list(teacher) if teacher else None,
                 rules=list(panel.rules),
             )

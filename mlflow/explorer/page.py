@@ -5,7 +5,6 @@ the page lets only these very scripts run, by their hashes, and nothing be fetch
 """
 
 import html
-import shlex
 from pathlib import Path
 
 from paretolens.exporters.files import write_atomic
@@ -21,20 +20,17 @@ _SCRIPTS = ("format", "state", "theme", "keys", "scatter", "parallel", "small", 
 """The script's modules in the order they are joined: later ones use what earlier ones declare."""
 
 
-def write_explorer(front: Front, path: Path, *, command: str | None = None) -> Path:
+def write_explorer(front: Front, path: Path) -> Path:
     """Write the page of a front, with the members' overlays from the store.
 
     Args:
         front: The front.
         path: The file.
-        command: What exports a member once its trial's name follows; `paretolens export STUDY --select` by default.
 
     Raises:
         StoreError: the file can't be written.
     """
-    study = front.study.name if front.study else "STUDY"
-    told = command or f"paretolens export {shlex.quote(study)} --select"
-    text = render_page(build_document(front, command=told, pictures=load_pictures(front)))
+    text = render_page(build_document(front, pictures=load_pictures(front)))
     write_atomic(path, text.encode())
     return path
 

@@ -53,11 +53,13 @@ def load_pictures(front: Front, *, budget_bytes: int = 6_000_000, trials: Collec
     """
     if front.study is None or not len(front.members):
         return Pictures()
+    if not front.study.tracking_uri:
+        return Pictures(notes=["The studies lie in different stores: their overlays are left out."])
     found = Pictures()
     members = front.members.sort_values(["knee", "crowding"], ascending=False, kind="stable")
     if trials is not None:
         members = members[members["trial"].astype(str).isin(trials)]
-    spent, left_out, lost = 0, 0, []
+    spent, left_out, lost, absent = 0, 0, list[str](), list[str]()
     with tempfile.TemporaryDirectory(prefix="paretolens-pictures-") as scratch:
         client = open_client(front.study.tracking_uri)
         for number, row in enumerate(members.to_dict("records")):
@@ -74,12 +76,19 @@ def load_pictures(front: Front, *, budget_bytes: int = 6_000_000, trials: Collec
             if pictures:
                 found.of[trial] = pictures
                 spent += sum(len(picture.src) for picture in pictures)
+            else:
+                absent.append(trial)
     if left_out:
         found.notes.append(f"{left_out} members of the front are without pictures, to keep the page small")
+    if absent:
+        found.notes.append(f"members whose runs have no overlays: {_first(absent)}")
     if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        found.notes.append(f"overlays that can't be read from the store: {', '.join(lost[:3])}{more}")
+        found.notes.append(f"overlays that can't be read from the store: {_first(lost)}")
     return found
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def shrink(path: Path) -> Picture:

@@ -38,7 +38,7 @@ def label(name: str) -> str:
 
 
 def cell(values: Mapping[Any, Any], name: str) -> str:
-    """A figure with its unit and its 95 % interval where it has one; a dash where it isn't known."""
+    """A figure with its unit and its interval where it has one; a dash where it isn't known."""
     value = _number(values.get(name))
     if not math.isfinite(value):
         return "–"

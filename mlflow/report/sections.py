@@ -9,8 +9,9 @@ import pandas as pd
 from paretolens.exporters.card import GENERAL_LIMITS
 from paretolens.mlflow.chart import format_knob, knobs, speed_up, trial_label
 from paretolens.mlflow.compare import tried_values
+from paretolens.mlflow.confidence import levels_told
 from paretolens.mlflow.front import Front
-from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, Tag
+from paretolens.mlflow.names import EPS_FLOOR, EPS_REFERENCE, Tag, interval_names
 from paretolens.mlflow.records import StudyRecord
 from paretolens.mlflow.report.figures import cell, label, named_members, shown_figures, trial_title
 from paretolens.mlflow.report.markdown import bullets, code, escape, fenced, heading, table
@@ -30,8 +31,8 @@ _EPOCHS = (
     ("student.qat.epochs", "quantisation-aware"),
 )
 _HOW_TO_READ = (
-    "A member is a trial that no other equals in all objectives and beats in one. ◆ is the knee; brackets hold 95 % intervals; "
-    "≈ marks members that their intervals do not tell apart from another that would beat them."
+    "A member is a trial that no other equals in all objectives and beats in one. ◆ is the knee; brackets hold {levels} "
+    "intervals; ≈ marks members that their intervals do not tell apart from another that would beat them."
 )
 _KNEE = (
     "It is the knee: the member closest to the best of everything that the front offers, among those that give up no more than "
@@ -173,7 +174,25 @@ def members(front: Front) -> list[str]:
         rows.append((escape(trial_label(row["trial"])) + mark, *(cell(row, name) for name in figures), *times))
     share = f"The front dominates {front.hypervolume():.1%} of the box between the best and the worst value of each objective."
     picture = "![The front][front]"
-    return [*blocks, picture, _HOW_TO_READ, table(head, rows), share, *map(escape, front.notes)]
+    how = _HOW_TO_READ.format(levels=_levels(front))
+    return [*blocks, picture, how, table(head, rows), share + _found(front), *map(escape, front.notes)]
+
+
+def _levels(front: Front) -> str:
+    spread = [name for name in front.objectives if interval_names(name)[0] in front.trials]
+    return escape(levels_told(front.study.params if front.study else {}, spread))
+
+
+def _found(front: Front) -> str:
+    """When the members were found."""
+    attained = front.history()["attained"].to_numpy(dtype=float)
+    half, whole = (int((attained < share).sum()) + 1 for share in (0.5, 1 - 1e-9))
+    return f" Half of its members were found by the {_nth(half)} trial that was completed, all by the {_nth(whole)}."
+
+
+def _nth(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
 
 
 def chosen(front: Front, row: "pd.Series[Any]") -> list[str]:
@@ -201,7 +220,7 @@ def comparison(front: Front, study: StudyRecord, row: "pd.Series[Any]") -> list[
         for words, name in ratios
         if columns[0].get(name)
     ]
-    text = "Figures of the test clips and of the unseen kind played no part in the choice. Brackets hold 95 % intervals."
+    text = "Figures of the test clips and of the unseen kind played no part in the choice. Brackets hold intervals."
     return [heading("Compared"), text, table(head, rows)]
 
 

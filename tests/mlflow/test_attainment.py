@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paretolens.mlflow.attainment import attained_share, attainment_surface, coverage
+from paretolens.mlflow.attainment import attained_over_time, attained_share, attainment_surface, coverage
 
 
 def test_hand_worked_surfaces() -> None:
@@ -33,3 +33,11 @@ def test_coverage() -> None:
     assert coverage([[1, 1]], [[1, 1], [2, 0]]) == 0.5
     assert coverage(np.zeros((0, 2)), [[1, 1]]) == 0.0
     assert np.isnan(coverage([[1, 1]], np.zeros((0, 2))))
+
+
+def test_attained_over_time_agrees_with_counting() -> None:
+    random = np.random.default_rng(4)
+    points, targets = random.random((30, 3)), random.random((12, 3)) * 1.2
+    counted = [np.mean([any((point <= target).all() for point in points[:n]) for target in targets]) for n in range(1, 31)]
+    np.testing.assert_allclose(attained_over_time(points, targets), counted)
+    assert np.isnan(attained_over_time(points, np.empty((0, 3)))).all()

@@ -87,6 +87,31 @@ def test_only_what_changed_is_fetched_again(store: str, tmp_path: Path, monkeypa
     assert "by_hand" in read().trials
 
 
+def test_a_run_that_another_program_ended_stays(store: str, tmp_path: Path) -> None:
+    def read() -> list[tuple[str, str]]:
+        trials = read_study("ended-elsewhere", tracking_uri=store, cache=tmp_path / "cache").trials
+        return sorted(zip(trials["trial"], trials["run_id"], strict=True))
+
+    with MlflowTracker(tracking_uri=store, spool=None) as tracker:
+        tracker.start_study(StudyInfo(name="ended-elsewhere"))
+        for number in range(4):
+            tracker.start_trial(str(number), params={}, genome=f"g{number}")
+            if number:
+                tracker.finish_trial(str(number), TrialState.COMPLETE, metrics=METRICS)
+        assert tracker.flush(30)
+        first = read()
+        assert len(first) == 4
+        open_client(store).set_terminated(first[0][1], "KILLED")  # without a stamp
+        assert read() == first
+        tracker.start_trial("4", params={}, genome="g4")
+        tracker.finish_trial("4", TrialState.COMPLETE, metrics=METRICS)  # a newer stamp
+        assert tracker.flush(30)
+        assert [trial for trial, _ in read()] == ["0", "1", "2", "3", "4"]
+        assert read()[:4] == first
+        open_client(store).delete_run(first[0][1])
+        assert [trial for trial, _ in read()] == ["1", "2", "3", "4"]
+
+
 def test_a_file_that_is_damaged_is_made_again(
     store: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from paretolens.errors import ConfigurationError, StoreError
-from paretolens.mlflow.front import front, rank_trials, tag_front
+from paretolens.mlflow.explorer import write_explorer
+from paretolens.mlflow.front import Front, front, front_of, rank_trials, tag_front
 from paretolens.mlflow.names import TrialState
-from paretolens.mlflow.records import read_study
+from paretolens.mlflow.records import merge_studies, read_study
 from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 
@@ -219,8 +221,37 @@ def test_ties_are_judged_on_the_clips_that_members_share(store: str, tmp_path: P
     run = open_client(store).get_run(record.trials.set_index("trial").loc["1", "run_id"])
     (Path(run.info.artifact_uri.removeprefix("file://")) / "eps_samples.json").unlink()
     found = front("paired", objectives, tracking_uri=store)
-    assert found.notes == (f"eps_samples.json is missing in {run.info.run_id}: judged by the intervals of each model alone",)
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith(f"eps_samples.json can't be read in {run.info.run_id} (")
+    assert found.notes[0].endswith("): judged by the intervals of each model alone")
     assert dict(zip(found.members["trial"], found.members["tied_with"], strict=True))["0"] == "1, 2"
+    for run_id in record.trials["run_id"]:
+        place = Path(open_client(store).get_run(run_id).info.artifact_uri.removeprefix("file://"))
+        (place / "eps_samples.json").unlink(missing_ok=True)
+    found = front("paired", objectives, tracking_uri=store)
+    assert found.notes[0].startswith("eps_samples.json can't be read in any member's run (")
+    assert tied(paired=True) == tied(paired=False)
+
+
+def test_studies_of_two_stores_have_a_front_that_says_what_is_left_out(
+    trials: Callable[..., pd.DataFrame], drawn: Front, tmp_path: Path
+) -> None:
+    assert drawn.study is not None
+    records = [
+        replace(drawn.study, name=name, run_id=name, tracking_uri=f"sqlite:///{name}.db", trials=trials(20, seed))
+        for seed, name in enumerate(("a", "b"))
+    ]
+    found = front_of(merge_studies(records))
+    assert "different stores" in found.notes[0]
+    page = write_explorer(found, tmp_path / "page.html").read_text()
+    assert "overlays are left out" in page
+
+
+def test_history_tells_which_share_of_the_front_was_found() -> None:
+    table = pd.DataFrame({"trial": list("abcd"), "accuracy": [0.5, 0.9, 0.6, 0.7], "latency_ms": [9.0, 3.0, 1.0, 2.0]})
+    found = rank_trials(table, {"accuracy": "max", "latency_ms": "min"})
+    assert set(found.members["trial"]) == {"b", "c", "d"}
+    assert found.history()["attained"].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
 
 
 def test_neither_ray_nor_torch_is_imported(store: str, study: str) -> None:

@@ -37,6 +37,13 @@ def test_lines_where_eps_lies_across(drawn: Front) -> None:
     assert {"untrained students (floor)", "retrained teacher"} <= {text.get_text() for text in axes.texts}
 
 
+@pytest.mark.parametrize(("x", "way", "style"), [("latency_ms", "min", "steps-post"), ("accuracy", "max", "steps-pre")])
+def test_stairs_go_the_way_of_the_objective(drawn: Front, x: str, way: str, style: str) -> None:
+    figure = front_figure(rank_trials(drawn.trials, {x: way, "eps": "max"}))
+    (panel,) = [axes for axes in figure.axes if axes.lines]
+    assert style in {line.get_drawstyle() for line in panel.lines}
+
+
 def test_labels_do_not_cross(trials: Callable[..., pd.DataFrame]) -> None:
     figure = front_figure(rank_trials(trials(12, 3)))
     figure.canvas.draw()

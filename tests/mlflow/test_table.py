@@ -28,7 +28,10 @@ def test_without_a_teacher_nothing_is_compared(drawn: Front) -> None:
 
 
 def test_json_is_strict(drawn: Front) -> None:
-    content = json.loads(to_json(drawn), parse_constant=pytest.fail)
+    content = json.loads(to_json(dataclasses.replace(drawn, notes=("samples are gone",))), parse_constant=pytest.fail)
+    assert content["notes"] == ["samples are gone"]
+    assert [row["trial"] for row in content["history"]] == drawn.history()["trial"].tolist()
+    assert content["history"][-1]["attained"] == 1
     assert content["study"] == "drawn"
     assert content["objectives"] == {"accuracy": "max", "latency_ms": "min", "eps": "max"}
     assert drawn.knee is not None

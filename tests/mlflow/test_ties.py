@@ -51,3 +51,13 @@ def test_samples_that_two_models_do_not_share_leave_it_to_the_intervals() -> Non
     samples = {"accuracy": [first, second]}
     assert ties(_members([0.95, 0.90], 0.01, [5.0, 2.0]), OBJECTIVES, samples) == [[], []]
     assert ties(_members([0.95, 0.945], 0.01, [5.0, 2.0]), OBJECTIVES, samples) == [[1], []]
+
+
+def test_paired_intervals_are_of_the_level_that_is_asked_for() -> None:
+    random = np.random.default_rng(1)
+    rows, first = np.arange(30), random.random(30)
+    second = first - 0.02 + random.normal(0, 0.06, 30)  # p about 0.1
+    samples = {"accuracy": [Samples(values=values, groups=rows, rows=rows) for values in (first, second)]}
+    members = _members([0.95, 0.93], 0.1, [5.0, 2.0])
+    wide, narrow = (ties(members, OBJECTIVES, samples, {"accuracy": level}) for level in (0.999, 0.5))
+    assert (wide, narrow) == ([[1], []], [[], []])

@@ -64,7 +64,7 @@ function objectivesTable(row) {
   const compared = [["teacher", (name) => DOC.teacher[name] ?? (name === "eps" ? 1 : null)], ...(knee >= 0 && knee !== row ? [["knee", (name) => valueOf(name, knee)]] : [])];
   const lines = OBJECTIVES.map((name) => {
     const column = COLUMNS.get(name), value = valueOf(name, row), ends = interval(name, row);
-    const spread = ends ? element("small", {}, `95 % [${written(column, ends[0])}, ${written(column, ends[1])}]`) : null;
+    const spread = ends ? element("small", {}, `${+(100 * DOC.confidence[name]).toFixed(1)} % [${written(column, ends[0])}, ${written(column, ends[1])}]`) : null;
     const beside = compared.map(([, of]) => comparison(column, value, of(name)));
     return element("tr", {}, element("th", { scope: "row" }, column.label), element("td", {}, element("b", {}, withUnit(column, value)), spread), ...beside);
   });
@@ -108,8 +108,8 @@ function pairs(lines, head = null) {
 }
 
 function exportBlock(row) {
-  if (!TRIALS.pareto[row]) return null;
-  const command = `${DOC.command} ${TRIALS.trial[row].replace(/[^A-Za-z0-9._-]/g, "")}`;
+  const command = DOC.commands[TRIALS.trial[row]];
+  if (!command) return null;
   const code = element("code", { tabindex: "0" }, command);
   const button = element("button", { type: "button", id: "copy" }, "Copy");
   button.addEventListener("click", () => copy(command, code, button));

@@ -29,7 +29,7 @@ function showLegend() {
   for (const rule of DOC.panels.flatMap((panel) => panel.rules)) {
     legend.append(item(drawStroke(rule.dash === "dash" ? "floor" : "reference", rule.dash === "dash" ? "7 4" : "2 3"), rule.label));
   }
-  if (OBJECTIVES.some((name) => `${name}_low` in TRIALS.values)) legend.append(item(drawStroke("front", "0"), "whiskers: 95 % interval"));
+  if (OBJECTIVES.some((name) => `${name}_low` in TRIALS.values)) legend.append(item(drawStroke("front", "0"), `whiskers: ${DOC.levels} interval`));
 }
 
 function showFilter() {

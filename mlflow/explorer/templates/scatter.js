@@ -213,7 +213,7 @@ function baseSpec(plot) {
     ],
     marks: [
       symbols("trials", { opacity: { signal: "datum.member ? 0.95 : 0.42" } }),
-      { type: "line", from: { data: "stairs" }, clip: true, interactive: false, encode: { update: { ...at("x", "y"), interpolate: { value: "step-after" }, stroke: { value: colour("front") }, strokeWidth: { value: 1.5 }, opacity: { value: 0.6 } } } },
+      { type: "line", from: { data: "stairs" }, clip: true, interactive: false, encode: { update: { ...at("x", "y"), interpolate: { value: panel.step }, stroke: { value: colour("front") }, strokeWidth: { value: 1.5 }, opacity: { value: 0.6 } } } },
     ],
   };
 }

@@ -59,8 +59,8 @@ class ProgressPlot {
   }
 
   build(width) {
-    const { trials, hypervolume } = DOC.progress;
-    const data = [{ trials: 0, share: 0 }, ...trials.map((count, index) => ({ trials: count, share: hypervolume[index] }))];
+    const { trials, hypervolume, attained } = DOC.progress;
+    const data = [{ trials: 0, share: 0, attained: 0 }, ...trials.map((count, index) => ({ trials: count, share: hypervolume[index], attained: attained[index] }))];
     const inner = Math.min(width, 900) - 80;
     this.view?.finalize();
     this.view = makeView(this.container, {
@@ -68,15 +68,16 @@ class ProgressPlot {
       data: [{ name: "steps", values: data }],
       scales: [
         { name: "x", type: "linear", domain: { data: "steps", field: "trials" }, range: "width", nice: false },
-        { name: "y", type: "linear", domain: [0, Math.max(0.05, ...hypervolume)], range: "height", nice: true },
+        { name: "y", type: "linear", domain: [0, 1], range: "height", nice: true },
       ],
       axes: [
         { orient: "bottom", scale: "x", title: "complete trials", tickCount: 8, format: "d" },
-        { orient: "left", scale: "y", grid: true, title: "hypervolume", tickCount: 5 },
+        { orient: "left", scale: "y", grid: true, title: "share", tickCount: 5 },
       ],
       marks: [
         { type: "area", from: { data: "steps" }, encode: { update: { x: { scale: "x", field: "trials" }, y: { scale: "y", field: "share" }, y2: { scale: "y", value: 0 }, interpolate: { value: "step-after" }, fill: { value: colour("front") }, fillOpacity: { value: 0.12 } } } },
         { type: "line", from: { data: "steps" }, encode: { update: { x: { scale: "x", field: "trials" }, y: { scale: "y", field: "share" }, interpolate: { value: "step-after" }, stroke: { value: colour("front") }, strokeWidth: { value: 2 } } } },
+        { type: "line", from: { data: "steps" }, encode: { update: { x: { scale: "x", field: "trials" }, y: { scale: "y", field: "attained" }, interpolate: { value: "step-after" }, stroke: { value: colour("ink") }, strokeWidth: { value: 1.5 }, strokeDash: { value: [5, 3] } } } },
       ],
     });
     this.view.run();
@@ -84,7 +85,7 @@ class ProgressPlot {
 }
 
 function showProgress() {
-  const { trials, hours, hypervolume } = DOC.progress;
+  const { trials, hours, hypervolume, attained } = DOC.progress;
   const text = byId("progress-text");
   if (trials.length < 2) {
     text.textContent = trials.length ? "One complete trial: nothing to follow yet." : "No complete trial yet.";
@@ -95,6 +96,8 @@ function showProgress() {
   const time = hours.at(-1) === null ? "" : ` in ${hours.at(-1) < 1 ? `${Math.round(60 * hours.at(-1))} min` : `${hours.at(-1).toFixed(1)} h`}`;
   text.textContent =
     `Share of the box between the best and worst values of all trials that the front dominates: ${R2(last)} after ${trials.at(-1)} trials${time}. ` +
-    `Within half a per cent of that since trial ${trials[grown]}.`;
+    `Within half a per cent of that since trial ${trials[grown]}. ` +
+    `Dashed: share of the final front that was found, half of it by trial ${trials[attained.findIndex((value) => value >= 0.5)]}, ` +
+    `all by trial ${trials[attained.findIndex((value) => value > 1 - 1e-9)]}.`;
   addPlot(byId("progress"), new ProgressPlot(byId("progress")));
 }

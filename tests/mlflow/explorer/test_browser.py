@@ -19,7 +19,7 @@ EVIL = "</script><img src=x onerror=\"document.title='owned'\">"
 
 @pytest.fixture(scope="module")
 def page_of() -> Callable[[Front], str]:
-    return lambda front: render_page(build_document(front, command="paretolens export drawn --select"))
+    return lambda front: render_page(build_document(front))
 
 
 def _trials(browser: Chrome) -> list[str]:
@@ -218,6 +218,6 @@ def test_studies_with_hardly_anything(
     show: Show, trials: Callable[..., pd.DataFrame], *, count: int, state: str, said: str
 ) -> None:
     found = rank_trials(trials(5).iloc[:count].assign(state=state))
-    browser = show(render_page(build_document(found, command="x")))
+    browser = show(render_page(build_document(found)))
     assert said in browser.find_element(By.TAG_NAME, "body").text
     assert len(browser.find_elements(By.CSS_SELECTOR, ".plot canvas")) == 4

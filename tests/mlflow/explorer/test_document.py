@@ -1,5 +1,6 @@
 import json
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ import pytest
 
 from paretolens.mlflow.explorer.document import SCHEMA, build_document, to_json
 from paretolens.mlflow.explorer.pictures import Picture, Pictures
-from paretolens.mlflow.front import Front, rank_trials
+from paretolens.mlflow.front import Front, front_of, rank_trials
 from paretolens.mlflow.names import interval_names
+from paretolens.mlflow.records import merge_studies
 
 
 def _read(front: Front) -> dict:
-    return json.loads(to_json(build_document(front, command="paretolens export drawn --select")))
+    return json.loads(to_json(build_document(front)))
 
 
 def test_every_trial_is_in_the_document_with_its_figures(drawn: Front) -> None:
@@ -111,7 +113,7 @@ def test_what_a_filter_leaves_out_is_not_shown(trials: Callable[..., pd.DataFram
 def test_pictures_travel(drawn: Front) -> None:
     member = str(drawn.members["trial"].iloc[0])
     picture = Picture(name="best", src="data:image/webp;base64,AA==", width=7, height=5)
-    document = build_document(drawn, command="x", pictures=Pictures(of={member: [picture]}, notes=["one is lost"]))
+    document = build_document(drawn, pictures=Pictures(of={member: [picture]}, notes=["one is lost"]))
     read = json.loads(to_json(document))
     assert read["pictures"] == {member: [{"name": "best", "src": picture.src, "width": 7, "height": 5}]}
     assert read["notes"][-1] == "one is lost"
@@ -121,7 +123,56 @@ def test_no_text_can_end_the_script_element(drawn: Front) -> None:
     assert drawn.study is not None
     evil = "</script><img src=x onerror=alert(1)>&<!--\u2028"
     trials = drawn.trials.assign(**{"params.backbone": evil, "reason": evil})
-    text = to_json(build_document(replace(drawn, trials=trials, study=replace(drawn.study, name=evil)), command=evil))
+    text = to_json(build_document(replace(drawn, trials=trials, study=replace(drawn.study, name=evil))))
     assert not set("<>&") & set(text)
     read = json.loads(text)
     assert read["study"] == read["trials"]["values"]["params.backbone"][0] == evil
+
+
+def test_commands_only_for_what_export_takes(drawn: Front) -> None:
+    assert drawn.study is not None
+    usual = _read(drawn)["commands"]
+    assert set(usual) == set(drawn.members["trial"])
+    trial = next(iter(usual))
+    assert usual[trial] == f"paretolens export drawn --select {trial}"
+    named = replace(drawn, study=replace(drawn.study, name="it's mine"))
+    assert shlex.split(_read(named)["commands"][trial])[2:] == ["it's mine", "--select", trial]
+    other = front_of(drawn.study, {"size_mb": "min", "eps": "max"}, paired=False)
+    assert set(_read(other)["commands"]) == set(other.members["trial"]) & set(usual)
+    assert _read(rank_trials(drawn.trials))["commands"] == {}
+
+
+def test_commands_of_a_merged_front_name_each_trial_s_own_study(drawn: Front, trials: Callable[..., pd.DataFrame]) -> None:
+    assert drawn.study is not None
+    records = [replace(drawn.study, name=name, run_id=name, trials=trials(30, seed)) for seed, name in enumerate(("a", "b"))]
+    commands = _read(front_of(merge_studies(records), paired=False))["commands"]
+    assert {command.split()[2] for command in commands.values()} == {"a", "b"}
+    for trial, command in commands.items():
+        study, _, own = trial.partition("/")
+        assert command == f"paretolens export {study} --select {own}"
+        record = next(one for one in records if one.name == study)
+        assert own in set(front_of(record, paired=False).members["trial"])
+    twice = merge_studies([replace(record, name="same", run_id=f"{record.name * 32}") for record in records])
+    assert _read(front_of(twice, paired=False))["commands"] == {}
+
+
+def test_latencies_of_every_runtime_are_named(drawn: Front) -> None:
+    figures = {"on_onnxruntime_cpu_1t_p50_ms": 2.5, "on_litert_int8_4t_p99_ms": 1.5, "on_litert_1t_accuracy": 0.9}
+    columns = {column["name"]: column for column in _read(replace(drawn, trials=drawn.trials.assign(**figures)))["columns"]}
+    first, second, third = (columns[name] for name in figures)
+    assert (first["label"], first["unit"], first["group"]) == ("ONNX Runtime, 1 thread: P50", "ms", "latency")
+    assert (second["label"], second["group"]) == ("LiteRT int8, 4 threads: P99", "latency")
+    assert (third["label"], third["group"], third["direction"]) == ("LiteRT, 1 thread: Accuracy", "quality", "max")
+
+
+def test_stairs_go_the_way_of_the_objective(drawn: Front) -> None:
+    assert {panel["step"] for panel in _read(drawn)["panels"]} == {"step-after"}
+    both = rank_trials(drawn.trials, {"accuracy": "max", "eps": "max"})
+    assert {panel["step"] for panel in _read(both)["panels"]} == {"step-before"}
+
+
+def test_the_level_of_the_intervals_is_the_study_s(drawn: Front) -> None:
+    assert drawn.study is not None
+    document = _read(replace(drawn, study=replace(drawn.study, params={"eps.confidence": "0.8"})))
+    assert document["confidence"] == {"accuracy": 0.95, "eps": 0.8}
+    assert document["levels"] == "95 % (accuracy) and 80 % (eps)"

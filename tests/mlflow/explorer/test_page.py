@@ -25,7 +25,7 @@ def _scripts(page: str) -> list[str]:
 
 
 def test_the_page_holds_its_document_and_asks_the_network_for_nothing(drawn: Front) -> None:
-    page = render_page(build_document(drawn, command="paretolens export drawn --select"))
+    page = render_page(build_document(drawn))
     (text,) = re.findall(r'<script type="application/json" id="document">(.*?)</script>', page, re.DOTALL)
     assert json.loads(text)["study"] == "drawn"
     assert "<title>drawn – Paretolens</title>" in page
@@ -35,7 +35,7 @@ def test_the_page_holds_its_document_and_asks_the_network_for_nothing(drawn: Fro
 
 
 def test_only_the_page_s_own_scripts_may_run(drawn: Front) -> None:
-    page = render_page(build_document(drawn, command="x"))
+    page = render_page(build_document(drawn))
     policy = html.unescape(re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[0])
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy.partition("style-src")[0]
@@ -45,10 +45,10 @@ def test_only_the_page_s_own_scripts_may_run(drawn: Front) -> None:
 
 def test_names_and_knobs_never_become_code(drawn: Front) -> None:
     assert drawn.study is not None
-    calm = len(_scripts(render_page(build_document(drawn, command="x"))))
+    calm = len(_scripts(render_page(build_document(drawn))))
     trials = drawn.trials.assign(**{"params.backbone": EVIL, "trial": EVIL})
     wild = replace(drawn, trials=trials, study=replace(drawn.study, name=EVIL))
-    page = render_page(build_document(wild, command=EVIL))
+    page = render_page(build_document(wild))
     assert len(_scripts(page)) == calm
     assert "<img src=x" not in page
     assert f"<title>{html.escape(EVIL)}" in page
@@ -101,7 +101,8 @@ def test_overlays_come_from_the_store_small(tracker: MlflowTracker, tmp_path: Pa
     assert "overlays that can't be read from the store: trial-0001" in document["notes"][-1]
     (picture,) = document["pictures"]["trial-0000"]
     assert (picture["name"], picture["width"], picture["height"]) == ("best", 720, 391)
-    assert document["command"] == "paretolens export pictured --select"
+    assert document["notes"][-2] == "members whose runs have no overlays: trial-0002"
+    assert document["commands"]["trial-0000"] == "paretolens export pictured --select trial-0000"
 
 
 def test_a_small_picture_keeps_its_size(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ def test_the_volume_grows_to_that_of_the_front(trials: Callable[..., pd.DataFram
     assert found.trials[0] == 1
     assert found.trials[-1] == 60
     assert (np.diff(found.hypervolume) >= -1e-12).all()
+    assert found.attained == sorted(found.attained)
+    assert found.attained[-1] == 1
     assert found.hypervolume[-1] == pytest.approx(front.hypervolume())
     assert found.hours[-1] == pytest.approx((table["started_ms"] / 1000 + table["run_seconds"]).max() / 3600)
 
