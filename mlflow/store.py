@@ -169,9 +169,21 @@ def ensure_experiment(client: Any, uri: str, name: str, *, artifact_root: str | 
     path = sqlite_path(uri)
     if artifact_root is None and path is not None:
         artifact_root = (path.parent / "artifacts").as_uri()
-    number = str(client.create_experiment(name, artifact_location=artifact_root))
+    number = _create_experiment(client, name, artifact_root)
     client.set_experiment_tag(number, "mlflow.experimentKind", "custom_model_development")  # else the UI opens on chat traces
     return number
+
+
+def _create_experiment(client: Any, name: str, artifact_root: str | None) -> str:
+    """Of several searches that begin at once in a new store, one makes the experiment and the others take it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(name, artifact_location=artifact_root))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return str(client.get_experiment_by_name(name).experiment_id)
 
 
 def find_experiment(client: Any, uri: str, name: str) -> str:

@@ -2,7 +2,7 @@
 # A shared tracking server that asks for a name and a password. See README.md beside this file.
 #
 #   FOLDER     runs, users and (unless ARTIFACTS says otherwise) files; made if missing
-#   DATABASE   default: sqlite in the folder; for several writers postgresql://USER:PASSWORD@HOST/DB
+#   DATABASE   default: sqlite in the folder; for several writers postgresql://USER@HOST/DB, with the password in PGPASSWORD
 #   ARTIFACTS  default: FOLDER/artifacts; or s3://BUCKET/PATH with MLFLOW_S3_ENDPOINT_URL for another provider than AWS
 #   HOST, PORT default: 127.0.0.1, 5000. Put a proxy with TLS before anything but loopback: passwords travel in the clear.
 #   MLFLOW_AUTH_ADMIN_PASSWORD   password of the user admin, needed at the first start only, 12 characters or more

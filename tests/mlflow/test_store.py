@@ -117,6 +117,18 @@ def test_checking_again_changes_nothing(store: str) -> None:
     assert experiment.artifact_location == (Path(store.removeprefix("sqlite:///")).parent / "artifacts").as_uri()
 
 
+def test_an_experiment_that_another_search_makes_meanwhile_is_taken(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = open_client(store), open_client(store)
+    made: list[str] = []
+
+    def too_late(name: str) -> None:
+        monkeypatch.undo()
+        made.append(theirs.create_experiment(name))
+
+    monkeypatch.setattr(ours, "get_experiment_by_name", too_late)
+    assert [ensure_experiment(ours, store, "at once")] == made
+
+
 def test_a_deleted_experiment(store: str) -> None:
     client = open_client(store)
     number = ensure_experiment(client, store, "gone")
