@@ -282,7 +282,7 @@ def test_a_study_moves_there_from_sqlite(shared: Shared, tmp_path: Path) -> None
             tracker.finish_study(TrialState.COMPLETE)
             assert tracker.flush(120)
     before, after = (read_study("moves", tracking_uri=uri).trials for uri in (old, shared.uri))
-    own = [name for name in before if name not in ("run_id", "started_ms", "ended_ms")]
+    own = [name for name in before if name not in ("run_id", "started_ms", "run_seconds")]
     assert after["started_ms"].tolist() == [int(entry.started.timestamp() * 1000) for entry in journal if entry.started]
     pd.testing.assert_frame_equal(after[own], before[own])
     here, there = open_client(old), open_client(shared.uri)
