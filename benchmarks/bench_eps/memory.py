@@ -1,14 +1,24 @@
-"""Peak memory of scoring at two sample counts."""
+"""Peak memory of explaining with the teacher and of scoring a student, at two sample counts."""
 
 import threading
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
 from bench_eps.cases import Case, image_case, pinpoint_case
+from bench_eps.goal import Goal
 from paretolens.evaluators.eps import EpsSettings, Population, TeacherReference, score_eps
+
+COUNTS = {"image": (256, 2048), "audio-visual": (64, 512)}
+"""Samples; far enough apart for what freed memory hides (some 50 MB) not to matter."""
+ONCE = 1.5
+"""Most that explaining may grow by, in maps of the samples that were added: holding them twice takes 2."""
+FLAT = 1.5
+"""Most that scoring may take at the larger count, in what it takes at the smaller."""
 
 
 def anonymous_mb() -> float:
@@ -19,22 +29,8 @@ def anonymous_mb() -> float:
     return float("nan")
 
 
-def untrained_case(name: str, samples: int) -> Case:
-    """What memory is measured on: the weights do not matter."""
-    return image_case(samples, steps=0) if name == "image" else pinpoint_case(samples)
-
-
-def write_reference(name: str, samples: int, folder: Path) -> None:
-    """The student's own maps in the place of the teacher's."""
-    settings = EpsSettings(population=Population.ALL, change_share=0.0, nodes=4, probes=4, doublings=0)
-    case = untrained_case(name, samples)
-    TeacherReference.compute(next(iter(case.students.values())), case.explained, settings).save(folder)
-
-
-def peak_mb(name: str, folder: Path) -> tuple[float, float]:
-    """Anonymous memory before scoring, and the most while scoring, with everything else mapped from disk."""
-    torch.set_num_threads(1)
-    student, reference = next(iter(untrained_case(name, 2).students.values())), TeacherReference.load(folder, verify=False)
+def watched(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What the work gives, and the most that it takes beside what was there before, MB."""
     before, highest, done = anonymous_mb(), 0.0, threading.Event()
 
     def watch() -> None:
@@ -44,19 +40,54 @@ def peak_mb(name: str, folder: Path) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    score_eps(student, reference)
+    result = work()
     done.set()
     watcher.join()
-    return before, highest
+    return result, max(highest, anonymous_mb()) - before
 
 
-def memory() -> None:
-    """Print what scoring takes at two sample counts, each in a fresh process."""
-    for name in ("image", "audio-visual"):
-        for count in (64, 512):
+def untrained_case(name: str, samples: int) -> Case:
+    """What memory is measured on: the weights do not matter."""
+    return image_case(samples, steps=0) if name == "image" else pinpoint_case(samples)
+
+
+def explaining(name: str, samples: int, folder: Path) -> tuple[float, float]:
+    """Peak of making the reference and size of its maps, MB; the student's own maps are kept in the place of the teacher's."""
+    torch.set_num_threads(1)
+    settings = EpsSettings(population=Population.ALL, change_share=0.0, nodes=4, probes=4, doublings=0)
+    case = untrained_case(name, samples)
+    model = next(iter(case.students.values()))
+    reference, used = watched(lambda: TeacherReference.compute(model, case.explained, settings))
+    reference.save(folder)
+    maps = [part for one in (*reference.grids.values(), *reference.pixels.values()) for part in vars(one).values()]
+    return used, sum(part.nbytes for part in maps if isinstance(part, torch.Tensor)) / 1e6
+
+
+def scoring(name: str, folder: Path) -> float:
+    """Peak of scoring, MB, with everything else mapped from disk."""
+    torch.set_num_threads(1)
+    student, reference = next(iter(untrained_case(name, 2).students.values())), TeacherReference.load(folder, verify=False)
+    return watched(lambda: score_eps(student, reference))[1]
+
+
+def memory() -> list[Goal]:
+    """Print what both take at two sample counts, each in a fresh process; what has to hold."""
+    goals = []
+    for name, counts in COUNTS.items():
+        found = []
+        for count in counts:
             with TemporaryDirectory() as place, get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
                 folder = Path(place) / "reference"
-                fresh.apply(write_reference, (name, count, folder))
-                before, peak = fresh.apply(peak_mb, (name, folder))
-            used = peak - before
-            print(f"{name}: {count} samples, {before:.0f} MB before, peak {peak:.0f} MB, {used:.0f} MB for scoring", flush=True)
+                used, maps = fresh.apply(explaining, (name, count, folder))
+                scored = fresh.apply(scoring, (name, folder))
+            found.append((used, maps, scored))
+            print(
+                f"{name}: {count} samples, maps of {maps:.0f} MB; peak of explaining {used:.0f} MB, of scoring {scored:.0f} MB",
+                flush=True,
+            )
+        (used, maps, scored), (more_used, more_maps, more_scored) = found
+        grown = (more_used - used) / (more_maps - maps)
+        goals.append(Goal(text=f"{name}, explaining: MB for each MB of maps", reached=grown, wanted=ONCE, at_least=False))
+        text = f"{name}, scoring: {counts[1]} samples against {counts[0]}"
+        goals.append(Goal(text=text, reached=more_scored / scored, wanted=FLAT, at_least=False))
+    return goals
