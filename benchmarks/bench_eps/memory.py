@@ -1,7 +1,7 @@
 """Peak memory of explaining with the teacher and of scoring a student, at two sample counts.
 
-The bootstrap is kept small: its table of draws takes 16 bytes for each resample and source clip (32 kB a clip by default) while it
-is made, whatever is scored.
+The bootstrap is kept small: its table of draws takes 16 bytes for each resample and source clip (32 kB a clip by default) while
+it is made, whatever is scored.
 """
 
 import threading
