@@ -116,8 +116,8 @@ def test_a_study_is_moved_by_naming_another_store(store: str, tmp_path: Path) ->
     study, other = _study(tmp_path / "here", store), f"sqlite:///{tmp_path}/other.db"
     first = _open(study)
     config = load_config(flags={"tracking": {"uri": other}})
-    changed = {"tracking": config.tracking}
-    moved = open_study(config, study.workspace, study.name, resume=True, given=False, changed=changed)
+    named = {"tracking": {"uri": other}}
+    moved = open_study(config, study.workspace, study.name, resume=True, given=False, changed=named)
     moved.write_config()
     assert _open(moved) != first
     here = load_study(study.workspace, study.name)
