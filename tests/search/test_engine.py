@@ -75,6 +75,11 @@ def plain(genome: Genome, report: Report) -> TrialOutcome:
     return TrialOutcome(values={"cost": float(genome["x0"]), "gain": float(genome["x1"])}, details=details)
 
 
+def broken(genome: Genome, report: Report) -> TrialOutcome:
+    """Works for no genome."""
+    raise ValueError("no such layer")
+
+
 def faulty(genome: Genome, report: Report) -> TrialOutcome | None:
     """Breaks in the way that the genome names."""
     value: object = 1.0
@@ -169,9 +174,18 @@ def test_every_fault_is_a_failed_trial_with_its_reason_and_the_search_goes_on(op
 def test_a_trial_function_that_always_fails_ends_the_search_with_the_reason(open_journal: Open, cube: Space) -> None:
     settings = EngineSettings(trials=20, failures=3, workers=1)
     with open_journal() as journal:
-        result = run(cube, Work(target="no_such_module:make", objectives=NAMES), settings=settings, journal=journal)
+        result = run(cube, Work(target=broken, objectives=NAMES), settings=settings, journal=journal)
     assert result.completed == 0
-    assert result.reason.startswith("3 trials failed, the last one because: trial function no_such_module:make: cannot be")
+    assert result.reason.startswith("3 trials failed, the last one because: ValueError: no such layer")
+
+
+@pytest.mark.slow
+def test_a_trial_function_that_cannot_be_set_up_stops_the_search_and_blames_no_genome(open_journal: Open, cube: Space) -> None:
+    settings = EngineSettings(trials=20, failures=3, workers=1)
+    with open_journal() as journal:
+        with pytest.raises(StoreError, match=r"trial function no_such_module:make: cannot be imported .* go on with --resume"):
+            run(cube, Work(target="no_such_module:make", objectives=NAMES), settings=settings, journal=journal)
+        assert not [entry for entry in journal.records() if entry.fate is Fate.FAILED]
 
 
 @pytest.mark.slow

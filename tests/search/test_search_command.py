@@ -1,6 +1,7 @@
 """A whole study through the command line, small but real: search, front, export, predict, resume, and the faults in between."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -142,7 +143,8 @@ def test_bundle_predicts_and_a_changed_byte_is_refused(study: Path, ground: Grou
     said = paretolens("predict", str(bundle), str(clip), "--json")
     assert said.returncode == 0, said.stderr
     verdict = json.loads(said.stdout)
-    assert "fake" in json.dumps(verdict)
+    assert verdict["verdict"] == ("fake" if verdict["logit"] > 0 else "real")
+    assert verdict["probability"] == pytest.approx(1 / (1 + math.exp(-verdict["logit"])))
     missing = paretolens("predict", str(bundle), str(tmp_path / "no.mp4"))
     assert missing.returncode == 2
     assert "no.mp4" in missing.stderr

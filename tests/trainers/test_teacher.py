@@ -40,7 +40,7 @@ class FreeAttention(nn.Module):
 
 
 def batch(epoch: int) -> Batch:
-    return Batch(rows=torch.arange(48), epoch=epoch, generator=torch.Generator().manual_seed(0))
+    return Batch(rows=torch.arange(48), epoch=epoch, step=0, generator=torch.Generator().manual_seed(0))
 
 
 def test_it_learns(model_of, train, val) -> None:
