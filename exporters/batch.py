@@ -17,15 +17,9 @@ from typing import Any
 import pandas as pd
 
 from paretolens.errors import ConfigurationError, DataError, StoreError
+from paretolens.exporters.clip_reader import PICTURES, PredictError, natural, read_clip, read_frames
 from paretolens.exporters.files import write_atomic
-from paretolens.exporters.predict_template import (
-    PICTURES,
-    PredictError,
-    Predictor,
-    natural,
-    read_clip,
-    read_frames,
-)
+from paretolens.exporters.predict_template import Predictor
 
 __all__ = ["COLUMNS", "Source", "find_sources", "judge_folder"]
 

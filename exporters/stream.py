@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from paretolens.errors import DataError
-from paretolens.exporters.predict_template import Predictor, assemble, square
+from paretolens.exporters.clip_reader import assemble, square
+from paretolens.exporters.predict_template import Predictor
 
 __all__ = ["Recent", "judge_stream"]
 

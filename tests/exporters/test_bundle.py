@@ -17,6 +17,7 @@ FILES = {
     "model.onnx",
     "pictures/overlay.png",
     "predict.py",
+    "clip_reader.py",
     "requirements.txt",
     "sample.npz",
 }

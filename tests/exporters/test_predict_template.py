@@ -14,6 +14,7 @@ from torch import nn
 from paretolens.data.clips import read_clip, read_inputs
 from paretolens.data.features import AudioSettings, mfcc
 from paretolens.data.preprocessing import ClipSettings, Preprocessing
+from paretolens.exporters import clip_reader as reader
 from paretolens.exporters import predict_template as predict
 from paretolens.models.signature import Signature
 
@@ -26,7 +27,7 @@ def test_reads_a_clip_as_the_data_room_does(
     clips: dict[str, Path], preprocessing: Preprocessing, name: str, start: float
 ) -> None:
     wanted = read_clip(clips[name], preprocessing.clip, start=start)
-    found, seconds, note = predict.read_clip(clips[name], asdict(preprocessing.clip), start=start)
+    found, seconds, note = reader.read_clip(clips[name], asdict(preprocessing.clip), start=start)
     assert set(found) == set(wanted.arrays)
     assert (seconds, note) == (wanted.seconds, wanted.note)
     for mask in ("video", "video_mask", "audio_mask"):
@@ -38,7 +39,7 @@ def test_reads_a_clip_as_the_data_room_does(
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_are_the_models(clips: dict[str, Path], signature: Signature, preprocessing: Preprocessing, name: str) -> None:
     wanted = read_inputs(clips[name], signature, preprocessing)
-    arrays, _, _ = predict.read_clip(clips[name], asdict(preprocessing.clip))
+    arrays, _, _ = reader.read_clip(clips[name], asdict(preprocessing.clip))
     specs = [asdict(spec) for spec in signature.inputs]
     found = predict.scale(arrays, specs, asdict(preprocessing.normaliser))
     for spec, tensor in zip(signature.inputs, wanted, strict=True):
@@ -57,14 +58,14 @@ def test_resizing_is_pillows_to_the_bit(side: int, size: int) -> None:
     )
     picture = picture.astype(np.uint8)
     wanted = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    np.testing.assert_array_equal(predict.resize(picture, size), np.asarray(wanted))
+    np.testing.assert_array_equal(reader.resize(picture, size), np.asarray(wanted))
 
 
 @pytest.mark.parametrize("samples", [199, 200, 256, 257, 3000, 16000])
 @pytest.mark.parametrize("settings", [AudioSettings(), AudioSettings(rate=8000, n_fft=256, hop=80, mels=26, coefficients=20)])
 def test_mfcc_is_the_data_rooms(samples: int, settings: AudioSettings) -> None:
     wave = (np.random.default_rng(0).standard_normal(samples) * 0.1 * np.sin(np.arange(samples) / 40)).astype(np.float32)
-    found = predict.mfcc(wave, asdict(settings))
+    found = reader.mfcc(wave, asdict(settings))
     if samples < settings.hop:
         assert found.shape == (0, settings.coefficients)
         return
@@ -81,6 +82,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "            raise ImportError(f'{name} must not be needed')\n"
         "sys.meta_path.insert(0, Guard())\n"
         "sys.argv = sys.argv[1:]\n"
+        "sys.path.insert(0, sys.argv[0].rpartition('/')[0])\n"  # as Python does for a script
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     command = [sys.executable, "-c", guard, str(folder / "predict.py"), *arguments]
@@ -135,7 +137,7 @@ def test_bad_clips_are_one_line_each(bundle: Path, clips: dict[str, Path], tmp_p
         with pytest.raises(predict.PredictError, match=message):
             predictor.predict(path)
     with pytest.raises(predict.PredictError, match="at least one frame after 50 s"):
-        predict.read_clip(clips["usual"], clip, start=50.0)
+        reader.read_clip(clips["usual"], clip, start=50.0)
     done = run(bundle, str(noise), str(clips["usual"]))
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == len(done.stdout.splitlines()) == 1, "the clips after a bad one are judged"
@@ -179,11 +181,11 @@ def frames(tmp_path: Path) -> Path:
 
 def test_a_folder_of_pictures_is_a_clip(frames: Path, preprocessing: Preprocessing) -> None:
     clip = asdict(preprocessing.clip)
-    arrays, seconds, note = predict.read_clip(frames, clip)
+    arrays, seconds, note = reader.read_clip(frames, clip)
     assert [int(value) for value in arrays["video"].mean((1, 2, 3))] == [0, 20, 40, 60], "in the order of their numbers"
     assert (seconds, note) == (0.5, "no sound: the audio is masked")
     assert arrays["audio_mask"].all() and not arrays["video_mask"].any()
-    faster, seconds, _ = predict.read_clip(frames, clip, start=0.25, fps=16.0)
+    faster, seconds, _ = reader.read_clip(frames, clip, start=0.25, fps=16.0)
     assert [int(value) for value in faster["video"].mean((1, 2, 3))] == [80, 120, 160, 200]
     assert seconds == 0.5
 
@@ -192,7 +194,7 @@ def test_sound_in_a_folder_belongs_to_its_pictures(frames: Path, preprocessing: 
     clip = asdict(preprocessing.clip)
     tone = (0.3 * np.sin(np.arange(16000) / 9)).astype(np.float32)
     wav(frames / "sound.wav", tone, 16000)
-    arrays, _, note = predict.read_clip(frames, clip)
+    arrays, _, note = reader.read_clip(frames, clip)
     assert note == ""
     wanted = mfcc(torch.from_numpy(np.trunc(tone[:8000] * 32767) / np.float32(32768)), preprocessing.clip.audio).numpy()
     np.testing.assert_allclose(arrays["audio"], wanted, atol=0.05)
