@@ -12,14 +12,7 @@ from numpy.typing import ArrayLike
 
 from paretolens.mlflow.pareto import Floats, as_points, non_dominated
 
-__all__ = ["attained_over_time", "attained_share", "attainment_surface", "coverage"]
-
-
-def attained_share(targets: ArrayLike, fronts: Sequence[ArrayLike]) -> Floats:
-    """(n,) share of the fronts that reach each target (n, m): hold a point that is nowhere worse."""
-    wanted = as_points(targets)
-    hits = [np.any(np.all(as_points(front)[None] <= wanted[:, None], axis=2), axis=1) for front in fronts]
-    return np.asarray(np.mean(hits, axis=0), dtype=np.float64) if hits else np.zeros(len(wanted))
+__all__ = ["attained_over_time", "attainment_surface", "coverage"]
 
 
 def attained_over_time(points: ArrayLike, targets: ArrayLike) -> Floats:

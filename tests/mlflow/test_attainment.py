@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paretolens.mlflow.attainment import attained_over_time, attained_share, attainment_surface, coverage
+from paretolens.mlflow.attainment import attained_over_time, attainment_surface, coverage
 
 
 def test_hand_worked_surfaces() -> None:
@@ -9,6 +9,15 @@ def test_hand_worked_surfaces() -> None:
     assert attainment_surface(fronts, 0.0).tolist() == [[1, 3], [2, 2], [3, 1]]
     assert attainment_surface(fronts, 0.5).tolist() == [[2, 3], [3, 2]]
     assert attainment_surface(fronts, 1.0).tolist() == [[2, 4], [4, 2]]
+
+
+def attained_share(targets, fronts) -> np.ndarray:
+    """Share of the fronts that hold a point which is nowhere worse than a target, said in loops."""
+
+    def nowhere_worse(point, target) -> bool:
+        return all(p <= t for p, t in zip(point, target, strict=True))
+
+    return np.array([np.mean([any(nowhere_worse(point, target) for point in front) for front in fronts]) for target in targets])
 
 
 @pytest.mark.parametrize("level", [0.01, 0.34, 0.5, 0.75, 1.0])

@@ -41,7 +41,7 @@ class Parallel {
     return { name, column, discrete, log, values: found, gaps, domain };
   }
 
-  build(width) {
+  build() {
     if (!this.axes.length || !this.rows.length) {
       this.container.replaceChildren(element("p", { class: "hint" }, "No complete trial yet."));
       return;
@@ -64,7 +64,6 @@ class Parallel {
     this.base.data("members", bundles(this.rows.filter((row) => TRIALS.pareto[row])));
     this.base.run();
     this.update();
-    void width;
   }
 
   path(row) {
