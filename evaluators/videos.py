@@ -1,0 +1,73 @@
+"""From scores of frames to scores of videos: the mean probability of a video's frames, as the field reports video AUC."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from paretolens.errors import DataError, TrialError
+
+__all__ = ["VideoScores", "video_scores"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoScores:
+    """One row per video, in the order in which they first appear; hand `labels` and `logits` to `classification_metrics`."""
+
+    labels: Floats
+    """(V,) 1 = fake, 0 = real."""
+    logits: Floats
+    """(V,) log-odds of the mean probability: above 0 where the mean is above one half."""
+    keys: tuple[tuple[str, Hashable], ...]
+    """(method, video) of each row."""
+    frames: NDArray[np.int64]
+    """(V,) how many frames each mean was taken over."""
+
+
+def video_scores(labels: ArrayLike, logits: ArrayLike, videos: Sequence[Hashable], methods: Sequence[str]) -> VideoScores:
+    """Mean probability of the frames of each video.
+
+    A video is known by its method and its name together: several methods make a fake of the same target, and the files share
+    their name.
+
+    Args:
+        labels: (N,) 1 = fake, 0 = real; the frames of a video share theirs.
+        logits: (N,) raw scores of frames, positive = fake.
+        videos: N names of videos.
+        methods: N kinds of manipulation, or `real`.
+
+    Raises:
+        DataError: no frames, columns of different lengths, or a video whose frames have both labels.
+        TrialError: a logit is NaN or infinite.
+    """
+    from scipy.special import expit
+
+    truth = np.asarray(labels, dtype=np.float64).reshape(-1)
+    scores = np.asarray(logits, dtype=np.float64).reshape(-1)
+    if not 0 < len(truth) == len(scores) == len(videos) == len(methods):
+        lengths = [len(truth), len(scores), len(videos), len(methods)]
+        raise DataError(f"labels, logits, videos and methods must be as many and not none, got {lengths}")
+    if not np.isfinite(scores).all():
+        raise TrialError("the logits of frames must be finite, some are not: the model diverged")
+    keys = list(zip(methods, videos, strict=True))
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    rows = np.array([places[key] for key in keys])
+    frames = np.bincount(rows)
+    fakes = np.bincount(rows, weights=truth)
+    mixed = np.flatnonzero((fakes > 0) & (fakes < frames))
+    if len(mixed):
+        method, video = list(places)[mixed[0]]
+        raise DataError(f"all frames of a video share its label, those of {video} ({method}) do not: mend the labels")
+    mean = np.bincount(rows, weights=expit(scores)) / frames
+    return VideoScores(labels=fakes / frames, logits=_log_odds(mean), keys=tuple(places), frames=frames)
+
+
+def _log_odds(probability: Floats) -> Floats:
+    from scipy.special import logit
+
+    tiny = np.finfo(np.float64).eps
+    odds: Floats = logit(np.clip(probability, tiny, 1 - tiny))
+    return odds
