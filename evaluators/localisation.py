@@ -3,7 +3,7 @@
 A proposal is (start, end, score), a true period (start, end), all times in seconds of one video. Definitions: proposals of all
 videos are ranked together; one is right if it overlaps a true period that no better one has taken by an IoU of at least the
 threshold; AP is the area under the precision that is made to fall with recall (Everingham et al. 2010, section 4.2; as the
-ActivityNet and LAV-DF tools take it). AR@N is the share of true periods that some of a video's N best proposals meets, averaged over
+ActivityNet and LAV-DF tools take it). AR@N is the share of true periods that some of the N best proposals meets, averaged over
 the IoU thresholds .5, .55, … .95 (Cai et al. 2022).
 """
 

@@ -31,9 +31,10 @@ from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
+from paretolens.trainers.distributed import ALONE, World, build_together
 from paretolens.trainers.live_teacher import LiveTeacher
 from paretolens.trainers.paths import PathMaps, cache_paths
-from paretolens.trainers.teacher import train_teacher
+from paretolens.trainers.teacher import TeacherSettings, train_teacher
 from paretolens.trainers.views import View
 
 __all__ = ["Task", "example_of", "trained_teacher"]
@@ -141,35 +142,45 @@ def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:
     return samples.batch(slice(0, count))
 
 
-def trained_teacher(config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update) -> Path:
-    """Folder of the teacher of a configuration, trained unless it is there."""
+def trained_teacher(
+    config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update, *, world: World = ALONE
+) -> Path:
+    """Folder of the teacher of a configuration, trained unless it is there; by all processes of `world` together."""
     plain = {
         "version": TEACHER_VERSION,
         "seed": config.seed,
         "family": config.family,
         "model": schema.to_plain(config.make_model_settings()),
-        "settings": schema.to_plain(config.teacher),
+        "settings": _told(config.teacher),
         "train": samples["train"].fingerprint,
         "val": samples["val"].fingerprint,
     }
     folder = workspace.cache / "teachers" / digest_of_json(plain)[:24]
     checkpoints = folder.with_name(f"{folder.name}.training")
 
-    def train(place: Path) -> None:
-        model = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
+    def report(figures: Mapping[str, float]) -> None:
+        note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
+        update(int(figures["epoch"]), int(figures["epochs"]), note)
 
-        def report(figures: Mapping[str, float]) -> None:
-            note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
-            update(int(figures["epoch"]), int(figures["epochs"]), note)
-
+    def train() -> nn.Module:
+        model = config.make_family().teacher(config.make_model_settings(), seed=config.seed).to(world.device)
         train_teacher(
-            model, samples["train"], samples["val"], config.teacher, seed=config.seed, report=report, folder=checkpoints
-        )
-        save_model(model, place)
+            model, samples["train"], samples["val"], config.teacher,
+            seed=config.seed, report=report, folder=checkpoints, world=world,
+        )  # fmt: skip
+        return model
 
-    build_once(folder, train)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    build_together(folder, lambda place: save_model(train(), place), beside=train, world=world)
+    if world.leads:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return folder
+
+
+def _told(settings: TeacherSettings) -> dict[str, Any]:
+    """What a teacher's address says of its training; what came later and is left as it was before is not said."""
+    usual = schema.to_plain(TeacherSettings())
+    plain: dict[str, Any] = schema.to_plain(settings)
+    return {name: value for name, value in plain.items() if name not in ("precision", "patience") or value != usual[name]}
 
 
 def _outputs(

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from paretolens.errors import TrialError
 from paretolens.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from paretolens.trainers.distributed import ALONE, World, loss_of, shared_batch_norms
+from paretolens.trainers.precision import Precision, Stepper
 from paretolens.trainers.validation import Score
 
 __all__ = ["Batch", "History", "LoopSettings", "Monitor", "Objective", "Report", "learning_rate_at", "train_loop"]
@@ -110,6 +112,9 @@ def train_loop(
     stage: str,
     report: Report,
     folder: Path | None = None,
+    precision: Precision = Precision.FLOAT32,
+    patience: int = 0,
+    world: World = ALONE,
 ) -> History:
     """Train `model` in place; afterwards it has the weights of the best epoch and is in eval mode.
 
@@ -123,36 +128,60 @@ def train_loop(
         stage: prefix of the reported names, and the stage's name in errors.
         report: called after each epoch with `epoch`, `epochs` and `<stage>_{loss,val_loss,val_accuracy,val_auc,seconds}`.
         folder: where a checkpoint is kept after each epoch; an existing one of the same run is continued.
+        precision: of products; see `trainers.precision`.
+        patience: epochs without a better one after which training ends; 0 = never.
+        world: the processes that train together; only the leading one validates, writes and reports.
 
     Raises:
+        ConfigurationError: the batch can't be divided among the processes, or the device lacks the precision.
         TrialError: the loss or its gradient is not finite.
         IntegrityError: the checkpoint is damaged.
         StoreError: the checkpoint cannot be written.
     """
-    run = _Run(model=model, settings=settings, count=count, stage=stage, seed=seed)
+    run = _Run(model=model, settings=settings, count=count, stage=stage, seed=seed, precision=precision, world=world)
     state = load_checkpoint(folder, model, run.optimiser, key=run.key()) if folder else None
     state = state or Checkpoint(epoch=-1, history=(), best_epoch=-1, best_key=(), best_weights={})
-    for epoch in range(state.epoch + 1, settings.epochs):
-        started = time.perf_counter()
-        loss = run.epoch(objective, epoch)
-        score = validate(model)
-        figures = _figures(
-            stage, epoch=epoch, epochs=settings.epochs, loss=loss, score=score, seconds=time.perf_counter() - started
-        )
-        state = _advance(state, epoch, figures, _rank(score, settings.monitor, epoch), model)
-        if folder:
-            save_checkpoint(folder, model, run.optimiser, state, key=run.key())
-        report(figures)
+    world.wait()  # all have read the checkpoint before the leading process replaces it
+    with shared_batch_norms(model, world):
+        loss = loss_of(model, objective, world)
+        while state.epoch + 1 < settings.epochs and not _is_stale(state, patience):
+            epoch, started = state.epoch + 1, time.perf_counter()
+            mean = run.epoch(loss, epoch)
+            score = _agreed_score(validate, model, world)
+            figures = _figures(
+                stage, epoch=epoch, epochs=settings.epochs, loss=mean, score=score, seconds=time.perf_counter() - started
+            )
+            state = _advance(state, epoch, figures, _rank(score, settings.monitor, epoch), model)
+            if folder and world.leads:
+                save_checkpoint(folder, model, run.optimiser, state, key=run.key())
+            if world.leads:
+                report(figures)
     model.load_state_dict(state.best_weights)
     model.eval()
     return History(epochs=state.history, best_epoch=state.best_epoch, best=state.history[state.best_epoch])
 
 
+def _is_stale(state: Checkpoint, patience: int) -> bool:
+    return 0 < patience <= state.epoch - state.best_epoch
+
+
+def _agreed_score(validate: Callable[[nn.Module], Score], model: nn.Module, world: World) -> Score:
+    """The leading process's figures, so that all keep the same epoch."""
+    own = validate(model) if world.leads else Score(loss=0.0, accuracy=0.0, auc=0.0)
+    loss, accuracy, auc = world.agree((own.loss, own.accuracy, own.auc))
+    return Score(loss=loss, accuracy=accuracy, auc=auc)
+
+
 class _Run:
     """Optimiser and schedule of one stage."""
 
-    def __init__(self, *, model: nn.Module, settings: LoopSettings, count: int, stage: str, seed: int) -> None:
+    def __init__(
+        self, *, model: nn.Module, settings: LoopSettings, count: int, stage: str, seed: int, precision: Precision, world: World
+    ) -> None:
+        world.require_divisible(settings.batch_size)
         self.model = model
+        self.world = world
+        self.device = next(model.parameters()).device
         self.settings = settings
         self.count = count
         self.stage = stage
@@ -164,25 +193,28 @@ class _Run:
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         self.optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
+        self.stepper = Stepper(precision, self.device, self.optimiser)
 
     def key(self) -> dict[str, str | int]:
         """What must be equal for a checkpoint to be continued."""
         return {"stage": self.stage, "seed": self.seed, "count": self.count, "settings": repr(self.settings)}
 
-    def epoch(self, objective: Objective, epoch: int) -> float:
+    def epoch(self, loss: Callable[[Batch], Tensor], epoch: int) -> float:
         """One pass; the mean loss."""
         self.model.train()
         generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
         order = torch.randperm(self.count, generator=generator)
+        if self.world.rank:
+            generator.manual_seed(_mix(self.seed, epoch) + 1 + self.world.rank)  # each draws for its own clips
         total = 0.0
-        device = next(self.model.parameters()).device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(_mix(self.seed, epoch) + 1)  # dropout takes torch's own generator
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_mix(self.seed, epoch) + 1 + self.world.rank)  # dropout takes torch's own generator
             for step in range(self.per_epoch):
-                rows = order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size]
-                batch = Batch(rows=rows, epoch=epoch, step=step, generator=generator)
-                total += self._step(objective(self.model, batch), epoch, step)
-        return total / self.per_epoch
+                rows = self.world.part(order[step * self.settings.batch_size : (step + 1) * self.settings.batch_size])
+                with self.stepper.forward():
+                    value = loss(Batch(rows=rows, epoch=epoch, step=step, generator=generator))
+                total += self._step(value, epoch, step)
+        return self.world.mean(total / self.per_epoch)
 
     def _step(self, loss: Tensor, epoch: int, step: int) -> float:
         value = loss.item()
@@ -190,11 +222,9 @@ class _Run:
         rate = learning_rate_at(epoch * self.per_epoch + step, self.settings.epochs * self.per_epoch, self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
-        self._require_finite("gradient's norm", norm.item(), epoch, step)
-        self.optimiser.step()
+        norm = self.stepper.backward(loss, self.parameters, self.settings.clip_norm)
+        self._require_finite("gradient's norm", norm, epoch, step)
+        self.stepper.step()
         return value
 
     def _require_finite(self, what: str, value: float, epoch: int, step: int) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from paretolens.data.samples import IN_SYNC, UNKNOWN_OFFSET
 from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
 from paretolens.trainers.distill import map_masks
+from paretolens.trainers.distributed import ALONE, World
 from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
 from paretolens.trainers.losses import hard_loss, offset_loss, sync_loss
+from paretolens.trainers.precision import Precision
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import hide_frames, hide_modality, view
 
@@ -54,6 +56,10 @@ class TeacherSettings(LoopSettings):
     """Factor of the offset's weight in those epochs."""
     mirror: bool = True
     """Show half of the clips mirrored."""
+    precision: Precision = Precision.FLOAT32
+    """In what products are computed: float32, bfloat16, or float16 on a GPU."""
+    patience: Annotated[int, Ge(0)] = 0
+    """Epochs without a better one after which training ends; 0 = never."""
 
 
 def train_teacher(
@@ -65,6 +71,7 @@ def train_teacher(
     seed: int,
     report: Report,
     folder: Path | None = None,
+    world: World = ALONE,
 ) -> History:
     """Train the teacher in place; it ends in eval mode with the weights of its best epoch.
 
@@ -76,8 +83,10 @@ def train_teacher(
         seed: of order, dropout and masks.
         report: called after each epoch with `teacher_*` figures, may raise to stop.
         folder: where checkpoints are kept; None keeps none.
+        world: the processes that train together; see `trainers.distributed`.
 
     Raises:
+        ConfigurationError: the batch can't be divided among the processes, or the device lacks the precision.
         TrialError: a loss that is not finite.
         DataError: `val` holds one class only.
     """
@@ -91,6 +100,9 @@ def train_teacher(
         stage="teacher",
         report=report,
         folder=folder,
+        precision=settings.precision,
+        patience=settings.patience,
+        world=world,
     )
 
 
