@@ -8,13 +8,14 @@ process for itself, and a term of a loss that is a mean over some clips only is 
 `World` is owned by the process that joined; all processes must call its methods in the same order.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +116,9 @@ def joined() -> Iterator[World]:
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    norms = cast("ProcessGroup", dist.new_group(timeout=PATIENCE))  # of all processes, so that this one is a member
     try:
-        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device, norms=dist.new_group(timeout=PATIENCE))
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device, norms=norms)
     finally:
         dist.destroy_process_group()
 
@@ -154,7 +156,9 @@ def loss_of(model: nn.Module, objective: "Objective", world: World) -> Callable[
     step = _Step(model, objective)
     if world.size == 1:
         return step
-    return nn.parallel.DistributedDataParallel(step, find_unused_parameters=True, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # its successor came after torch 2.9
+        return nn.parallel.DistributedDataParallel(step, find_unused_parameters=True, broadcast_buffers=False)
 
 
 class _Step(nn.Module):
@@ -204,7 +208,7 @@ def _normalised(norm: _BatchNorm, world: World, x: Tensor) -> Tensor:
     out = centred * torch.rsqrt(variance + norm.eps).reshape(shape)
     if norm.affine:
         out = out * norm.weight.reshape(shape) + norm.bias.reshape(shape)
-    return out.to(x.dtype)
+    return cast("Tensor", out).to(x.dtype)
 
 
 class _Sum(torch.autograd.Function):
