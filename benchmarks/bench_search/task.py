@@ -76,7 +76,8 @@ def made_with(*more: str) -> str:
     Args:
         more: files under benchmarks/ beside those of the arms.
     """
-    rooms = sorted(path.name for path in Path(paretolens.__file__).parent.iterdir() if path.is_dir() and path.name != "__pycache__")
+    here = Path(paretolens.__file__).parent
+    rooms = sorted(path.name for path in here.iterdir() if path.is_dir() and path.name != "__pycache__")
     code = source_digest(rooms, *(HERE / name for name in (*LIVE, *more)))
     return digest_of_json({"code": code, "libraries": library_versions(LIBRARIES), "machine": [cpu_name(), os.cpu_count()]})
 
