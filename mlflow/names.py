@@ -23,6 +23,8 @@ SYSTEM_PREFIX = "system/"
 UPDATED = "paretolens/updated_ms"
 """Metric of a child that has ended: when we last wrote to it, ms since the epoch. A metric, since MLflow orders no tags."""
 PARENT_TAG = "mlflow.parentRunId"
+LISTING = "'paretolens front STUDY --columns' lists all"
+"""How a person sees every metric and knob that objectives and filters may name."""
 
 
 class Tag(StrEnum):

@@ -1,6 +1,5 @@
 """Objectives by name and direction; turned so that everything inside is minimised."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -9,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from paretolens.errors import ConfigurationError
+from paretolens.mlflow.names import LISTING
 from paretolens.mlflow.pareto import Floats
+from paretolens.naming import did_you_mean
 
 __all__ = ["DEFAULT_OBJECTIVES", "Direction", "check_objectives", "minimised", "parse_objectives", "usual_direction"]
 
@@ -45,49 +46,57 @@ def usual_direction(name: str) -> Direction | None:
     return "max" if words & _MERITS else None
 
 
-def parse_objectives(text: str) -> dict[str, Direction]:
-    """`accuracy,size_mb` or `accuracy:max,my_score:min`; the direction is needed only where the name doesn't say it.
+def parse_objectives(text: str) -> dict[str, str]:
+    """`accuracy,size_mb` or `accuracy:max,my_score:min`, for `check_objectives`; "" where neither the text nor the name says a direction.
 
     Raises:
-        ConfigurationError: no name, an unknown direction, or a name that needs one.
+        ConfigurationError: no name, an unknown direction, or one against the metric's name.
     """
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, direction = part.partition(":")
-        known = direction or usual_direction(name)
-        if known is None:
-            raise ConfigurationError(f"objective {name!r}: is more or less of it better? write {name}:max or {name}:min")
-        found[name] = known
-    return check_objectives(found)
+        name, colon, direction = part.partition(":")
+        found[name] = _directed(name, direction) if colon or usual_direction(name) else ""
+    _require_some(found)
+    return found
 
 
 def check_objectives(objectives: Mapping[str, str], *, columns: Iterable[str] | None = None) -> dict[str, Direction]:
     """The objectives, once they make sense.
 
     Args:
-        objectives: Metric → "max" or "min".
+        objectives: Metric → "max" or "min"; "" for the direction that its name says.
         columns: Metrics that there are, if that is to be checked.
 
     Raises:
-        ConfigurationError: there are none, a direction is unknown or against the metric's name, or a metric isn't there.
+        ConfigurationError: there are none, a metric isn't there, a direction is unknown or against the metric's name, or it is
+            needed and not said.
     """
+    _require_some(objectives)
+    known = None if columns is None else sorted(columns)
+    for name in objectives:
+        if known is not None and name not in known:
+            raise ConfigurationError(
+                f"objective {name!r}: no trial has that metric{did_you_mean(name, known, listing=LISTING)}"
+            )
+    return {name: _directed(name, direction) for name, direction in objectives.items()}
+
+
+def _require_some(objectives: Mapping[str, str]) -> None:
     if not objectives:
         raise ConfigurationError("objectives: at least one is needed, as in accuracy,latency_ms,eps")
-    checked: dict[str, Direction] = {}
-    known = None if columns is None else sorted(columns)
-    for name, direction in objectives.items():
-        if direction not in ("max", "min"):
-            raise ConfigurationError(f"objective {name!r}: the direction must be max or min, got {direction!r}")
-        natural = usual_direction(name)
-        if natural is not None and natural != direction:
-            better = "larger" if natural == "max" else "smaller"
-            raise ConfigurationError(f"objective {name!r}: {better} is better, got {direction!r}; write {name}:{natural}")
-        if known is not None and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none yet'}"
-            raise ConfigurationError(f"objective {name!r}: no trial has that metric; {hint}")
-        checked[name] = "max" if direction == "max" else "min"
-    return checked
+
+
+def _directed(name: str, direction: str) -> Direction:
+    natural = usual_direction(name)
+    said = direction or natural
+    if said is None:
+        raise ConfigurationError(f"objective {name!r}: is more or less of it better? write {name}:max or {name}:min")
+    if said not in ("max", "min"):
+        raise ConfigurationError(f"objective {name!r}: the direction must be max or min, got {said!r}")
+    if natural is not None and natural != said:
+        better = "larger" if natural == "max" else "smaller"
+        raise ConfigurationError(f"objective {name!r}: {better} is better, got {said!r}; write {name}:{natural}")
+    return "max" if said == "max" else "min"
 
 
 def minimised(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> Floats:

@@ -1,6 +1,5 @@
 """A study read back out of MLflow as a table: one row per trial."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from paretolens.mlflow.store import (
     search_runs,
     without_password,
 )
+from paretolens.naming import did_you_mean
 
 __all__ = ["StudyRecord", "find_study", "merge_studies", "read_study", "study_labels"]
 
@@ -162,10 +162,8 @@ def _choose(parents: list[Any], study: str, uri: str) -> Any:
             f"study {study!r}: {len(found)} studies in {without_password(uri)} have that name; name one by its run id ({ids})"
         )
     names = list(dict.fromkeys(run.data.tags[Tag.STUDY] for run in parents))
-    near = difflib.get_close_matches(study, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    known = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "") or "none yet"
-    raise StoreError(f"study {study!r}: not in {without_password(uri)}; {hint}there are: {known}")
+    listing = "the MLflow UI lists all ('paretolens ui')"
+    raise StoreError(f"study {study!r}: not in {without_password(uri)}{did_you_mean(study, names, listing=listing)}")
 
 
 def _search(client: Any, experiment: str, condition: str) -> list[Any]:

@@ -6,7 +6,6 @@ asks for is out.
 """
 
 import ast
-import difflib
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from paretolens.errors import ConfigurationError
+from paretolens.mlflow.names import LISTING
 from paretolens.mlflow.runs import PARAM_PREFIX
+from paretolens.naming import did_you_mean
 
 __all__ = ["matches"]
 
@@ -135,11 +136,8 @@ class _Reader:
     def _column(self, name: str) -> Any:
         full = name if name in self._frame.columns else f"{PARAM_PREFIX}{name}"
         if full not in self._frame.columns:
-            known = [str(column) for column in self._frame.columns]
-            short = known + [column.removeprefix(PARAM_PREFIX) for column in known]
-            near = difflib.get_close_matches(name, short, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known))}"
-            raise self._error(f"there is no metric or knob {name!r}; {hint}")
+            known = sorted({str(column).removeprefix(PARAM_PREFIX) for column in self._frame.columns})
+            raise self._error(f"there is no metric or knob {name!r}{did_you_mean(name, known, listing=LISTING)}")
         column = self._frame[full]
         self.present &= column.notna().to_numpy()
         return column.to_numpy()

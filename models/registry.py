@@ -1,15 +1,15 @@
 """Models by name: one dict, one decorator, and `build`, which notes on the model how it was made so that it can be saved."""
 
-import difflib
 import importlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import nn
 
 from paretolens.errors import ConfigurationError
+from paretolens.naming import did_you_mean
 
 __all__ = ["build", "builder_of", "did_you_mean", "names", "register"]
 
@@ -76,10 +76,3 @@ def builder_of(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
             f"a {type(model).__name__} not made by paretolens.models.registry.build cannot be saved; build it by its name"
         )
     return made
-
-
-def did_you_mean(word: str, valid: Sequence[str]) -> str:
-    """The end of an error message: the nearest valid name, if any is near, and all of them."""
-    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ";"
-    return f"{hint} Valid: {', '.join(sorted(valid))}"

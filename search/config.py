@@ -15,6 +15,7 @@ from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps.proxy import ProxySettings
 from paretolens.evaluators.eps.settings import EpsSettings
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
+from paretolens.naming import nearest
 from paretolens.search import schema
 from paretolens.search.bounds import LimitSettings
 from paretolens.search.engine import EngineSettings
@@ -270,7 +271,7 @@ def _preset(name: str) -> dict[str, Any]:
     """A preset's tree; `extends` names the one that it changes."""
     available = sorted(path.stem for path in PRESETS.glob("*.yaml"))
     if name not in available:
-        raise ConfigurationError(f"preset {name}: not known{schema.nearest(name, available)}")
+        raise ConfigurationError(f"preset {name}: not known{nearest(name, available)}")
     tree = dict(schema.read_yaml(PRESETS / f"{name}.yaml"))
     base = tree.pop("extends", None)
     return tree if base is None else dict(schema.merge(_preset(base), tree))

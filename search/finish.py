@@ -28,8 +28,8 @@ from paretolens.mlflow.plots import draw_png
 from paretolens.mlflow.store import sqlite_path
 from paretolens.mlflow.table import to_csv, to_json
 from paretolens.mlflow.tracking import Tracker
+from paretolens.naming import nearest
 from paretolens.search.progress import Steps
-from paretolens.search.schema import nearest
 from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
 

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from paretolens.search.outcome import Objective, genome_key
 from paretolens.search.preselect import Preselector
 from paretolens.search.sampling import direction, distributions
-from paretolens.spaces.knobs import Genome, Knob, Space, Value
+from paretolens.spaces.knobs import Genome, Knob, Space, Value, nearest_value
 
 __all__ = ["Proposal", "Proposer"]
 
@@ -220,5 +220,4 @@ def _snapped(knob: Knob, value: Value) -> Value:
     """The value on the knob's grid; a range's steps come back from Optuna with rounding errors."""
     if knob.choices or not knob.grid or not isinstance(value, int | float):
         return value
-    number = float(value)
-    return min(knob.grid, key=lambda item: abs(float(item) - number))
+    return nearest_value(value, knob.grid)

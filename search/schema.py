@@ -6,9 +6,8 @@ checked by pydantic.
 """
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -17,6 +16,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from paretolens.errors import ConfigurationError
+from paretolens.naming import nearest
 
 __all__ = ["build", "merge", "parse_assignment", "read_yaml", "to_plain"]
 
@@ -139,14 +139,6 @@ def _misplaced_bools(kind: Any, tree: Any, path: tuple[str, ...]) -> Iterator[st
 def _takes_bool(hint: Any) -> bool:
     """Whether a type says more of true and false than that they are numbers."""
     return hint in (Any, bool, object) or any(_takes_bool(arm) for arm in get_args(hint))
-
-
-def nearest(word: str, names: Sequence[str], *, prefix: Sequence[str] = ()) -> str:
-    """A hint that names the nearest valid name, or lists them all."""
-    close = difflib.get_close_matches(word, names, n=1)
-    if close:
-        return f" (did you mean {'.'.join((*prefix, close[0]))}?)"
-    return f" (allowed: {', '.join(sorted(names))})"
 
 
 def _dataclasses_in(kind: Any) -> list[Any]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from paretolens.mlflow.pareto import non_dominated
 from paretolens.search.outcome import Fate, Objective, TrialRecord
-from paretolens.spaces.knobs import Genome, Knob, Space, Value
+from paretolens.spaces.knobs import Genome, Knob, Space, Value, nearest_value
 
 __all__ = ["adapted", "front_genomes"]
 
@@ -25,14 +25,14 @@ def front_genomes(records: Iterable[TrialRecord], objectives: Sequence[Objective
 
 def adapted(space: Space, genome: Genome) -> Genome:
     """The nearest genome of the space: unknown knobs dropped, missing ones at their default, values moved into their range."""
-    return space.repair({knob.name: _nearest(knob, genome.get(knob.name, knob.default)) for knob in space.knobs})
+    return space.repair({knob.name: _fitted(knob, genome.get(knob.name, knob.default)) for knob in space.knobs})
 
 
-def _nearest(knob: Knob, value: Value) -> Value:
+def _fitted(knob: Knob, value: Value) -> Value:
     if knob.holds(value):
         return value
     if isinstance(value, str | bool) or isinstance(knob.default, str | bool):
         return knob.default
     if knob.grid:
-        return min(knob.grid, key=lambda choice: abs(float(choice) - float(value)))
+        return nearest_value(value, knob.grid)
     return min(max(float(value), knob.low or 0.0), knob.high or 0.0)

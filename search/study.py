@@ -21,6 +21,7 @@ from paretolens.mlflow.store import check_store, resolve_uri, without_password
 from paretolens.mlflow.tracking import DatasetInfo, MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.mlflow.twin import TWIN
 from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
+from paretolens.naming import nearest
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
@@ -207,7 +208,7 @@ class Study:
     def _front_of(self, earlier: str, space: Space) -> list[Genome]:
         known = [name for name in self.workspace.studies() if name != self.name]
         if earlier not in known:
-            hint = schema.nearest(earlier, known) if known else " (there is no other study)"
+            hint = nearest(earlier, known) if known else " (there is no other study)"
             raise ConfigurationError(f"search.seed_from {earlier}: no such study in {self.workspace.root}{hint}")
         front = front_genomes(read_records(self.workspace.study(earlier)), OBJECTIVE_AXES)
         return [adapted(space, genome) for genome in front]
@@ -288,7 +289,7 @@ def open_study(
     chosen = known[0] if name is None else name
     if chosen not in known:
         raise ConfigurationError(
-            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{schema.nearest(chosen, known) if known else ''}"
+            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{nearest(chosen, known) if known else ''}"
         )
     stored = load_stored(workspace.study(chosen) / CONFIG)
     if given and stored.identity() != config.identity():
@@ -315,7 +316,7 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
     chosen = known[0] if name is None else name
     if chosen not in known:
         raise ConfigurationError(
-            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{schema.nearest(chosen, known)}"
+            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{nearest(chosen, known)}"
         )
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
 

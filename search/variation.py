@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 
-from paretolens.spaces.knobs import Genome, Knob, Space, Value
+from paretolens.spaces.knobs import Genome, Knob, Space, Value, nearest_value
 
 __all__ = ["children", "nudged"]
 
@@ -52,7 +52,7 @@ def _moved(knob: Knob, value: Value, rng: random.Random) -> Value:
 
 def _along(ladder: Sequence[Value], value: float, rng: random.Random) -> Value:
     """A neighbour on a ladder of values, usually the next."""
-    place = min(range(len(ladder)), key=lambda index: abs(float(ladder[index]) - value))
+    place = ladder.index(nearest_value(value, ladder))
     step = max(1, round(abs(rng.gauss(0.0, 0.15)) * len(ladder)))
     return ladder[min(len(ladder) - 1, max(0, place + rng.choice((-step, step))))]
 

@@ -5,7 +5,6 @@ which knobs matter for it, so that genomes which differ only in the others are k
 heavy is imported, and the search's own library never enters.
 """
 
-import difflib
 import functools
 import itertools
 import math
@@ -16,8 +15,9 @@ from enum import StrEnum
 from typing import Any
 
 from paretolens.errors import ConfigurationError
+from paretolens.naming import did_you_mean
 
-__all__ = ["Genome", "Knob", "Space", "Stage", "Value"]
+__all__ = ["Genome", "Knob", "Space", "Stage", "Value", "nearest_value"]
 
 Value = int | float | str | bool
 Genome = Mapping[str, Value]
@@ -149,8 +149,7 @@ class Knob:
             return replace(knob, default=self.default)
         if not self._numeric():
             return knob
-        wanted, values = float(self.default), knob.grid or (knob.low or 0.0, knob.high or 0.0)
-        return replace(knob, default=min(values, key=lambda value: abs(float(value) - wanted)))
+        return replace(knob, default=nearest_value(self.default, knob.grid or (knob.low or 0.0, knob.high or 0.0)))
 
     def _numeric(self) -> bool:
         return isinstance(self.default, int | float) and not isinstance(self.default, bool)
@@ -161,7 +160,7 @@ class Knob:
     def _check_allowed(self, value: Any) -> None:
         if self.allowed:
             if not any(_same(value, choice) for choice in self.allowed):
-                raise ConfigurationError(f"knob {self.name}: {value!r} is not allowed{_nearest(value, self.allowed)}")
+                raise ConfigurationError(f"knob {self.name}: {value!r} is not allowed{did_you_mean(value, self.allowed)}")
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or (self._whole() and not isinstance(value, int)):
             kind = "whole number" if self._whole() else "number"
@@ -207,7 +206,7 @@ class Space:
         for knob in self.knobs:
             if knob.name == name:
                 return knob
-        raise ConfigurationError(f"knob {name!r} is not known{_nearest(name, self.names)}")
+        raise ConfigurationError(f"knob {name!r} is not known{did_you_mean(name, self.names)}")
 
     def validate(self, genome: Genome) -> None:
         """Check a genome, naming every mistake.
@@ -215,7 +214,7 @@ class Space:
         Raises:
             ConfigurationError: an unknown or missing knob, a value out of range, or values that do not fit together.
         """
-        problems = [f"unknown knob {name!r}{_nearest(name, self.names)}" for name in genome if name not in self.names]
+        problems = [f"unknown knob {name!r}{did_you_mean(name, self.names)}" for name in genome if name not in self.names]
         for knob in self.knobs:
             if knob.name not in genome:
                 problems.append(f"knob {knob.name} is missing")
@@ -293,14 +292,12 @@ def _differing(genome: Genome, other: Genome) -> list[str]:
     return [name for name in genome if genome[name] != other[name]]
 
 
+def nearest_value(value: Value, values: Sequence[Value]) -> Value:
+    """The number among `values` that is closest to a number; of two as close, the first."""
+    return min(values, key=lambda item: abs(float(item) - float(value)))
+
+
 def _show(value: Value) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _nearest(word: object, valid: Sequence[object]) -> str:
-    texts = [str(item) for item in valid]
-    near = difflib.get_close_matches(str(word), texts, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ";"
-    return f"{hint} Valid: {', '.join(texts)}"

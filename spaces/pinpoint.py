@@ -18,7 +18,7 @@ from paretolens.models.pinpoint import Block
 from paretolens.models.registry import build, did_you_mean
 from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
 from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
-from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
 from paretolens.spaces.stages import idle_stages, stage_knobs
 
 __all__ = ["PinpointFamily", "PinpointSettings", "PinpointTeacher"]
@@ -189,13 +189,9 @@ def _repaired(space: Space, genome: Genome, preferred: Mapping[str, tuple[float,
         raise ConfigurationError(f"knob heads: no choice divides width {width}; allow a divisor of {width}")
     return {
         **genome,
-        "backbone_width": _nearest(genome["backbone_width"], wanted),
-        "heads": _nearest(genome["heads"], heads),
+        "backbone_width": nearest_value(genome["backbone_width"], wanted),
+        "heads": nearest_value(genome["heads"], heads),
     }
-
-
-def _nearest(value: Value, choices: list[Value]) -> Value:
-    return min(choices, key=lambda choice: abs(float(choice) - float(value)))
 
 
 class PinpointFamily:

@@ -1,10 +1,10 @@
 """Families by name."""
 
-import difflib
 import importlib
 from typing import Any
 
 from paretolens.errors import ConfigurationError
+from paretolens.naming import did_you_mean
 from paretolens.spaces.family import Family
 
 __all__ = ["families", "get_family"]
@@ -24,9 +24,7 @@ def get_family(name: str) -> Family[Any]:
         ConfigurationError: there is none; the nearest is named.
     """
     if name not in _FAMILIES:
-        near = difflib.get_close_matches(name, families(), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ";"
-        raise ConfigurationError(f"family {name!r} is not known{hint} Valid: {', '.join(families())}")
+        raise ConfigurationError(f"family {name!r} is not known{did_you_mean(name, families())}")
     module, kind = _FAMILIES[name]
     family: Family[Any] = getattr(importlib.import_module(module), kind)()
     return family

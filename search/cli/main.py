@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from paretolens import __version__
 from paretolens.errors import ParetolensError, UserError
+from paretolens.naming import nearest
 from paretolens.search import environment
-from paretolens.search.schema import nearest
 
 __all__ = ["main"]
 

@@ -89,18 +89,18 @@ def test_tags_follow_the_front(store: str, study: str) -> None:
 
 
 def test_an_unknown_study_lists_those_there_are(store: str, study: str) -> None:
-    with pytest.raises(StoreError, match=r"'frontd': not in .*did you mean 'fronted'\? there are: .*fronted"):
+    with pytest.raises(StoreError, match=r"'frontd': not in .*did you mean fronted\? Valid: .*fronted"):
         front("frontd", tracking_uri=store)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objectives": {"acuracy": "max"}}, "did you mean 'accuracy'"),
+        ({"objectives": {"acuracy": "max"}}, "did you mean accuracy"),
         ({"objectives": {"accuracy": "best"}}, "max or min"),
         ({"objectives": {"accuracy": "min"}}, "larger is better"),
         ({"objectives": {}}, "at least one"),
-        ({"where": "acuracy > 1"}, "did you mean 'accuracy'"),
+        ({"where": "acuracy > 1"}, "did you mean accuracy"),
     ],
 )
 def test_wrong_questions(store: str, study: str, options: dict[str, object], message: str) -> None:

@@ -67,7 +67,6 @@ def test_parse() -> None:
     ("text", "message"),
     [
         ("", "at least one"),
-        ("my_score", "my_score:max or my_score:min"),
         ("accuracy:up", "max or min, got 'up'"),
         ("accuracy:min", "larger is better.*accuracy:max"),
         ("latency_ms:max", "smaller is better"),
@@ -78,11 +77,20 @@ def test_wrong_objectives(text: str, message: str) -> None:
         parse_objectives(text)
 
 
-def test_unknown_metric_names_the_nearest() -> None:
-    with pytest.raises(ConfigurationError, match="did you mean 'latency_ms'"):
+def test_unknown_metric_names_the_nearest_and_asks_for_no_direction() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean latency_ms"):
         check_objectives({"latancy_ms": "min"}, columns=["accuracy", "latency_ms"])
-    with pytest.raises(ConfigurationError, match="there are: accuracy"):
-        check_objectives({"zzz": "min"}, columns=["accuracy"])
+    with pytest.raises(ConfigurationError, match="no trial has that metric; Valid: accuracy"):
+        check_objectives(parse_objectives("zzz"), columns=["accuracy"])
+    with pytest.raises(ConfigurationError, match="lists all") as caught:
+        check_objectives({"zzz": ""}, columns=[f"metric_{number}" for number in range(300)])
+    assert len(str(caught.value)) < 250
+
+
+def test_a_direction_that_no_name_says_is_asked_for() -> None:
+    assert parse_objectives("my_score") == {"my_score": ""}
+    with pytest.raises(ConfigurationError, match="my_score:max or my_score:min"):
+        check_objectives({"my_score": ""}, columns=["my_score"])
 
 
 def test_minimised_turns_what_is_maximised() -> None:

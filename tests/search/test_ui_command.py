@@ -31,7 +31,7 @@ def test_it_prints_and_opens_the_run_of_the_study(
     assert 'tags.paretolens.study = "mine"' in urllib.parse.unquote(out)
     assert opened == [f"http://127.0.0.1:7/#/experiments/1/runs/{run}"]
     assert main(["ui", "mien", "--tracking-uri", store]) == 2
-    assert "did you mean 'mine'" in capsys.readouterr().err
+    assert "did you mean mine?" in capsys.readouterr().err
 
 
 def test_a_workspace_without_a_study_has_an_address_all_the_same(
