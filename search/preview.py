@@ -1,4 +1,4 @@
-"""Before a search: what its smallest, middle and largest students cost here, whether limits can be met, how long it will take.
+"""Before a search: what students with the fewest, middling and most operations cost here, whether limits can be met, how long it will take.
 
 Nothing is trained and no data is needed. Students and teacher are built untrained; a few training steps on noise are timed and
 multiplied by the epochs and clips of the configuration. Shares of the teacher's figures need only its architecture.
@@ -60,7 +60,8 @@ class Preview:
     limits: Mapping[str, float]
     """Limit in the metric's own unit."""
     rows: tuple[Row, ...]
-    """The smallest student (in float and, where the space allows, int8), the middle one and the largest."""
+    """The student with the fewest operations (in float and, where the space allows, int8), a middling one, the one with the most.
+    Fewest operations is not fastest: depthwise layers take long for what they count."""
     drawn: tuple[Row, ...]
     """Random genomes, as the sampler begins with."""
     trial_seconds: float
@@ -100,7 +101,7 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
     space = config.make_space()
     drawn = sorted((look("random", space.sample(generator)) for _ in range(draws)), key=lambda row: row.cost.macs)
     rows = [look(label, genome) for label, genome in _extremes(config).items()]
-    rows.insert(-1, replace(drawn[len(drawn) // 2], label="middle"))
+    rows.insert(-1, replace(drawn[len(drawn) // 2], label="middle (random)"))
     usable = [row for row in drawn if not row.over] or drawn
     mean = sum(row.seconds for row in usable) / len(usable)
     fixed = _teacher_seconds(config) + SESSION_S
@@ -129,10 +130,10 @@ def _look(label: str, genome: Genome, *, config: Config, calibration: Calibratio
 
 
 def _extremes(config: Config) -> dict[str, Genome]:
-    """The genomes with the fewest and the most multiply-accumulates, found knob by knob; the smallest also as int8."""
+    """The genomes with the fewest and the most multiply-accumulates, found knob by knob; the former also as int8."""
     space = config.make_space()
     found: dict[str, Genome] = {}
-    for label, sign in (("smallest", 1.0), ("largest", -1.0)):
+    for label, sign in (("fewest MACs", 1.0), ("most MACs", -1.0)):
         genome = space.default()
         for knob in space.knobs:
             if knob.stage is Stage.STUDENT and len(knob.grid) > 1:
@@ -143,7 +144,7 @@ def _extremes(config: Config) -> dict[str, Genome]:
         precisions = {bool(value) for value in space.knob("qat").grid}
         found[label] = space.repair({**plain, "qat": min(precisions)})
         if sign > 0 and True in precisions:
-            found["smallest, int8"] = space.repair({**plain, "qat": True})
+            found["fewest MACs, int8"] = space.repair({**plain, "qat": True})
     return found
 
 

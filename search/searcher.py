@@ -23,6 +23,8 @@ _logger = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
 _STALL_S = 120.0
 _NODE_GONE = ("node has died", "node is terminated", "node was preempted", "node died", "unexpectedly exited or crashed: raylet")
+_OUT_OF_REACH = "temporarily unavailable"
+"""What Ray says while it does not know yet whether a process or its whole machine is gone."""
 
 
 class ParetoSearcher(Searcher):
@@ -180,7 +182,8 @@ class Events(Callback):
             self._dispatcher.failed(number, f"it took longer than the limit of {self._timeout:g} s per trial")
             return
         reason = _last_error(trial)
-        if any(text in reason for text in _NODE_GONE):
+        gone = any(text in reason for text in _NODE_GONE) or (_OUT_OF_REACH in reason and _machines() > 1)
+        if gone:
             self._dispatcher.lose_node(number)
         else:
             self._dispatcher.crashed(number, f"its worker process died: {reason}")
@@ -203,6 +206,13 @@ class WhenInterrupted(Stopper):
             self._events.end_workers()
             return True
         return False
+
+
+def _machines() -> int:
+    """Machines that Ray knows, those it lost included. The only one cannot be lost: the driver runs on it."""
+    import ray
+
+    return len(ray.nodes())
 
 
 def _kill(trial: Trial) -> None:

@@ -1,5 +1,6 @@
-"""Tell before a search what its smallest, middle and largest students cost on this machine, whether the limits can be met, and
-how long the search will take. Nothing is trained, and neither clips nor a teacher are needed.
+"""Tell before a search what its students cost on this machine, whether the limits can be met, and how long the search
+will take: the students with the fewest and the most multiply-accumulates (not the fastest and the slowest: what a layer takes
+depends on its kind too), and the middle of a few random ones. Nothing is trained, and neither clips nor a teacher are needed.
 
 Exit code 1 if a limit can be met by none of the students looked at.
 """

@@ -30,21 +30,21 @@ def test_rounding_is_timed_against_the_same_student_in_float() -> None:
     assert dense.size_mb < 0.5 * plain.size_mb
 
 
-def test_smallest_middle_and_largest_are_in_order_and_limits_are_judged(tiny_file: Path) -> None:
+def test_fewest_middle_and_most_operations_are_in_order_and_limits_are_judged(tiny_file: Path) -> None:
     torch.set_num_threads(1)
     limits = ["limits.macs=1", "limits.parameters=90%", "search.trials=8", "search.workers=2"]
     config = load_config(file=tiny_file, assignments=limits, flags={})
     found = preview(config, draws=1)
     rows = {row.label: row for row in found.rows}
-    assert list(rows) == ["smallest", "smallest, int8", "middle", "largest"]
-    macs = [rows[label].cost.macs for label in ("smallest", "middle", "largest")]
+    assert list(rows) == ["fewest MACs", "fewest MACs, int8", "middle (random)", "most MACs"]
+    macs = [rows[label].cost.macs for label in ("fewest MACs", "middle (random)", "most MACs")]
     assert macs == sorted(macs)
     assert macs[0] < macs[2]
     assert [row.genome["qat"] for row in found.rows[:2]] == [False, True]
     assert all(macs[0] <= row.cost.macs <= macs[2] for row in found.drawn)
     assert found.reachable == {"macs": False, "parameters": True}
     assert found.limits["parameters"] == pytest.approx(0.9 * found.teacher.parameters)
-    assert student_cost(rows["smallest, int8"].genome, config).macs == rows["smallest, int8"].cost.macs
+    assert student_cost(rows["fewest MACs, int8"].genome, config).macs == rows["fewest MACs, int8"].cost.macs
     assert found.search_seconds == pytest.approx(8 * found.trial_seconds / 2 + found.fixed_seconds)
 
 
@@ -63,7 +63,7 @@ def test_what_is_printed_names_each_limit_with_its_share(tiny_file: Path, capsys
     cost = CheapCost(latency_ms=1.0, parameters=2e6, macs=3e6, size_mb=4.0)
     small = replace(cost, size_mb=1.0)
     genome = config.make_space().default()
-    rows = [Row(label="smallest", genome=genome, cost=small, over={}, seconds=10.0)]
+    rows = [Row(label="fewest MACs", genome=genome, cost=small, over={}, seconds=10.0)]
     rows.append(Row(label="largest", genome=genome, cost=cost, over={"size_mb": 1.0}, seconds=30.0))
     seconds = {"trial_seconds": 30.0, "fixed_seconds": 60.0, "search_seconds": 420.0}
     show(Preview(teacher=cost, limits={"size_mb": 2.0}, rows=tuple(rows), drawn=(rows[1],), **seconds), config)

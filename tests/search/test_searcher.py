@@ -8,12 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError
 from ray.tune.search import Searcher
 
 from paretolens.errors import BackendError, InternalError, StoreError
 from paretolens.search import engine
 from paretolens.search.dispatcher import Dispatcher, Limits
 from paretolens.search.journal import Journal
+from paretolens.search.ledger import NODE_LOST
 from paretolens.search.observer import Observers
 from paretolens.search.outcome import Fate, TrialOutcome
 from paretolens.search.proposer import Proposer
@@ -144,6 +146,24 @@ def test_a_lost_machine_is_no_failure_of_the_genome_but_not_for_ever(
     assert [entry.fate for entry in records] == [Fate.INTERRUPTED] * 8
     assert len({entry.key for entry in records}) == 1
     assert [entry.again for entry in records] == [True] * 7 + [False]
+
+
+@pytest.mark.parametrize(("machines", "fate"), [(1, Fate.FAILED), (3, Fate.INTERRUPTED)])
+def test_a_worker_out_of_reach_is_a_lost_machine_only_where_there_is_another(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    machines: int, fate: Fate,
+) -> None:  # fmt: skip
+    told = ActorUnavailableError(
+        "The actor is temporarily unavailable: RpcError: RPC Error message: Socket closed; RPC Error details: rpc_code: 14", None
+    )
+    error = tmp_path / "error.txt"
+    error.write_text(f"Failure # 1 (occurred at noon)\n{told}\n")
+    monkeypatch.setattr("ray.nodes", lambda: [{}] * machines)
+    searcher.suggest("a")
+    events(searcher, dispatcher).on_trial_error(0, [], dead("a", error))
+    (entry,) = journal.records()
+    assert (entry.fate, entry.again) == (fate, True)
+    assert (entry.reason == NODE_LOST) == (machines > 1)
 
 
 def test_a_search_without_room_for_a_worker_says_so(
