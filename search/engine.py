@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretolens.errors import BackendError, InternalError, UserError
 from paretolens.search import limits
@@ -166,21 +166,11 @@ def _fit(
     from ray import tune
 
     from paretolens.search.searcher import Events, ParetoSearcher, WhenInterrupted
-    from paretolens.search.worker import evaluate
 
-    guards = Guards(
-        threads=settings.threads,
-        seconds=settings.trial_timeout_s,
-        memory_bytes=None if settings.gpus_per_worker else settings.trial_memory_bytes,
-    )
     searcher = ParetoSearcher(dispatcher, seed=settings.seed)
     events = Events(searcher, dispatcher, observer, timeout=settings.trial_timeout_s, on_setup=stop.install)
-    trainable = tune.with_resources(
-        tune.with_parameters(evaluate, work=work, guards=guards),
-        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker, **settings.worker_resources},
-    )
     tuner = tune.Tuner(
-        trainable,
+        _trainable(work, settings),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -199,6 +189,23 @@ def _fit(
     tuner.fit()
     if searcher.fault is not None:
         raise searcher.fault
+
+
+def _trainable(work: Work, settings: EngineSettings) -> Any:
+    """What Tune runs in a worker, with its fences and what it takes of a machine."""
+    from ray import tune
+
+    from paretolens.search.worker import evaluate
+
+    guards = Guards(
+        threads=settings.threads,
+        seconds=settings.trial_timeout_s,
+        memory_bytes=None if settings.gpus_per_worker else settings.trial_memory_bytes,
+    )
+    return tune.with_resources(
+        tune.with_parameters(evaluate, work=work, guards=guards),
+        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker, **settings.worker_resources},
+    )
 
 
 class _Stop:

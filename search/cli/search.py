@@ -17,6 +17,7 @@ from paretolens.search.cli.common import add_configuration, add_workspace, calm_
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paretolens.search.baseline import Baseline
     from paretolens.search.study import Study
     from paretolens.search.task import Task
 
@@ -92,8 +93,6 @@ def _search(study: "Study", console: "Console") -> int:
     from paretolens.mlflow.store import without_password
     from paretolens.search.live import LiveTable
     from paretolens.search.progress import ConsoleSteps
-    from paretolens.search.references import retrained_teachers
-    from paretolens.search.task import Task
 
     steps = ConsoleSteps(console)
     study.check()
@@ -103,15 +102,7 @@ def _search(study: "Study", console: "Console") -> int:
             with study.open_tracker() as tracker:
                 where = f"[bold]study {study.name}[/] in {study.folder}, tracked in {without_password(study.uri)}"
                 console.print(where, highlight=False, soft_wrap=True)
-                task = Task.prepare(study.config, study.workspace, steps)
-                with steps.step("teacher's baseline") as update:
-                    baseline = study.baseline(task)
-                    update(1, 1, _describe(baseline.metrics, baseline.details))
-                if study.config.floor.references:
-                    with steps.step("retrained teachers") as update:
-                        retrained = retrained_teachers(task, study.config.floor.references, update)
-                        update(1, 1, f"EPS {retrained.mean:.3f}")
-                    tracker.log_study(retrained.metrics())
+                task, baseline = _prepare(study, tracker, steps)
                 with LiveTable(
                     console=console, objectives=journal.objectives, trials=study.config.search.trials,
                     teacher=baseline.metrics, history=journal.records(),
@@ -129,6 +120,23 @@ def _search(study: "Study", console: "Console") -> int:
         console.print(f"\nThe study is not finished: {result.completed} of {study.config.search.trials} trials.")
         _say_resume(study, console)
     return 128 + result.signal if result.interrupted else 0 if result.as_asked else 1
+
+
+def _prepare(study: "Study", tracker: Any, steps: Any) -> "tuple[Task, Baseline]":
+    """Data, teacher and what the teacher scores and costs; all of it cached."""
+    from paretolens.search.references import retrained_teachers
+    from paretolens.search.task import Task
+
+    task = Task.prepare(study.config, study.workspace, steps)
+    with steps.step("teacher's baseline") as update:
+        baseline = study.baseline(task)
+        update(1, 1, _describe(baseline.metrics, baseline.details))
+    if study.config.floor.references:
+        with steps.step("retrained teachers") as update:
+            retrained = retrained_teachers(task, study.config.floor.references, update)
+            update(1, 1, f"EPS {retrained.mean:.3f}")
+        tracker.log_study(retrained.metrics())
+    return task, baseline
 
 
 def _say_resume(study: "Study", console: "Console") -> None:
