@@ -15,8 +15,8 @@ from paretolens.mlflow.attainment import coverage
 from paretolens.mlflow.comparable import Difference, configuration_differences, differences, require_comparable
 from paretolens.mlflow.front import Front, front_of
 from paretolens.mlflow.hypervolume import hypervolume
-from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, Direction, minimised
-from paretolens.mlflow.pareto import Floats
+from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, Direction
+from paretolens.mlflow.pareto import Floats, minimised
 from paretolens.mlflow.records import StudyRecord, merge_studies, study_labels
 from paretolens.mlflow.runs import PARAM_PREFIX
 

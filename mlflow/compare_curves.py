@@ -12,8 +12,8 @@ import pandas as pd
 from paretolens.mlflow.attainment import attainment_surface
 from paretolens.mlflow.chart import Rule, rules_of
 from paretolens.mlflow.compare import Comparison, Side
-from paretolens.mlflow.objectives import Direction, minimised
-from paretolens.mlflow.pareto import Floats
+from paretolens.mlflow.objectives import Direction
+from paretolens.mlflow.pareto import Floats, minimised
 
 __all__ = ["COLOURS", "Curve", "compared_rules", "comparison_headline", "curves_of", "is_log"]
 

@@ -18,9 +18,9 @@ from paretolens.mlflow.confidence import confidence_of
 from paretolens.mlflow.hypervolume import hypervolume, hypervolume_history
 from paretolens.mlflow.knee import knee_point
 from paretolens.mlflow.names import UPDATED, Tag, TrialState, interval_names
-from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, Direction, check_objectives, minimised
+from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, Direction, check_objectives
 from paretolens.mlflow.paired import Samples, read_samples
-from paretolens.mlflow.pareto import Floats, crowding, non_dominated, ranks
+from paretolens.mlflow.pareto import Floats, crowding, minimised, non_dominated, ranks
 from paretolens.mlflow.records import StudyRecord, merge_studies, read_study
 from paretolens.mlflow.store import DEFAULT_EXPERIMENT, current_uri, one_line, open_client, without_password
 from paretolens.mlflow.ties import ties

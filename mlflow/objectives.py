@@ -1,18 +1,14 @@
-"""Objectives by name and direction; turned so that everything inside is minimised."""
+"""Objectives by name and direction."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-import pandas as pd
-
 from paretolens.errors import ConfigurationError
 from paretolens.mlflow.names import LISTING
-from paretolens.mlflow.pareto import Floats
 from paretolens.naming import did_you_mean
 
-__all__ = ["DEFAULT_OBJECTIVES", "Direction", "check_objectives", "minimised", "parse_objectives", "usual_direction"]
+__all__ = ["DEFAULT_OBJECTIVES", "Direction", "check_objectives", "parse_objectives", "usual_direction"]
 
 Direction = Literal["max", "min"]
 
@@ -97,9 +93,3 @@ def _directed(name: str, direction: str) -> Direction:
         better = "larger" if natural == "max" else "smaller"
         raise ConfigurationError(f"objective {name!r}: {better} is better, got {said!r}; write {name}:{natural}")
     return "max" if said == "max" else "min"
-
-
-def minimised(frame: pd.DataFrame, objectives: Mapping[str, Direction]) -> Floats:
-    """(rows, objectives) float64, maximised objectives negated; NaN where a value is missing."""
-    signs = np.array([-1.0 if direction == "max" else 1.0 for direction in objectives.values()])
-    return np.asarray(frame[list(objectives)].to_numpy(dtype=np.float64, na_value=np.nan) * signs, dtype=np.float64)

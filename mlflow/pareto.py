@@ -7,11 +7,16 @@ Sources: fronts and crowding distance, Deb et al., "A fast and elitist multiobje
 """
 
 import bisect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["crowding", "dominates", "non_dominated", "ranks"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["crowding", "dominates", "minimised", "non_dominated", "ranks"]
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +31,12 @@ def as_points(values: ArrayLike) -> Floats:
     if points.ndim != 2 or points.shape[1] == 0:
         raise ValueError(f"values must be (points, objectives), got shape {points.shape}")
     return points
+
+
+def minimised(frame: "pd.DataFrame", objectives: Mapping[str, str]) -> Floats:
+    """(rows, objectives) float64 of a table, objectives to "max" negated; NaN where a value is missing."""
+    signs = np.array([-1.0 if direction == "max" else 1.0 for direction in objectives.values()])
+    return np.asarray(frame[list(objectives)].to_numpy(dtype=np.float64, na_value=np.nan) * signs, dtype=np.float64)
 
 
 def dominates(first: ArrayLike, second: ArrayLike) -> bool:

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from paretolens.errors import ConfigurationError
+from paretolens.mlflow.filter_syntax import parse_filter
 from paretolens.mlflow.names import LISTING
 from paretolens.mlflow.runs import PARAM_PREFIX
 from paretolens.naming import did_you_mean
 
 __all__ = ["matches"]
 
-_LONGEST = 500
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -43,17 +43,9 @@ def matches(frame: pd.DataFrame, where: str) -> "pd.Series[bool]":
     Raises:
         ConfigurationError: the filter can't be read, or names a column that there isn't (the nearest is named).
     """
-    if len(where) > _LONGEST:
-        raise ConfigurationError(f"filter: at most {_LONGEST} characters, got {len(where)}")
-    try:
-        tree = ast.parse(where.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError) as error:
-        hint = "; write == to compare" if "=" in where and "==" not in where else ""
-        raise ConfigurationError(
-            f"filter {where!r}: not an expression{hint}, write for instance 'latency_ms < 5 and eps > .6'"
-        ) from error
+    tree = parse_filter(where)
     reader = _Reader(frame, where)
-    kept = reader.truth(tree.body)
+    kept = reader.truth(tree)
     return pd.Series(kept & reader.present, index=frame.index, dtype=bool)
 
 

@@ -15,11 +15,11 @@ from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps.proxy import ProxySettings
 from paretolens.evaluators.eps.settings import EpsSettings
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
-from paretolens.naming import nearest
 from paretolens.search import schema
 from paretolens.search.bounds import LimitSettings
 from paretolens.search.engine import EngineSettings
 from paretolens.search.stage_cache import CacheSettings
+from paretolens.search.trees import PRESETS, check_preset
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 T = TypeVar("T", EngineSettings, CacheSettings, "TrackingSettings")
-PRESETS = Path(__file__).parent / "presets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,10 +268,7 @@ def _with(settings: T, wanted: T, keys: Iterable[str]) -> T:
 
 def _preset(name: str) -> dict[str, Any]:
     """A preset's tree; `extends` names the one that it changes."""
-    available = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-    if name not in available:
-        raise ConfigurationError(f"preset {name}: not known{nearest(name, available)}")
-    tree = dict(schema.read_yaml(PRESETS / f"{name}.yaml"))
+    tree = dict(schema.read_yaml(PRESETS / f"{check_preset(name)}.yaml"))
     base = tree.pop("extends", None)
     return tree if base is None else dict(schema.merge(_preset(base), tree))
 

@@ -1,7 +1,6 @@
 """From a space and a budget to Optuna's distributions and samplers."""
 
 import warnings
-from enum import StrEnum
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -9,28 +8,10 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISample
 from optuna.study import StudyDirection
 
 from paretolens.search.outcome import Objective
+from paretolens.search.strategies import GENETIC, Sampler
 from paretolens.spaces.knobs import Knob, Space
 
 __all__ = ["GENETIC", "Sampler", "direction", "distributions", "make_sampler", "population_size"]
-
-
-class Sampler(StrEnum):
-    """Who proposes genomes."""
-
-    NSGA2 = "nsga2"
-    """Genetic algorithm with non-dominated sorting and crowding distance."""
-    NSGA3 = "nsga3"
-    """The same with reference points instead of crowding: for four and more objectives."""
-    TPE = "tpe"
-    """Tree-structured Parzen estimator, multi-objective."""
-    GP = "gp"
-    """Gaussian processes and expected hypervolume improvement as Optuna has them; seconds per proposal."""
-    RANDOM = "random"
-    """Independent draws: the floor that the others must beat."""
-
-
-GENETIC = frozenset({Sampler.NSGA2, Sampler.NSGA3})
-"""Those that breed children of a population."""
 
 
 def population_size(*, trials: int, workers: int) -> int:

@@ -2,25 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt
 
 from paretolens.errors import ConfigurationError
 from paretolens.search.halving import HalvingSettings
-from paretolens.search.sampling import Sampler
+from paretolens.search.strategies import Sampler, Scheduler
 
 __all__ = ["EngineSettings", "Scheduler"]
-
-
-class Scheduler(StrEnum):
-    """Who may end a running trial."""
-
-    NONE = "none"
-    """Nobody: every trial trains to its end."""
-    HALVING = "halving"
-    """Asynchronous successive halving on several objectives."""
 
 
 @dataclass(frozen=True, kw_only=True)

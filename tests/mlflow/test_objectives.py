@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from paretolens.errors import ConfigurationError
-from paretolens.mlflow.objectives import check_objectives, minimised, parse_objectives, usual_direction
+from paretolens.mlflow.objectives import check_objectives, parse_objectives, usual_direction
+from paretolens.mlflow.pareto import minimised
 
 
 @pytest.mark.parametrize(
