@@ -24,6 +24,9 @@ import numpy as np
 
 from paretolens.exporters.clip_reader import Arrays, PredictError, read_clip
 
+BLIND = "this model then says the same of every clip"
+"""In the note of a verdict on a clip that lacks what the model goes by."""
+
 
 class Predictor:
     """The model of one bundle, ready to judge clips; belongs to one thread.
@@ -89,7 +92,7 @@ class Predictor:
             self._blind[hidden] = abs(first - second) < 1e-6
         if not hidden or not self._blind[hidden]:
             return note
-        return f"{note}; this model then says the same of every clip: do not use this verdict"
+        return f"{note}; {BLIND}: do not use this verdict"
 
     def _logit(self, inputs: Arrays) -> float:
         return float(self.session.run([self.manifest["decision"]["output"]], inputs)[0].reshape(-1)[0])
@@ -138,7 +141,7 @@ def scale(arrays: Mapping[str, np.ndarray], specs: list[dict[str, Any]], normali
     return inputs
 
 
-def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
+def main(arguments: list[str] | None = None, folder: Path | None = None, *, prefix: str = "error") -> int:
     """Judge the clips named on the command line; `folder` is the bundle, this file's own by default."""
     parser = argparse.ArgumentParser(description="Tell whether video clips are real or fake.")
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video, folder of pictures, or sound")
@@ -146,15 +149,16 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     parser.add_argument("--start", type=float, default=0.0, help="second of the clip at which to look (default 0)")
     parser.add_argument("--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
+    parser.set_defaults(prefix=prefix)
     given = parser.parse_args(arguments)
     try:
         predictor = Predictor(folder or Path(__file__).resolve().parent, threads=given.threads)
         return max([_judge(predictor, path, given) for path in given.clips])
     except PredictError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{prefix}: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
-        print(f"error: {error}: install what requirements.txt names (pip install -r requirements.txt)", file=sys.stderr)
+        print(f"{prefix}: {error}: install what requirements.txt names (pip install -r requirements.txt)", file=sys.stderr)
         return 2
 
 
@@ -163,7 +167,7 @@ def _judge(predictor: Predictor, path: Path, given: argparse.Namespace) -> int:
     try:
         result = predictor.predict(path, start=given.start, fps=given.fps)
     except PredictError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{given.prefix}: {error}", file=sys.stderr)
         return 2
     note = f"  ({result['note']})" if result["note"] else ""
     line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms  {path}{note}"

@@ -43,7 +43,7 @@ def usual_direction(name: str) -> Direction | None:
 
 
 def parse_objectives(text: str) -> dict[str, str]:
-    """`accuracy,size_mb` or `accuracy:max,my_score:min`, for `check_objectives`; "" where neither the text nor the name says a direction.
+    """`accuracy,size_mb` or `accuracy:max,my_score:min`, for `check_objectives`: "" where neither text nor name says which.
 
     Raises:
         ConfigurationError: no name, an unknown direction, or one against the metric's name.
@@ -71,9 +71,7 @@ def check_objectives(objectives: Mapping[str, str], *, columns: Iterable[str] | 
     known = None if columns is None else sorted(columns)
     for name in objectives:
         if known is not None and name not in known:
-            raise ConfigurationError(
-                f"objective {name!r}: no trial has that metric{did_you_mean(name, known, listing=LISTING)}"
-            )
+            raise ConfigurationError(f"objective {name!r}: no trial has that metric{did_you_mean(name, known, listing=LISTING)}")
     return {name: _directed(name, direction) for name, direction in objectives.items()}
 
 

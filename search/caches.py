@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paretolens.errors import StoreError
 from paretolens.search.lock import DriverLock
-from paretolens.search.stage_cache import CacheSettings, StageCache
 from paretolens.search.workspace import Workspace
+
+if TYPE_CHECKING:
+    from paretolens.search.stage_cache import CacheSettings, StageCache
 
 __all__ = ["KINDS", "CacheKind", "clear", "stage_cache", "survey"]
 
@@ -48,8 +51,10 @@ class CacheKind:
     """The same of the one used last."""
 
 
-def stage_cache(workspace: Workspace, settings: CacheSettings | None = None) -> StageCache:
+def stage_cache(workspace: Workspace, settings: "CacheSettings | None" = None) -> "StageCache":
     """The trained stages of a workspace."""
+    from paretolens.search.stage_cache import CacheSettings, StageCache
+
     return StageCache(workspace.cache / "stages", settings or CacheSettings())
 
 

@@ -1,4 +1,6 @@
-"""Before a search: what students with the fewest, middling and most operations cost here, whether limits can be met, how long it will take.
+"""Before a search: what its students cost here, whether limits can be met, how long it will take.
+
+Looked at are the students with the fewest and the most multiply-accumulates and a few random ones.
 
 Nothing is trained and no data is needed. Students and teacher are built untrained; a few training steps on noise are timed and
 multiplied by the epochs and clips of the configuration. Shares of the teacher's figures need only its architecture.

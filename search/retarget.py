@@ -13,13 +13,12 @@ from paretolens.evaluators.latency import Backend, LatencySettings, measure_late
 from paretolens.mlflow.amend import add_metrics
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.objectives import Direction
+from paretolens.search.devices import DEVICES
 from paretolens.search.finish import pull_front, trial_folder
 from paretolens.search.progress import Steps
 from paretolens.search.study import Study
 
-__all__ = ["DEVICES", "Target", "retarget"]
-
-DEVICES = ("onnxruntime-cpu", "tensorrt", "litert", "litert-dynamic", "litert-int8")
+__all__ = ["Target", "retarget"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ import paretolens
 from paretolens.errors import BackendError
 from paretolens.search.limits import KERNEL_CACHE, THREAD_VARIABLES
 
-__all__ = ["SIGNALS", "Runtime", "ray_runtime", "sweep"]
+__all__ = ["SIGNALS", "Runtime", "check_address", "ray_runtime", "sweep"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """What ends a search cleanly; starting or joining Ray replaces their handlers."""
@@ -91,21 +91,33 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
                 ray.shutdown()
 
 
+def check_address(address: str) -> tuple[str, int] | None:
+    """Host and port of a cluster's head; None for "auto", which Ray finds by itself.
+
+    Raises:
+        BackendError: anything else, also the address of a Ray client.
+    """
+    if address == "auto":
+        return None
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        raise BackendError(
+            f"address {address!r}: expected auto, local, or HOST:PORT of the head of a cluster that this machine is in"
+        )
+    return host, int(port)
+
+
 def _ensure_answer(address: str) -> None:
     """Find out in seconds that nobody listens there; Ray itself tries for minutes.
 
     Raises:
-        BackendError: the address is a Ray client's, or nobody answers.
+        BackendError: the address is none, or nobody answers.
     """
-    if address == "auto":
+    place = check_address(address)
+    if place is None:
         return
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "/" in host:
-        raise BackendError(
-            f"--address {address}: expected auto, local, or HOST:PORT of the head of a cluster that this machine is in"
-        )
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+        socket.create_connection(place, timeout=_ANSWER_S).close()
     except (OSError, OverflowError) as error:
         raise BackendError(f"the Ray cluster at {address} cannot be joined: nobody answers there ({error})") from error
 

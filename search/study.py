@@ -315,9 +315,7 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
         )
     chosen = known[0] if name is None else name
     if chosen not in known:
-        raise ConfigurationError(
-            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{nearest(chosen, known)}"
-        )
+        raise ConfigurationError(f"study {chosen or repr(chosen)} does not exist in {workspace.root}{nearest(chosen, known)}")
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
 
 

@@ -9,9 +9,22 @@ from pathlib import Path
 from paretolens.errors import ConfigurationError, StoreError
 from paretolens.search.limits import MINIMUM_FREE_BYTES
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def check_name(name: str) -> str:
+    """A study's name that can be a folder's.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"study name {name!r}: use 1-80 letters, digits, dots, dashes or underscores, starting with a letter or digit"
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -42,11 +55,7 @@ class Workspace:
         Raises:
             ConfigurationError: the name cannot be a folder's name.
         """
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(
-                f"study name {name!r}: use 1-80 letters, digits, dots, dashes or underscores, starting with a letter or digit"
-            )
-        return self.root / "studies" / name
+        return self.root / "studies" / check_name(name)
 
     def studies(self) -> list[str]:
         """Names of the studies, the one touched last first."""

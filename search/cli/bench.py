@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.search.cli.common import add_workspace, make_console, workspace_of
+from paretolens.search.cli.values import whole
 
 if TYPE_CHECKING:
     from paretolens.search.bench import BenchRow
@@ -16,11 +17,11 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("model", type=Path, help="bundle, .onnx or .tflite")
-    parser.add_argument("--runs", type=_positive, default=1000, help="runs that count, for each batch (default: %(default)s)")
+    parser.add_argument("--runs", type=whole(1), default=1000, help="runs that count, for each batch (default: %(default)s)")
     parser.add_argument(
         "--batch", type=_batches, default=(1, 4, 16), metavar="N,N", help="batch sizes (default: 1,4,16; LiteRT files take 1)"
     )
-    parser.add_argument("--threads", type=_positive, default=1, help="threads of the runtime (default: %(default)s)")
+    parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
     parser.add_argument(
         "--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto", help="runtime of ONNX files (default: auto)"
     )
@@ -79,12 +80,5 @@ def _table(path: Path, rows: "list[BenchRow]", threads: int) -> object:
     return table
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
-    return number
-
-
 def _batches(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.split(","))
+    return tuple(whole(1)(part) for part in text.split(","))

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from paretolens.search.caches import KINDS, CacheKind
+from paretolens.errors import ConfigurationError
+from paretolens.search.caches import KINDS, CacheKind, clear, stage_cache, survey
 from paretolens.search.cli.common import add_workspace, make_console, workspace_of
+from paretolens.search.cli.values import number
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +23,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("--prune", action="store_true", help="remove the stages used longest ago until they fit --max-gb")
-    parser.add_argument("--max-gb", type=float, metavar="N", help="with --prune: 10⁹ bytes of stages to keep (default: 5)")
+    parser.add_argument(
+        "--max-gb", type=number(least=0), metavar="N", help="with --prune: 10⁹ bytes of stages to keep (default: 5)"
+    )
     parser.add_argument("--clear", choices=sorted(KINDS), metavar="KIND", help=f"remove all of a kind: {', '.join(KINDS)}")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     add_workspace(parser)
@@ -29,13 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Remove what is asked for, then print the table."""
-    from paretolens.errors import ConfigurationError
-    from paretolens.search.caches import clear, stage_cache, survey
+    if options.max_gb is not None and not options.prune:
+        raise ConfigurationError(f"--max-gb {options.max_gb:g}: bounds what --prune leaves; give --prune too")
     from paretolens.search.stage_cache import CacheSettings
 
     workspace, console = workspace_of(options), make_console()
-    if options.max_gb is not None and not (options.prune and options.max_gb >= 0):
-        raise ConfigurationError(f"--max-gb {options.max_gb:g}: give it with --prune, at least 0")
     removed = None
     if options.prune:
         bound = CacheSettings().max_gb if options.max_gb is None else options.max_gb

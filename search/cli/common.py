@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES
 from paretolens.search import environment
+from paretolens.search.cli import values
 from paretolens.search.workspace import Workspace
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from paretolens.mlflow.records import StudyRecord
 
 __all__ = [
     "add_configuration",
     "add_front_options",
+    "add_outputs",
+    "add_question",
+    "add_selection",
     "add_store_options",
     "add_study",
     "add_workspace",
@@ -44,13 +49,12 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     """`--preset`, `--config`, `--set`."""
     parser.add_argument(
-        "--preset",
-        metavar="NAME",
+        "--preset", type=values.preset, metavar="NAME",
         help="built-in configuration: 'default' is quick, 'full' has 96 trials and 128 explained clips",
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file over the preset")
+    )  # fmt: skip
+    parser.add_argument("--config", type=values.config_file, metavar="FILE", help="YAML file over the preset")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
+        "--set", action="append", type=values.assignment, default=[], metavar="KEY=VALUE", dest="assignments",
         help="set one key, for example --set space.width=[32,64]; may be given several times",
     )  # fmt: skip
 
@@ -61,14 +65,50 @@ def add_front_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="put studies together even if they were measured differently")
 
 
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """What to trade off, and among which trials."""
+    parser.add_argument(
+        "--objectives", type=values.objectives, default=",".join(DEFAULT_OBJECTIVES), metavar="A,B:min,…",
+        help="metrics to trade off, with :min or :max where it is not the usual (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--where", type=values.filter_text, metavar="EXPR",
+        help="only trials that fulfil this, such as 'latency_ms < 5 and eps > .6'",
+    )  # fmt: skip
+
+
+def add_selection(parser: argparse.ArgumentParser, *, default: str, several: str = "", what: str = "") -> None:
+    """`--select`: a member of the front.
+
+    Args:
+        parser: takes the flag.
+        default: what is meant where it is not given.
+        several: the word for all members; without one, one model is needed and such words are refused.
+        what: what the member is for.
+    """
+    parser.add_argument(
+        "--select", type=str if several else values.one_member, default=default, metavar="WHICH",
+        help=f"{what}knee, fastest, most-faithful, most-accurate, {several and several + ', '}or a trial such as 12 "
+        "(default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_outputs(parser: argparse.ArgumentParser, what: str, *kinds: str) -> None:
+    """`--csv FILE` and the like."""
+    for kind in kinds:
+        parser.add_argument(
+            f"--{kind}", type=values.output_file, metavar="FILE",
+            help=f"also write {what} as {kind.upper()}; folders that are missing are made",
+        )  # fmt: skip
+
+
 def add_store_options(parser: argparse.ArgumentParser) -> None:
     """What to trade off, among which trials, and where they are."""
+    add_question(parser)
     parser.add_argument(
-        "--objectives", metavar="A,B:min,…",
-        help="metrics to trade off, with :min or :max where it is not the usual (default: accuracy, latency_ms, eps)",
+        "--tracking-uri", type=values.tracking_uri, metavar="URI",
+        help="read studies from this MLflow store, by name or run id",
     )  # fmt: skip
-    parser.add_argument("--where", metavar="EXPR", help="only trials that fulfil this, such as 'latency_ms < 5 and eps > .6'")
-    parser.add_argument("--tracking-uri", metavar="URI", help="read studies from this MLflow store, by name or run id")
     parser.add_argument("--experiment", default="paretolens", help="MLflow experiment in that store (default: %(default)s)")
     parser.add_argument("--refresh", action="store_true", help="read every run again (of large studies, ended runs are kept)")
 
@@ -103,13 +143,15 @@ def workspace_of(options: argparse.Namespace) -> Workspace:
     return Workspace.at(options.workspace)
 
 
-def make_console() -> Console:
+def make_console() -> "Console":
     """Where output goes; wide enough for a table when it is no terminal."""
+    from rich.console import Console
+
     console = Console()
     return console if console.is_terminal else Console(width=160)
 
 
-def say_written(console: Console, *paths: Path | None) -> None:
+def say_written(console: "Console", *paths: Path | None) -> None:
     """Where files went: folders that were missing have been made."""
     for path in filter(None, paths):
         console.print(f"wrote {path.absolute()}", highlight=False, soft_wrap=True, markup=False)

@@ -4,9 +4,15 @@ A side may be several studies that differ in their seed only, joined by commas: 
 """
 
 import argparse
-from pathlib import Path
 
-from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies, say_written
+from paretolens.search.cli.common import (
+    add_front_options,
+    add_outputs,
+    add_workspace,
+    make_console,
+    read_studies,
+    say_written,
+)
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("sides", nargs="+", metavar="STUDY", help="two studies or more; several seeds of one side as A,B,C")
     add_front_options(parser)
-    for kind in ("json", "png", "html"):
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"also write the comparison as {kind.upper()}")
+    add_outputs(parser, "the comparison", "json", "png", "html")
     add_workspace(parser)
 
 
@@ -27,11 +32,9 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.mlflow.compare_page import comparison_html
     from paretolens.mlflow.compare_plots import comparison_png
     from paretolens.mlflow.compare_table import comparison_json, comparison_lines
-    from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, parse_objectives
 
     sides = [[name for name in side.split(",") if name] for side in options.sides]
-    objectives = DEFAULT_OBJECTIVES if options.objectives is None else parse_objectives(options.objectives)
-    found = compare([read_studies(options, side) for side in sides], objectives, options.where, force=options.force)
+    found = compare([read_studies(options, side) for side in sides], options.objectives, options.where, force=options.force)
     console = make_console()
     for line in comparison_lines(found):
         console.print(line, highlight=False, soft_wrap=isinstance(line, str))

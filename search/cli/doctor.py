@@ -9,6 +9,7 @@ import sys
 
 from paretolens.search import environment
 from paretolens.search.cli.common import add_workspace, make_console, workspace_of
+from paretolens.search.cli.values import tracking_uri
 
 __all__ = ["add_arguments", "run"]
 
@@ -17,7 +18,7 @@ _LIBRARIES = ("torchvision", "ray", "optuna", "mlflow", "onnx", "torch-pruning",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store to check")
+    parser.add_argument("--tracking-uri", type=tracking_uri, metavar="URI", help="MLflow store to check")
     add_workspace(parser)
 
 

@@ -5,9 +5,9 @@ The search writes the same page at its end and logs it to the study's run, where
 
 import argparse
 import webbrowser
-from pathlib import Path
 
-from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
+from paretolens.search.cli import values
+from paretolens.search.cli.common import add_question, add_study, add_workspace, make_console, workspace_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,26 +15,23 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where the page goes (default: front.html in the study)")
-    parser.add_argument("--open", action="store_true", help="open it in the browser")
     parser.add_argument(
-        "--objectives", metavar="A,B:min,…",
-        help="metrics to trade off, with :min or :max where it is not the usual (default: accuracy, latency_ms, eps)",
+        "--output", type=values.output_file, metavar="FILE",
+        help="where the page goes; folders that are missing are made (default: front.html in the study)",
     )  # fmt: skip
-    parser.add_argument("--where", metavar="EXPR", help="only trials that fulfil this, such as 'latency_ms < 5 and eps > .6'")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    add_question(parser)
     add_workspace(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page and say where it is."""
     from paretolens.mlflow.explorer import write_explorer
-    from paretolens.mlflow.objectives import parse_objectives
     from paretolens.search.finish import pull_front
     from paretolens.search.study import load_study
 
     study = load_study(workspace_of(options), options.study)
-    objectives = None if options.objectives is None else parse_objectives(options.objectives)
-    page = write_explorer(pull_front(study, objectives, options.where), options.output or study.folder / "front.html")
+    page = write_explorer(pull_front(study, options.objectives, options.where), options.output or study.folder / "front.html")
     size = page.stat().st_size / 1e6
     make_console().print(f"{page.absolute()}  ({size:.1f} MB)", highlight=False, soft_wrap=True)
     if options.open and not webbrowser.open(page.absolute().as_uri()):

@@ -1,9 +1,21 @@
 """Show the Pareto front of a study, or of several together, read back from MLflow; write it as CSV, JSON, PNG or HTML."""
 
 import argparse
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import add_front_options, add_workspace, make_console, read_studies, say_written
+from paretolens.search.cli.common import (
+    add_front_options,
+    add_outputs,
+    add_workspace,
+    make_console,
+    read_studies,
+    say_written,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from paretolens.mlflow.records import StudyRecord
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,30 +27,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of the study (default: the one touched last); several are merged into one front, trials named STUDY/TRIAL",
     )  # fmt: skip
     add_front_options(parser)
-    for kind in ("csv", "json", "png", "html"):
-        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"also write the front as {kind.upper()}")
+    parser.add_argument("--columns", action="store_true", help="list every metric and knob that can be asked for, and no front")
+    add_outputs(parser, "the front", "csv", "json", "png", "html")
     add_workspace(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the front."""
+    """Print the front, or what may be asked for."""
+    from paretolens.mlflow.listing import listing_table
+    from paretolens.mlflow.records import merge_studies
+
+    records, console = read_studies(options, options.studies or [None]), make_console()
+    if options.columns:
+        console.print(listing_table(merge_studies(records).trials))
+        return 0
+    return _show(records, options, console)
+
+
+def _show(records: "list[StudyRecord]", options: argparse.Namespace, console: "Console") -> int:
     from paretolens.exporters.files import write_atomic
     from paretolens.mlflow.comparable import require_comparable
     from paretolens.mlflow.explorer import write_explorer
     from paretolens.mlflow.front import front_of
-    from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, parse_objectives
     from paretolens.mlflow.plots import draw_png
     from paretolens.mlflow.records import merge_studies
     from paretolens.mlflow.table import rich_table, to_csv, to_json
     from paretolens.search.finish import require_members
 
-    objectives = DEFAULT_OBJECTIVES if options.objectives is None else parse_objectives(options.objectives)
-    records = read_studies(options, options.studies or [None])
     if not options.force:
-        require_comparable(records, objectives)
-    found = front_of(records[0] if len(records) == 1 else merge_studies(records), objectives, options.where)
+        require_comparable(records, options.objectives)
+    found = front_of(records[0] if len(records) == 1 else merge_studies(records), options.objectives, options.where)
     require_members(found)
-    console = make_console()
     console.print(rich_table(found, width=console.width))
     for note in found.notes:
         console.print(note, style="yellow", highlight=False)

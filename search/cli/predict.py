@@ -8,7 +8,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretolens.search.cli.values import number, output_file, whole
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from paretolens.exporters.predict_template import Predictor
 
 __all__ = ["add_arguments", "run"]
@@ -19,9 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument("clip", nargs="+", help="video, folder of pictures, or sound; with --output a folder of clips")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="judge a folder of clips, write a .csv or .parquet")
+    parser.add_argument(
+        "--fps", type=number(above=0), help="pictures a second in a folder (default: as many as the model looks at)"
+    )
+    parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE",
+        help="judge a folder of clips, write a .csv or .parquet; folders that are missing are made",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with an --output that was stopped")
     parser.add_argument("--stream", action="store_true", help="judge the newest second of a stream until it ends")
 
@@ -44,9 +53,27 @@ def run(options: argparse.Namespace) -> int:
     if options.output or options.stream:
         predictor = predict_template.Predictor(options.bundle, threads=options.threads)
         return _stream(predictor, options) if options.stream else _batch(predictor, options)
+    _check_single([Path(clip) for clip in options.clip])
     flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
     flags += ["--fps", str(options.fps)] if options.fps else []
-    return predict_template.main([*flags, *options.clip], options.bundle)
+    return predict_template.main([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+
+
+def _check_single(clips: list[Path]) -> None:
+    """Tell a folder of clips from a clip that is a folder of pictures.
+
+    Raises:
+        ConfigurationError: a folder holds no picture itself, so it is no clip.
+    """
+    from paretolens.errors import ConfigurationError
+    from paretolens.exporters.clip_reader import PICTURES
+
+    for folder in filter(Path.is_dir, clips):
+        if not any(path.suffix.lower() in PICTURES for path in folder.iterdir()):
+            raise ConfigurationError(
+                f"{folder}: a folder without pictures in it is no clip; to judge every clip in it, say where the table goes: "
+                "--output verdicts.csv"
+            )
 
 
 def _batch(predictor: "Predictor", options: argparse.Namespace) -> int:
@@ -61,11 +88,21 @@ def _batch(predictor: "Predictor", options: argparse.Namespace) -> int:
             predictor, Path(options.clip[0]), output, resume=options.resume, fps=options.fps, update=update
         )  # fmt: skip
     bad = table[table["error"] != ""]
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
-    console.print(f"{output}: {len(table)} clips, {counts or 'no verdict'}", highlight=False, soft_wrap=True)
+    console.print(f"{output.absolute()}: {len(table)} clips, {_counts(table)}", highlight=False, soft_wrap=True)
     if len(bad):
         console.print(f"{len(bad)} could not be read; the first, {bad.iloc[0]['clip']}: {bad.iloc[0]['error']}", soft_wrap=True)
     return 2 if len(bad) else 0
+
+
+def _counts(table: "pd.DataFrame") -> str:
+    """How many clips have which verdict; those that say nothing of the clip are counted apart."""
+    from paretolens.exporters.predict_template import BLIND
+
+    blind = table["note"].str.contains(BLIND, regex=False)
+    judged = table.loc[(table["error"] == "") & ~blind, "verdict"].value_counts()
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in judged.items())
+    without = f"{blind.sum()} without a verdict of use (see their note: the model says the same of every such clip)"
+    return "; ".join(filter(None, (counts, without if blind.any() else ""))) or "no verdict"
 
 
 def _stream(predictor: "Predictor", options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from paretolens.search.cli.common import add_configuration, calm_threads, make_console
+from paretolens.search.cli.values import whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,9 +31,11 @@ _UNITS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--trials", type=int, metavar="N", help="evaluated trials of the search (default: the configuration's)")
-    parser.add_argument("--workers", type=int, metavar="N", help="trials that run at the same time")
-    parser.add_argument("--draws", type=int, default=5, metavar="N", help="random genomes to measure (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=whole(1), metavar="N", help="evaluated trials of the search (default: the configuration's)"
+    )
+    parser.add_argument("--workers", type=whole(1), metavar="N", help="trials that run at the same time")
+    parser.add_argument("--draws", type=whole(1), default=5, metavar="N", help="random genomes to measure (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_configuration(parser)
 
@@ -42,14 +45,11 @@ def run(options: argparse.Namespace) -> int:
     calm_threads()
     import torch
 
-    from paretolens.errors import ConfigurationError
     from paretolens.evaluators.latency import calibrate
     from paretolens.search.config import load_config
     from paretolens.search.placement import placed
     from paretolens.search.preview import preview
 
-    if options.draws < 1:
-        raise ConfigurationError(f"--draws {options.draws}: at least 1 is needed")
     search = {name: getattr(options, name) for name in ("trials", "workers") if getattr(options, name) is not None}
     config = load_config(
         preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={"search": search}

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.errors import ConfigurationError
+from paretolens.search.cli import values
 from paretolens.search.cli.common import add_workspace, make_console, workspace_of
+from paretolens.search.strategies import GENETIC, Sampler, Scheduler
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,27 +26,38 @@ __all__ = ["add_arguments", "run"]
 
 PLAIN = "-plain"
 NASBENCH = "nasbench201:"
+SAMPLERS = (*Sampler, *(f"{sampler}{PLAIN}" for sampler in Sampler if sampler in GENETIC))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("table", nargs="?", help="a table written by --record, or nasbench201:cifar10, :cifar100 or :imagenet")
     parser.add_argument("--record", metavar="STUDY", help="write this study down as a table instead")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where --record writes (default: STUDY.json)")
     parser.add_argument(
-        "--samplers", default="nsga2,nsga2-plain,tpe,random", metavar="LIST",
+        "--output", type=values.output_file, metavar="FILE",
+        help="where --record writes; folders that are missing are made (default: STUDY.json)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samplers", type=values.choices(SAMPLERS), default="nsga2,nsga2-plain,tpe,random", metavar="LIST",
         help="nsga2, nsga3, tpe, gp, random; with -plain a genetic one goes without pre-selection (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--schedulers", default="none", metavar="LIST", help="none, halving (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="repetitions (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=24, metavar="N", help="budget of each search (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="trials that run at once (default: %(default)s)")
-    parser.add_argument("--population", type=int, metavar="N", help="population (default: sized to the budget)")
     parser.add_argument(
-        "--reduction", type=int, default=3, metavar="N", help="of halving: the best 1/N go on (default: %(default)s)"
+        "--schedulers", type=values.choices(tuple(Scheduler)), default="none", metavar="LIST",
+        help="none, halving (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=values.whole(1), default=10, metavar="N", help="repetitions (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=values.whole(1), default=24, metavar="N", help="budget of each search (default: %(default)s)"
     )
     parser.add_argument(
-        "--grace-epochs", type=int, default=2, metavar="N", help="of halving: never sooner (default: %(default)s)"
+        "--workers", type=values.whole(1), default=2, metavar="N", help="trials that run at once (default: %(default)s)"
+    )
+    parser.add_argument("--population", type=values.whole(2), metavar="N", help="population (default: sized to the budget)")
+    parser.add_argument(
+        "--reduction", type=values.whole(2), default=3, metavar="N", help="of halving: the best 1/N go on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--grace-epochs", type=values.whole(1), default=2, metavar="N", help="of halving: never sooner (default: %(default)s)"
     )
     add_workspace(parser)
 
@@ -55,9 +68,6 @@ def run(options: argparse.Namespace) -> int:
         return _record(options)
     if not options.table:
         raise ConfigurationError("name a table to replay, or a study to --record; see 'paretolens replay --help'")
-    for name in ("seeds", "trials", "workers"):
-        if getattr(options, name) < 1:
-            raise ConfigurationError(f"--{name} {getattr(options, name)}: at least 1")
     from paretolens.search.replay import Source, compare
 
     contenders = _contenders(options)
@@ -96,8 +106,8 @@ def _contenders(options: argparse.Namespace) -> "list[Contender]":
     from paretolens.search.settings import EngineSettings
 
     contenders = []
-    for sampler in options.samplers.split(","):
-        for scheduler in options.schedulers.split(","):
+    for sampler in options.samplers:
+        for scheduler in options.schedulers:
             tree = {
                 "sampler": sampler.removesuffix(PLAIN), "preselect": not sampler.endswith(PLAIN), "scheduler": scheduler,
                 "trials": options.trials, "workers": options.workers, "population": options.population,

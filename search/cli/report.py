@@ -8,7 +8,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import add_store_options, add_study, add_workspace, make_console, read_studies, workspace_of
+from paretolens.search.cli import values
+from paretolens.search.cli.common import (
+    add_selection,
+    add_store_options,
+    add_study,
+    add_workspace,
+    make_console,
+    read_studies,
+    workspace_of,
+)
 
 if TYPE_CHECKING:
     from paretolens.mlflow.front import Front
@@ -19,15 +28,19 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
+    add_selection(parser, default="knee", what="the model it is about: ")
     parser.add_argument(
-        "--select", default="knee", metavar="WHICH",
-        help="the model it is about: knee, fastest, most-faithful, most-accurate, or a trial such as 12 (default: %(default)s)",
+        "--output", type=values.output_file, metavar="FILE",
+        help="where it goes, .html and .md put behind it; folders that are missing are made (default: report in the study's "
+        "folder)",
     )  # fmt: skip
     parser.add_argument(
-        "--output", type=Path, metavar="FILE",
-        help="where it goes, .html and .md put behind it (default: report in the study's folder)",
-    )  # fmt: skip
-    parser.add_argument("--format", default="html,md", metavar="html,md", help="what to write (default: %(default)s)")
+        "--format",
+        type=values.choices(("html", "md")),
+        default="html,md",
+        metavar="html,md",
+        help="what to write (default: %(default)s)",
+    )
     parser.add_argument("--no-log", action="store_true", help="do not put it into the study's run in MLflow")
     add_store_options(parser)
     add_workspace(parser)
@@ -37,19 +50,16 @@ def run(options: argparse.Namespace) -> int:
     """Write the report and say where it is."""
     from paretolens.errors import StoreError
     from paretolens.mlflow.front import front_of
-    from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES, parse_objectives
     from paretolens.mlflow.report import log_report, write_report
     from paretolens.search.finish import GENERATED_LIMITS, choose
 
     (record,) = read_studies(options, [options.study])
-    objectives = DEFAULT_OBJECTIVES if options.objectives is None else parse_objectives(options.objectives)
-    found = front_of(record, objectives, options.where)
+    found = front_of(record, options.objectives, options.where)
     # A study without a complete trial has a report too; only what was asked for by name must be there.
     wanted = len(found.members) or options.where or options.select != "knee"
     trial = str(choose(found, options.select)[0]["trial"]) if wanted else None
-    formats = [name.strip() for name in options.format.split(",") if name.strip()]
     limits = GENERATED_LIMITS if record.tags.get("paretolens.data") == "generated" else ()
-    paths = write_report(found, _stem(options, found), formats=formats, trial=trial, limits=limits)
+    paths = write_report(found, _stem(options, found), formats=options.format, trial=trial, limits=limits)
     console = make_console()
     for path in paths:
         console.print(f"{path.absolute()}  ({path.stat().st_size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)

@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 
 from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
+from paretolens.search.cli.values import whole
+from paretolens.search.devices import DEVICES
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,31 +17,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
     parser.add_argument(
-        "--device", required=True, metavar="NAME",
+        "--device", required=True, choices=DEVICES, metavar="NAME",
         help="onnxruntime-cpu, tensorrt (needs a GPU), litert, litert-dynamic or litert-int8",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=300, help="runs that count (default: %(default)s)")
+    parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
+    parser.add_argument("--runs", type=whole(1), default=300, help="runs that count (default: %(default)s)")
     parser.add_argument("--again", action="store_true", help="also measure trials that have figures of this device")
     add_workspace(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print the front."""
-    from paretolens.errors import ConfigurationError
     from paretolens.evaluators.latency import LatencySettings
     from paretolens.exporters.litert_env import make_environment
     from paretolens.mlflow.table import rich_table
     from paretolens.search.finish import pull_front
     from paretolens.search.progress import ConsoleSteps
-    from paretolens.search.retarget import DEVICES, Target, retarget
+    from paretolens.search.retarget import Target, retarget
     from paretolens.search.study import load_study
 
-    if options.device not in DEVICES:
-        raise ConfigurationError(f"--device {options.device}: must be one of {', '.join(DEVICES)}")
-    for name in ("threads", "runs"):
-        if getattr(options, name) < 1:
-            raise ConfigurationError(f"--{name} {getattr(options, name)}: must be 1 or more")
     workspace, console = workspace_of(options), make_console()
     study, steps = load_study(workspace, options.study), ConsoleSteps(console)
     litert: Path | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretolens.search import environment
+from paretolens.search.cli import values
 from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
 
 if TYPE_CHECKING:
@@ -31,20 +32,23 @@ _SEARCH_FLAGS = ("trials", "workers", "seed_from")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("--name", help="name of the study (default: the family's name and a number)")
-    parser.add_argument("--trials", type=int, metavar="N", help="evaluated trials that the study holds in the end (default: 24)")
-    parser.add_argument("--workers", type=int, metavar="N", help="trials that run at the same time (default: 2)")
+    parser.add_argument("--name", type=values.study_name, help="name of the study (default: the family's name and a number)")
     parser.add_argument(
-        "--address", metavar="ADDRESS",
+        "--trials", type=values.whole(1), metavar="N", help="evaluated trials that the study holds in the end (default: 24)"
+    )
+    parser.add_argument("--workers", type=values.whole(1), metavar="N", help="trials that run at the same time (default: 2)")
+    parser.add_argument(
+        "--address", type=values.ray_address, metavar="ADDRESS",
         help="Ray cluster to run on: auto for the one that this machine is part of, or HOST:PORT; local for this machine alone "
         "(default: local, or the cluster of the study to resume)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of teacher, students and proposals (default: 0)")
+    parser.add_argument("--seed", type=values.whole(0), metavar="N", help="seed of teacher, students and proposals (default: 0)")
     parser.add_argument("--seed-from", metavar="STUDY", help="begin with the front of this earlier study, fitted to the space")
     parser.add_argument("--resume", action="store_true", help="go on with a study: the named one, or the one touched last")
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)"
-    )
+        "--tracking-uri", type=values.tracking_uri, metavar="URI",
+        help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)",
+    )  # fmt: skip
     add_configuration(parser)
     add_workspace(parser)
 

@@ -5,6 +5,7 @@ import webbrowser
 
 from paretolens.search import environment
 from paretolens.search.cli.common import add_study, add_workspace, workspace_of
+from paretolens.search.cli.values import tracking_uri, whole
 
 __all__ = ["add_arguments", "run"]
 
@@ -13,10 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)"
-    )
+        "--tracking-uri", type=tracking_uri, metavar="URI",
+        help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=5000, help="port to listen on, 0 for any free one (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=whole(0, 65535), default=5000, help="port to listen on, 0 for any free one (default: %(default)s)"
+    )
     parser.add_argument("--open", action="store_true", help="open the study's run in the browser")
     add_workspace(parser)
 

@@ -8,7 +8,8 @@ Finished checks are kept in the workspace's cache: an interrupted run goes on wh
 import argparse
 from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import add_study, add_workspace, calm_threads, make_console, workspace_of
+from paretolens.search.cli.common import add_selection, add_study, add_workspace, calm_threads, make_console, workspace_of
+from paretolens.search.cli.values import whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,21 +22,31 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
-    parser.add_argument("--select", default="most-faithful", metavar="WHICH", help="the student (default: %(default)s)")
+    add_selection(parser, default="most-faithful", what="the student: ")
     parser.add_argument(
-        "--clips", type=int, default=16, metavar="N", help="clips of the checks that score many models (default: %(default)s)"
+        "--clips",
+        type=whole(4),
+        default=16,
+        metavar="N",
+        help="clips of the checks that score many models (default: %(default)s)",
     )
     parser.add_argument(
-        "--references", type=int, default=2, metavar="N", help="teachers to train again; 0 = none (default: %(default)s)"
+        "--references", type=_references, default=2, metavar="N", help="teachers to train again; 0 = none (default: %(default)s)"
     )
     parser.add_argument("--again", action="store_true", help="do finished checks again")
     add_workspace(parser)
 
 
+def _references(text: str) -> int:
+    """A number of teachers, of which one says nothing of the spread."""
+    if (count := whole(0)(text)) == 1:
+        raise argparse.ArgumentTypeError("'1': give 0 or at least 2; one says nothing of the spread")
+    return count
+
+
 def run(options: argparse.Namespace) -> int:
     """Check and print."""
     calm_threads()
-    from paretolens.errors import ConfigurationError
     from paretolens.mlflow.amend import add_files, add_metrics
     from paretolens.search.finish import choose, pull_front, trial_folder, write_front
     from paretolens.search.progress import ConsoleSteps
@@ -43,10 +54,6 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search.task import Task
     from paretolens.search.validate import validate
 
-    if options.clips < 4:
-        raise ConfigurationError(f"--clips {options.clips}: give 4 or more")
-    if options.references < 0 or options.references == 1:
-        raise ConfigurationError(f"--references {options.references}: give 0 or at least 2; one says nothing of the spread")
     study = load_study(workspace_of(options), options.study)
     row = choose(pull_front(study), options.select)[0]
     console = make_console()

@@ -9,6 +9,44 @@ import pytest
 from paretolens.search.cli import main
 from paretolens.search.cli.main import COMMANDS
 
+WRONG_WORDS = [
+    (["serach"], "did you mean search?"),
+    (["nonsense"], "allowed: baseline, "),
+    (["search", "--trails", "3"], "--trials"),
+    (["export", "--selct=knee"], "--select"),
+    (["search", "--trials", "many"], "argument --trials: 'many': give a whole number, 1 or more"),
+    (["search", "--trials", "0"], "argument --trials: '0': give a whole number, 1 or more"),
+    (["search", "--name", "a/b"], "study name 'a/b': use 1-80 letters"),
+    (["search", "--name", ""], "study name ''"),
+    (["search", "--config", "missing.yaml"], "missing.yaml: cannot be read (there is no such file)"),
+    (["search", "--config", "."], "cannot be read (it is a folder)"),
+    (["search", "--preset", "defalt"], "preset defalt: not known (did you mean default?)"),
+    (["search", "--set", "search.trials"], "expected key=value"),
+    (["search", "--address", "nowhere"], "expected auto, local, or HOST:PORT"),
+    (["search", "--tracking-uri", "ftp://x"], "'ftp' is not supported"),
+    (["ui", "--port", "99999"], "'99999': give a whole number, 0 to 65535"),
+    (["front", "--objectives", "accuracy:up"], "must be max or min, got 'up'"),
+    (["front", "--where", "eps = 5"], "write == to compare"),
+    (["front", "--csv", "."], "is a folder; name a file in it"),
+    (["front", "--json", "/proc/there/is/none.json"], "nothing can be written in /proc"),
+    (["compare", "a", "b", "--where", "eps <"], "not an expression"),
+    (["report", "--select", "all"], "'all': one model is needed"),
+    (["report", "--format", "html,pdf"], "pdf: not known (allowed: html, md)"),
+    (["validate-eps", "--clips", "3"], "4 or more"),
+    (["validate-eps", "--references", "1"], "give 0 or at least 2"),
+    (["preview", "--draws", "0"], "1 or more"),
+    (["retarget", "--device", "abacus"], "choose from 'onnxruntime-cpu'"),
+    (["cache", "--max-gb", "-1"], "'-1': give a number, 0 or more"),
+    (["predict", "bundle", "clip.mp4", "--fps", "-3"], "'-3': give a number, above 0"),
+    (["predict", "bundle", "clip.mp4", "--fps", "inf"], "'inf': give a number, above 0"),
+    (["predict", "bundle", "clip.mp4", "--threads", "0"], "1 or more"),
+    (["bench", "bundle", "--batch", "1,0"], "'0': give a whole number, 1 or more"),
+    (["replay", "table.json", "--samplers", "nsga2,nsga4"], "nsga4: not known (did you mean nsga3?)"),
+    (["replay", "table.json", "--reduction", "1"], "2 or more"),
+    (["replay", "table.json", "--seeds", "0"], "1 or more"),
+]
+WRONG = [arguments for arguments, _ in WRONG_WORDS]
+
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
@@ -24,17 +62,11 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"paretolens {command}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (["serach"], "did you mean search?"),
-        (["nonsense"], "allowed: baseline, "),
-        (["search", "--trails", "3"], "--trials"),
-        (["search", "--trials", "many"], "invalid int value"),
-        (["export", "--selct=knee"], "--select"),
-    ],
-)
-def test_wrong_words_end_with_code_2_and_one_line(arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("arguments", "hint"), WRONG_WORDS)
+def test_wrong_words_end_with_code_2_and_one_line(
+    arguments: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     error = capsys.readouterr().err
@@ -46,19 +78,16 @@ def test_wrong_words_end_with_code_2_and_one_line(arguments: list[str], hint: st
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["search", "--trials", "0"], "search.trials is 0"),
-        (["search", "--config", "missing.yaml"], "missing.yaml"),
+        (["search", "--set", "search.trials=0"], "search.trials is 0"),
         (["search", "--set", "space.backbone=[resnet19]"], "resnet18"),
         (["search", "--resume"], "nothing to resume"),
-        (["search", "--name", "a/b"], "study name"),
-        (["search", "--name", ""], "study name ''"),
         (["report"], "holds no study"),
         (["data", "--set", "data.size=33"], "even"),
         (["front"], "holds no study"),
         (["explore"], "holds no study"),
         (["export", "nobody"], "holds no study"),
         (["predict", "nowhere", "clip.mp4"], "nowhere"),
-        (["ui", "--tracking-uri", "ftp://x"], "ftp"),
+        (["cache", "--max-gb", "3"], "give --prune too"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(
@@ -79,13 +108,18 @@ def test_unwritable_workspace_is_refused_before_work(tmp_path: Path, capsys: pyt
     assert "cannot be written" in capsys.readouterr().err
 
 
-def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
-    code = (
-        "import sys; from paretolens.search.cli import main; main(['--help']); "
-        "print(sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("[]")
+def test_help_and_wrong_flags_are_quick_because_nothing_heavy_is_imported() -> None:
+    code = f"""
+import contextlib, io, sys
+from paretolens.search.cli.main import COMMANDS, main
+wrong = {WRONG!r}
+for line in [["--help"], *([name, "--help"] for name in COMMANDS), *([name, "--nosuch"] for name in COMMANDS), *wrong]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+        main(line)
+    heavy = {{"torch", "ray", "mlflow", "optuna", "pandas", "numpy", "pydantic", "rich", "scipy"}} & set(sys.modules)
+    assert not heavy, (line, heavy)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_space_prints_overridden_knobs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,9 +64,6 @@ def test_a_study_is_recorded_and_replayed(tmp_path: Path, capsys: pytest.Capture
     [
         (["replay"], "name a table to replay"),
         (["replay", "nowhere.json"], "table nowhere.json: cannot be read"),
-        (["replay", "nowhere.json", "--samplers", "nsga4"], "search.sampler"),
-        (["replay", "nowhere.json", "--seeds", "0"], "--seeds 0: at least 1"),
-        (["replay", "nowhere.json", "--reduction", "1"], "search.halving.reduction"),
         (["search", "--seed-from", "gone"], "search.seed_from gone: no such study"),
     ],
 )
