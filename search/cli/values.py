@@ -52,7 +52,7 @@ def choices(allowed: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         words = tuple(filter(None, (word.strip() for word in text.split(","))))
         wrong = [word for word in words if word not in allowed]
         if wrong or not words:
-            raise argparse.ArgumentTypeError(f"{wrong[0] if wrong else text!r}: not known{nearest(''.join(wrong[:1]), allowed)}")
+            raise argparse.ArgumentTypeError(f"{(wrong or [text])[0]!r}: not known{nearest(''.join(wrong[:1]), allowed)}")
         return words
 
     return read
