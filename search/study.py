@@ -286,11 +286,7 @@ def open_study(
         return Study(name=chosen, config=_tracked_where_it_began(config), workspace=workspace)
     if name is None and not known:
         raise ConfigurationError(f"nothing to resume: {workspace.root} holds no study; leave --resume out to start one")
-    chosen = known[0] if name is None else name
-    if chosen not in known:
-        raise ConfigurationError(
-            f"study {chosen or repr(chosen)} does not exist in {workspace.root}{nearest(chosen, known) if known else ''}"
-        )
+    chosen = workspace.chosen(name)
     stored = load_stored(workspace.study(chosen) / CONFIG)
     if given and stored.identity() != config.identity():
         raise ConfigurationError(
@@ -308,14 +304,7 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
     Raises:
         ConfigurationError: there is none of that name; the nearest is named.
     """
-    known = workspace.studies()
-    if not known:
-        raise ConfigurationError(
-            f"{workspace.root} holds no study; start one with 'paretolens search', or name its folder with --workspace"
-        )
-    chosen = known[0] if name is None else name
-    if chosen not in known:
-        raise ConfigurationError(f"study {chosen or repr(chosen)} does not exist in {workspace.root}{nearest(chosen, known)}")
+    chosen = workspace.chosen(name)
     return Study(name=chosen, config=load_stored(workspace.study(chosen) / CONFIG), workspace=workspace)
 
 

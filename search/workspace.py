@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretolens.errors import ConfigurationError, StoreError
+from paretolens.naming import nearest
 from paretolens.search.limits import MINIMUM_FREE_BYTES
 
 __all__ = ["Workspace", "check_name"]
@@ -61,6 +62,21 @@ class Workspace:
         """Names of the studies, the one touched last first."""
         folders = [path for path in (self.root / "studies").glob("*") if (path / "study.yaml").is_file()]
         return [path.name for path in sorted(folders, key=lambda path: (path / "study.yaml").stat().st_mtime, reverse=True)]
+
+    def chosen(self, name: str | None) -> str:
+        """The study of this name; the one touched last for None.
+
+        Raises:
+            ConfigurationError: there is none of that name (the nearest is named), or none at all.
+        """
+        known = self.studies()
+        if not known:
+            raise ConfigurationError(
+                f"{self.root} holds no study; start one with 'paretolens search', or name its folder with --workspace"
+            )
+        if name is not None and name not in known:
+            raise ConfigurationError(f"study {name or repr(name)} does not exist in {self.root}{nearest(name, known)}")
+        return known[0] if name is None else name
 
     def free_name(self, stem: str) -> str:
         """The first of `stem-1`, `stem-2`, … that no study has."""

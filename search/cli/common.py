@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ __all__ = [
     "add_workspace",
     "calm_threads",
     "make_console",
+    "name_studies",
     "read_studies",
+    "require_studies",
     "say_written",
     "workspace_of",
 ]
@@ -41,9 +43,27 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_study(parser: argparse.ArgumentParser) -> None:
-    """The study to look at."""
+def add_study(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """The study to look at; unless it is needed, there may be none at all."""
     parser.add_argument("study", nargs="?", help="name of the study (default: the one touched last)")
+    name_studies(parser, lambda options: [options.study] if needed or options.study else [])
+
+
+def name_studies(parser: argparse.ArgumentParser, names: "Callable[[argparse.Namespace], Sequence[str | None]]") -> None:
+    """Say which studies of the workspace a command line means, None for the one touched last; see `require_studies`."""
+    parser.set_defaults(named_studies=names)
+
+
+def require_studies(options: argparse.Namespace) -> None:
+    """Find out before anything slow is imported that a study of the workspace is not there.
+
+    Raises:
+        ConfigurationError: it isn't; the nearest is named.
+    """
+    if getattr(options, "tracking_uri", None):
+        return  # the names are those of another store
+    for name in options.named_studies(options) if hasattr(options, "named_studies") else ():
+        workspace_of(options).chosen(name)
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from paretolens.search.cli.common import (
     add_outputs,
     add_workspace,
     make_console,
+    name_studies,
     read_studies,
     say_written,
 )
@@ -20,6 +21,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("sides", nargs="+", metavar="STUDY", help="two studies or more; several seeds of one side as A,B,C")
+    name_studies(parser, lambda options: [name for side in _sides(options) for name in side])
     add_front_options(parser)
     add_outputs(parser, "the comparison", "json", "png", "html")
     add_workspace(parser)
@@ -33,8 +35,9 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.mlflow.compare_plots import comparison_png
     from paretolens.mlflow.compare_table import comparison_json, comparison_lines
 
-    sides = [[name for name in side.split(",") if name] for side in options.sides]
-    found = compare([read_studies(options, side) for side in sides], options.objectives, options.where, force=options.force)
+    found = compare(
+        [read_studies(options, side) for side in _sides(options)], options.objectives, options.where, force=options.force
+    )
     console = make_console()
     for line in comparison_lines(found):
         console.print(line, highlight=False, soft_wrap=isinstance(line, str))
@@ -45,3 +48,8 @@ def run(options: argparse.Namespace) -> int:
             draw(found, path)
     say_written(console, options.json, options.png, options.html)
     return 0
+
+
+def _sides(options: argparse.Namespace) -> list[list[str]]:
+    """Every side with the names of its studies."""
+    return [[name for name in side.split(",") if name] for side in options.sides]

@@ -8,6 +8,7 @@ from paretolens.search.cli.common import (
     add_outputs,
     add_workspace,
     make_console,
+    name_studies,
     read_studies,
     say_written,
 )
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "studies", nargs="*", metavar="STUDY",
         help="name of the study (default: the one touched last); several are merged into one front, trials named STUDY/TRIAL",
     )  # fmt: skip
+    name_studies(parser, lambda options: options.studies or [None])
     add_front_options(parser)
     parser.add_argument("--columns", action="store_true", help="list every metric and knob that can be asked for, and no front")
     add_outputs(parser, "the front", "csv", "json", "png", "html")

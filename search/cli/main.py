@@ -17,6 +17,7 @@ from paretolens import __version__
 from paretolens.errors import ParetolensError, UserError
 from paretolens.naming import nearest
 from paretolens.search import environment
+from paretolens.search.cli.common import require_studies
 
 __all__ = ["main"]
 
@@ -103,6 +104,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _terminate)
     try:
+        require_studies(options)
         return int(command.run(options))
     except Terminated as stop:
         print(f"stopped by {stop}", file=sys.stderr)

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretolens.errors import ConfigurationError
 from paretolens.search.cli.values import number, output_file, whole
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and run."""
-    from paretolens.errors import ConfigurationError
+    if options.resume and not options.output:
+        raise ConfigurationError("--resume goes on with a table: give --output too")
+    if (options.output or options.stream) and (len(options.clip) != 1 or (options.output and options.stream)):
+        raise ConfigurationError("--output takes one folder, --stream one source, and not both at once")
     from paretolens.exporters import predict_template
     from paretolens.exporters.bundle import verify_bundle
     from paretolens.exporters.manifest import MANIFEST
@@ -45,10 +49,6 @@ def run(options: argparse.Namespace) -> int:
     inner = options.bundle / "bundle"
     if inner.is_dir() and not (options.bundle / MANIFEST).exists():
         raise ConfigurationError(f"bundle {options.bundle}: this is a study's folder; its bundle is {inner}")
-    if options.resume and not options.output:
-        raise ConfigurationError("--resume goes on with a table: give --output too")
-    if (options.output or options.stream) and (len(options.clip) != 1 or (options.output and options.stream)):
-        raise ConfigurationError("--output takes one folder, --stream one source, and not both at once")
     verify_bundle(options.bundle)
     if options.output or options.stream:
         predictor = predict_template.Predictor(options.bundle, threads=options.threads)
@@ -65,7 +65,6 @@ def _check_single(clips: list[Path]) -> None:
     Raises:
         ConfigurationError: a folder holds no picture itself, so it is no clip.
     """
-    from paretolens.errors import ConfigurationError
     from paretolens.exporters.clip_reader import PICTURES
 
     for folder in filter(Path.is_dir, clips):

@@ -12,7 +12,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add_study(parser)
+    add_study(parser, needed=False)
     parser.add_argument(
         "--tracking-uri", type=tracking_uri, metavar="URI",
         help="MLflow store (default: MLFLOW_TRACKING_URI, else sqlite in the workspace)",
