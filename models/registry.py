@@ -16,7 +16,11 @@ __all__ = ["build", "builder_of", "did_you_mean", "names", "register"]
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
-_MODULES = ("paretolens.models.pinpoint",)  # imported at the first look-up; each registers its own builders
+_MODULES = (  # imported at the first look-up; each registers its own builders
+    "paretolens.models.pinpoint",
+    "paretolens.models.ladeda",
+    "paretolens.models.tiny_ladeda",
+)
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
