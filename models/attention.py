@@ -30,34 +30,44 @@ class MatMul(nn.Module):
 
 
 class Attention(nn.Module):
-    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) of a query sequence over a memory sequence."""
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) of a query sequence over a memory sequence.
 
-    def __init__(self, *, width: int, heads: int, dropout: float = 0.0) -> None:
+    Args:
+        width: of query, memory and result.
+        heads: number of heads.
+        dropout: of the weights.
+        head_dim: width of one head; None = width / heads.
+        bias: whether q, k and v have a bias.
+    """
+
+    def __init__(self, *, width: int, heads: int, dropout: float = 0.0, head_dim: int | None = None, bias: bool = True) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
+        if heads < 1 or (head_dim is None and width % heads):
             raise ConfigurationError(
                 f"width must be divisible by heads; got width {width} and heads {heads}: choose another width or number of heads"
             )
         self.num_heads = heads
-        self.head_dim = width // heads
-        self.q = nn.Linear(width, width)
-        self.k = nn.Linear(width, width)
-        self.v = nn.Linear(width, width)
-        self.proj = nn.Linear(width, width)
+        self.head_dim = width // heads if head_dim is None else head_dim
+        inner = self.num_heads * self.head_dim
+        self.q = nn.Linear(width, inner, bias=bias)
+        self.k = nn.Linear(width, inner, bias=bias)
+        self.v = nn.Linear(width, inner, bias=bias)
+        self.proj = nn.Linear(inner, width)
         self.scores = MatMul()
         self.mix = MatMul()
         self.dropout = nn.Dropout(dropout)
         for layer in (self.q, self.k, self.v, self.proj):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
-    def forward(self, query: Tensor, memory: Tensor, ignore: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Tensor, memory: Tensor, ignore: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
             query: (B, N, width).
             memory: (B, M, width); keys and values.
-            ignore: (B, M) bool, True = never attended. Where a whole row is True the weights are uniform (finite).
+            ignore: (B, M) bool, True = never attended; None = none. Where a whole row is True the weights are uniform (finite).
 
         Returns:
             (B, N, width) and the weights (B, heads, N, M) before dropout; their rows sum to 1.
@@ -65,7 +75,9 @@ class Attention(nn.Module):
         q = self._split(self.q(query)) * self.head_dim**-0.5
         k = self._split(self.k(memory))
         v = self._split(self.v(memory))
-        scores = self.scores(q, k.transpose(-2, -1)).masked_fill(ignore[:, None, None, :], MASKED_SCORE)
+        scores = self.scores(q, k.transpose(-2, -1))
+        if ignore is not None:
+            scores = scores.masked_fill(ignore[:, None, None, :], MASKED_SCORE)
         weights = torch.softmax(scores, dim=-1)
         mixed = self.mix(self.dropout(weights), v).transpose(1, 2)
         joined = mixed.reshape(mixed.shape[0], mixed.shape[1], self.num_heads * self.head_dim)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paretolens.errors import ConfigurationError
 from paretolens.models.registry import did_you_mean
 
-__all__ = ["Backbone", "backbone_names", "backbone_widths", "make_backbone"]
+__all__ = ["Backbone", "backbone_names", "backbone_widths", "laid_out", "make_backbone"]
 
 BN_MOMENTUM = 0.1
 
@@ -38,9 +38,7 @@ class Backbone(nn.Module):
 
     def feature_map(self, frames: Tensor) -> Tensor:
         """(N, 3, H, W) float → (N, channels, h, w)."""
-        if frames.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
-            frames = frames.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.stages(frames)
+        features: Tensor = self.stages(laid_out(frames))
         return features
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -49,6 +47,13 @@ class Backbone(nn.Module):
         for stage in self.frozen:
             self.stages.get_submodule(stage).eval()
         return self
+
+
+def laid_out(frames: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in the memory layout in which their device convolves fastest."""
+    if frames.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
+        return frames.contiguous(memory_format=torch.channels_last)
+    return frames
 
 
 def backbone_names() -> tuple[str, ...]:

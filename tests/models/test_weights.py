@@ -71,7 +71,7 @@ def test_a_refused_checkpoint_leaves_the_model_as_it_was(tmp_path):
     torch.save(state, tmp_path / "short.pth")
     model = build("tiny-ladeda")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ConfigurationError, match="fc.bias is missing"):
+    with pytest.raises(ConfigurationError, match=r"fc\.bias is missing"):
         load_weights(model, tmp_path / "short.pth")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
