@@ -99,6 +99,17 @@ class TinyLaDeDa(nn.Module):
         self.top_share = top_share
         initialise(self)
 
+    @property
+    def head_parts(self) -> tuple[str, ...]:
+        """Paths of what may be taught alone."""
+        return ("fc",)
+
+    @property
+    def last_parts(self) -> tuple[str, ...]:
+        """Paths of the last block and the head."""
+        last = f"layer1.{len(self.layer1) - 1}"
+        return (last, "fc") if len(self.layer1) else ("conv2", "bn1", "fc")
+
     def forward(self, image: Tensor) -> PatchDetection:
         """Judge pictures (B, 3, H, W), ImageNet-normalised."""
         x = self.relu(self.bn1(self.conv2(self.conv1(self.prefilter(image)))))

@@ -77,7 +77,7 @@ def shapes(genome: Genome, config: Config) -> Iterator[tuple[str, nn.Module]]:
     """The untrained student of a genome as each of its trained stages has it: the same module, changed in place between them.
 
     Yields:
-        Stage (`distill`, `prune`, `factorise`, `align`, `qat`) and student; the last one is as it would ship.
+        Stage (`head`, `distill`, `prune`, `factorise`, `align`, `qat`) and student; the last one is as it would ship.
     """
     family = config.make_family()
     signature = family.signature(config.make_model_settings())

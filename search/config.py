@@ -27,6 +27,7 @@ from paretolens.trainers.loop import LoopSettings, Monitor
 from paretolens.trainers.lowrank import LowRankSettings
 from paretolens.trainers.prune import PruneSettings
 from paretolens.trainers.quantise import QuantiseSettings
+from paretolens.trainers.rates import RateShape
 from paretolens.trainers.teacher import TeacherSettings
 
 __all__ = [
@@ -47,8 +48,10 @@ T = TypeVar("T", EngineSettings, CacheSettings, "TrackingSettings")
 class StudentSettings:
     """How every student is trained. What varies from trial to trial is a knob of the space, not here."""
 
+    head: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, learning_rate=1e-3, rate=RateShape.PLATEAU))
+    """The head alone, before distillation, where the knob schedule is two-stages."""
     distill: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=6, learning_rate=2e-3))
-    """Distillation from scratch."""
+    """Distillation from scratch; of the last block and the head where the head was taught before."""
     repair: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=2, learning_rate=1e-3))
     """Fine-tuning after pruning, and after factorising, with the same loss."""
     align: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=3, learning_rate=1e-3, monitor=Monitor.LAST))

@@ -1,6 +1,7 @@
 """Names of trained stages by all that shapes them, so that equal names are equal weights.
 
 student  family, input, its knobs, seed
+head     parent, distillation knobs, training settings, clips, teacher
 distill  parent, distillation knobs, training settings, clips, teacher, code
 prune    parent, prune ratio, pruning and repair settings
 factorise  parent, energy, settings of low rank and repair
@@ -56,6 +57,12 @@ def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
     config, student = task.config, schema.to_plain(task.config.student)
     where = schema.to_plain(placed(config.student.quantise, config.latency.backend)) if "qat" in stages_of(genome) else None
     return {
+        "head": {
+            "knobs": _knobs(genome, task, Stage.DISTILL),
+            "settings": [student["head"], student["mirror"]],
+            "clips": [task.samples["train"].fingerprint, task.samples["val"].fingerprint],
+            "teacher": task.outputs.fingerprint,
+        },
         "distill": {
             "knobs": _knobs(genome, task, Stage.DISTILL),
             "settings": [student["distill"], student["mirror"]],

@@ -1,5 +1,5 @@
-"""The trained stages of one trial: student → distilled → pruned and repaired → factorised and repaired → aligned
-→ quantisation-aware.
+"""The trained stages of one trial: student (→ its head taught) → distilled → pruned and repaired → factorised and repaired
+→ aligned → quantisation-aware.
 
 A trial starts from the last of them that the cache has. What was reported while those were trained is told again, so that a
 curve is whole and schedulers compare like with like.
@@ -7,7 +7,7 @@ curve is whole and schedulers compare like with like.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -26,9 +26,11 @@ from paretolens.search.task import Task, example_of
 from paretolens.spaces.knobs import Genome
 from paretolens.spaces.stages import stages_of
 from paretolens.trainers.align import AlignSettings, PathAlignment
+from paretolens.trainers.calibration import Calibrated
 from paretolens.trainers.distill import DistillationObjective, DistillSettings, distill
 from paretolens.trainers.loop import Batch, LoopSettings, Objective
 from paretolens.trainers.lowrank import factorise
+from paretolens.trainers.patches import PatchLoss, align_patches
 from paretolens.trainers.prune_steps import prune_in_steps
 from paretolens.trainers.quantise import freeze, quantise
 
@@ -58,6 +60,7 @@ class Trained:
 def loops_of(genome: Genome, student: StudentSettings) -> dict[str, LoopSettings]:
     """Stage → how it is trained, for the stages that a genome goes through, in order."""
     loops = {
+        "head": student.head,
         "distill": student.distill,
         "prune": replace(student.repair, epochs=student.prune.steps * student.repair.epochs),
         "factorise": student.repair,
@@ -153,7 +156,7 @@ class Training:
             watched(figures)
 
         steps = {
-            "distill": self._distill, "prune": self._prune, "factorise": self._factorise, "align": self._align,
+            "head": self._head, "distill": self._distill, "prune": self._prune, "factorise": self._factorise, "align": self._align,
             "qat": self._quantise,
         }  # fmt: skip
         written = steps[stage](model, report)
@@ -166,9 +169,23 @@ class Training:
             observed=self._observed,
         )
 
-    def _distill(self, student: nn.Module, report: Report) -> dict[str, Any]:
-        self._teach(student, self._task.config.student.distill, "distill", report)
+    def _head(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        self._teach(student, self._task.config.student.head, "head", report, parts=parts_of(student)[0])
         return {}
+
+    def _distill(self, student: nn.Module, report: Report) -> dict[str, Any]:
+        parts = parts_of(student)[1] if "head" in stages_of(self._genome) else ()
+        self._teach(student, self._task.config.student.distill, "distill", report, parts=parts)
+        return self._patch_record(student)
+
+    def _patch_record(self, student: nn.Module) -> dict[str, Any]:
+        """How the student's patches were held against the teacher's, where they were."""
+        outputs = self._task.outputs
+        if not float(self._genome.get("patch_weight", 0.0)):
+            return {}
+        alignment = align_patches(getattr(student, "patch_field", None), outputs.patch_field)
+        calibration = asdict(outputs.calibration) if isinstance(outputs, Calibrated) else None
+        return {"patches.json": {"alignment": alignment.name, "exact": alignment.pooling is not None, "calibration": calibration}}
 
     def _prune(self, student: nn.Module, report: Report) -> dict[str, Any]:
         task = self._task
@@ -222,13 +239,20 @@ class Training:
         return {"quantisation.json": asdict(done)}
 
     def _teach(
-        self, student: nn.Module, loop: LoopSettings, stage: str, report: Report, *, beside: Objective | None = None
+        self,
+        student: nn.Module,
+        loop: LoopSettings,
+        stage: str,
+        report: Report,
+        *,
+        beside: Objective | None = None,
+        parts: Sequence[str] = (),
     ) -> None:
         task = self._task
         settings = self._teaching(loop)
         distill(
             student, task.outputs, task.samples["train"], task.samples["val"], settings,
-            seed=task.config.seed, report=report, stage=stage, beside=beside,
+            seed=task.config.seed, report=report, stage=stage, beside=beside, parts=parts,
         )  # fmt: skip
 
     def _teaching(self, loop: LoopSettings) -> DistillSettings:
@@ -238,5 +262,19 @@ class Training:
             alpha=float(self._genome["alpha"]),
             beta=float(self._genome.get("beta", 0.0)),
             temperature=float(self._genome["temperature"]),
+            patch=float(self._genome.get("patch_weight", 0.0)),
+            patch_loss=PatchLoss(self._genome.get("patch_loss", PatchLoss.SQUARED)),
             mirror=self._task.config.student.mirror,
         )
+
+
+def parts_of(student: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Paths of the head, and of the last block with the head, as the model names them.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    head, last = getattr(student, "head_parts", ()), getattr(student, "last_parts", ())
+    if not head or not last:
+        raise ConfigurationError(f"a {type(student).__name__} names no head to teach first; set space.schedule to one-stage")
+    return tuple(head), tuple(last)

@@ -31,6 +31,7 @@ from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
+from paretolens.trainers.calibration import calibrate
 from paretolens.trainers.distributed import ALONE, World, build_together
 from paretolens.trainers.live_teacher import LiveTeacher
 from paretolens.trainers.paths import PathMaps, cache_paths
@@ -97,6 +98,8 @@ class Task:
         views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
         with steps.step("teacher's outputs"):
             outputs = _outputs(config, teacher, samples["train"], workspace, views)
+            if outputs.patch_field is not None:
+                outputs = calibrate(outputs, samples["train"])
             judged = cache_teacher(teacher, samples["val"], workspace.cache / "outputs", views=(View.PLAIN,))
         with steps.step("teacher's maps") as update:
             explained = ExplainedSet.choose(samples["val"], config.eps)

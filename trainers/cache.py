@@ -7,7 +7,7 @@ views (plain, mirrored) it covers. Processes that come at the same time wait for
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import IntegrityError
+from paretolens.models.receptive import Field
 from paretolens.trainers.views import View, mirror
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class TeacherBatch:
     attention: Tensor
     """(B, L, T) attention map; (B, 0, 0) for a teacher without one."""
     patches: Tensor
-    """(B, ...) logits of the patches, in the shape of the teacher's `patch_logits`; (B, 0) for a teacher without them."""
+    """(B, ...) logits of the patches, in the shape of the teacher's `patches`; (B, 0) for a teacher without them."""
 
     @classmethod
     def of(cls, out: Any) -> "TeacherBatch":
@@ -50,7 +51,7 @@ class TeacherBatch:
             logit=out.logit.float().cpu(),
             offset=getattr(out, "offset", empty).float().cpu(),
             attention=getattr(out, "attention", no_map).float().cpu(),
-            patches=getattr(out, "patch_logits", empty).float().cpu(),
+            patches=getattr(out, "patches", empty).float().cpu(),
         )
 
 
@@ -68,6 +69,14 @@ class TeacherSource(Protocol):
     @property
     def has_maps(self) -> bool:
         """Whether there are attention maps with at least one cell."""
+
+    @property
+    def patch_field(self) -> Field | None:
+        """What a patch of the teacher is; None where it has none, or does not say."""
+
+    @property
+    def patch_spread(self) -> float:
+        """The unit of the patches' squared error: their variance where they are calibrated, else 1."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -92,6 +101,10 @@ class TeacherOutputs:
     """(V, N, ...) float32."""
     fingerprint: str
     """Name of the entry: the hash of teacher, samples and views."""
+    patch_field: Field | None = None
+    """What a patch of the teacher is; None where it has none, or does not say."""
+    patch_spread: float = 1.0
+    """The unit of the patches' squared error."""
 
     def __len__(self) -> int:
         return int(self.logit.shape[1])
@@ -152,7 +165,7 @@ def cache_teacher(
     name = digest_of_json(plain)
     place = folder / f"teacher-{name[:24]}"
     build_once(place, lambda temporary: _compute(temporary, model, samples, tuple(views), batch_size))
-    return _load(place, tuple(views), name, len(samples))
+    return replace(_load(place, tuple(views), name, len(samples)), patch_field=getattr(model, "patch_field", None))
 
 
 def _compute(place: Path, model: nn.Module, samples: "SampleSet", views: tuple[View, ...], batch_size: int) -> None:

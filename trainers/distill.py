@@ -3,6 +3,8 @@
 The same stage repairs a student after pruning and trains it under quantisers: fewer epochs, a lower rate, the same loss.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,18 +19,19 @@ from paretolens.trainers.cache import TeacherSource
 from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
 from paretolens.trainers.loop import Batch, History, LoopSettings, Objective, Report, train_loop
 from paretolens.trainers.losses import alignment_loss, distillation_loss, hard_loss, soft_loss
+from paretolens.trainers.patches import PatchLoss, align_patches, patch_loss
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import View, view
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["DistillSettings", "DistillationObjective", "distill", "map_masks"]
+__all__ = ["DistillSettings", "DistillationObjective", "distill", "map_masks", "only_training"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillSettings(LoopSettings):
-    """How a student is taught: L = α·hard + (1 − α)·T²·KL + β·alignment."""
+    """How a student is taught: L = α·hard + (1 − α)·T²·KL + β·alignment + δ·patches."""
 
     alpha: Annotated[float, Ge(0), Le(1)] = 0.5
     """α, weight of the labels; the teacher's verdicts have 1 − α."""
@@ -38,6 +41,10 @@ class DistillSettings(LoopSettings):
     """T, softens the teacher's verdicts."""
     deep: Annotated[float, Ge(0)] = 1.0
     """Weight of the loss on each frame's and the sound's own logit, where the model offers them; see `trainers.deep`."""
+    patch: Annotated[float, Ge(0)] = 0.0
+    """Weight of the agreement between the patch logits, where both models have them; 0 = none."""
+    patch_loss: PatchLoss = PatchLoss.SQUARED
+    """How patch logits are compared."""
     mirror: bool = False
     """Show half of the clips mirrored; the teacher's outputs must be cached in that view too."""
 
@@ -54,6 +61,7 @@ def distill(
     folder: Path | None = None,
     stage: str = "distill",
     beside: Objective | None = None,
+    parts: Sequence[str] = (),
 ) -> History:
     """Train the student in place; it ends in eval mode with the weights of its best epoch.
 
@@ -68,6 +76,7 @@ def distill(
         folder: where checkpoints are kept; None keeps none.
         stage: prefix of the reported figures.
         beside: another loss that is added; batch norms stand still then, for it looks at the model as it is used.
+        parts: paths of the modules that are trained; none = all. Batch norms of the others follow what passes through them.
 
     Raises:
         ConfigurationError: β > 0 without an attention map, or mirroring without mirrored teacher outputs, or other clips.
@@ -79,24 +88,41 @@ def distill(
         )
     if settings.mirror and View.MIRRORED not in outputs.views:
         raise ConfigurationError("mirroring needs teacher outputs of the mirrored view; cache them with views plain and mirrored")
-    if settings.beta > 0 and not _has_maps(student, outputs, train):
+    if settings.beta > 0 and not (outputs.has_maps and _gives(student, "attention", train)):
         raise ConfigurationError(
             f"attention alignment needs maps of teacher and student; got beta {settings.beta:g}: set it to 0"
         )
+    if settings.patch > 0 and not (outputs.batch(torch.arange(1)).patches.numel() and _gives(student, "patches", train)):
+        raise ConfigurationError(f"patch distillation needs patches of teacher and student; got {settings.patch:g}: set it to 0")
     objective: Objective = DistillationObjective(outputs=outputs, train=train, settings=settings)
     if beside is not None:
         objective = _Both(objective, beside)
-    return train_loop(
-        student,
-        objective,
-        count=len(train),
-        validate=Validator(val),
-        settings=settings,
-        seed=seed,
-        stage=stage,
-        report=report,
-        folder=folder,
-    )
+    with only_training(student, parts):
+        return train_loop(
+            student,
+            objective,
+            count=len(train),
+            validate=Validator(val),
+            settings=settings,
+            seed=seed,
+            stage=stage,
+            report=report,
+            folder=folder,
+        )
+
+
+@contextmanager
+def only_training(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
+    """Fix all parameters but those of some modules, for a while; none = fix nothing."""
+    wanted = {id(parameter) for part in parts for parameter in model.get_submodule(part).parameters()}
+    fixed = [p for p in model.parameters() if parts and p.requires_grad and id(p) not in wanted]
+    for parameter in fixed:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in fixed:
+            parameter.requires_grad_(True)
 
 
 class _Both:
@@ -153,7 +179,14 @@ class DistillationObjective:
         if early is not None and settings.deep > 0:
             frames, sound = self.deep.batch(batch.rows)
             loss = loss + settings.deep * deep_loss(early, frames.to(device), sound.to(device))
+        if settings.patch > 0:
+            loss = loss + settings.patch * self._patches(model, out.patches, teacher.patches.to(device))
         return loss
+
+    def _patches(self, model: nn.Module, ours: Tensor, theirs: Tensor) -> Tensor:
+        align = align_patches(getattr(model, "patch_field", None), self.outputs.patch_field)
+        kind, temperature = self.settings.patch_loss, self.settings.temperature
+        return patch_loss(*align(ours, theirs), kind=kind, temperature=temperature, spread=self.outputs.patch_spread)
 
 
 def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor, Tensor]:
@@ -163,11 +196,11 @@ def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor,
     return found[InputKind.AUDIO], found[InputKind.VIDEO]
 
 
-def _has_maps(student: nn.Module, outputs: TeacherSource, train: "SampleSet") -> bool:
-    """Whether both sides give attention maps with at least one cell."""
+def _gives(student: nn.Module, field: str, train: "SampleSet") -> bool:
+    """Whether a field of what the student returns holds anything."""
     student.eval()
     with torch.inference_mode():
         device = next(student.parameters()).device
         out = student(*(x.to(device) for x in train.batch(slice(0, 2))))
-    map_ = getattr(out, "attention", None)
-    return map_ is not None and map_.numel() > 0 and outputs.has_maps
+    found = getattr(out, field, None)
+    return found is not None and found.numel() > 0

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from paretolens.models.receptive import Field
 from paretolens.trainers.cache import TeacherBatch, model_checksum
 from paretolens.trainers.views import View, view
 
@@ -29,6 +30,10 @@ class LiveTeacher:
         """Both: any view can be computed."""
         self.fingerprint = f"live-{model_checksum(model)}-{samples.fingerprint}"
         """The hash of teacher and samples."""
+        self.patch_field: Field | None = getattr(model, "patch_field", None)
+        """What a patch of the teacher is."""
+        self.patch_spread = 1.0
+        """The unit of the patches' squared error."""
         self.has_maps = self.batch(torch.arange(1)).attention.numel() > 0
         """Whether the teacher gives attention maps."""
 

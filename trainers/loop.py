@@ -7,7 +7,7 @@ of threads is the caller's business.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ from paretolens.errors import TrialError
 from paretolens.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from paretolens.trainers.distributed import ALONE, World, loss_of, shared_batch_norms
 from paretolens.trainers.precision import Precision, Stepper
+from paretolens.trainers.rates import RateShape, plateau_share
 from paretolens.trainers.validation import Score
 
 __all__ = ["Batch", "History", "LoopSettings", "Monitor", "Objective", "Report", "learning_rate_at", "train_loop"]
@@ -57,6 +58,8 @@ class LoopSettings:
     """Learning rate of the last step as a share of the highest."""
     clip_norm: Annotated[float, Gt(0)] = 1.0
     """Largest norm of the gradient; longer ones are scaled down."""
+    rate: RateShape = RateShape.COSINE
+    """How the learning rate runs; a plateau has no warm-up."""
     monitor: Monitor = Monitor.LOSS
     """Validation figure by which the best epoch is kept."""
 
@@ -146,6 +149,7 @@ def train_loop(
         loss = loss_of(model, objective, world)
         while state.epoch + 1 < settings.epochs and not _is_stale(state, patience):
             epoch, started = state.epoch + 1, time.perf_counter()
+            run.follow(state.history)
             mean = run.epoch(loss, epoch)
             score = _agreed_score(validate, model, world)
             figures = _figures(
@@ -195,6 +199,13 @@ class _Run:
         self.optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
         self.stepper = Stepper(precision, self.device, self.optimiser)
 
+        self.share = 1.0
+
+    def follow(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Set the learning rate by what validation has shown so far."""
+        if self.settings.rate is RateShape.PLATEAU:
+            self.share = plateau_share([figures[f"{self.stage}_val_loss"] for figures in history])
+
     def key(self) -> dict[str, str | int]:
         """What must be equal for a checkpoint to be continued."""
         return {"stage": self.stage, "seed": self.seed, "count": self.count, "settings": repr(self.settings)}
@@ -219,7 +230,9 @@ class _Run:
     def _step(self, loss: Tensor, epoch: int, step: int) -> float:
         value = loss.item()
         self._require_finite("loss", value, epoch, step)
-        rate = learning_rate_at(epoch * self.per_epoch + step, self.settings.epochs * self.per_epoch, self.settings)
+        rate = self.settings.learning_rate * self.share
+        if self.settings.rate is RateShape.COSINE:
+            rate = learning_rate_at(epoch * self.per_epoch + step, self.settings.epochs * self.per_epoch, self.settings)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         norm = self.stepper.backward(loss, self.parameters, self.settings.clip_norm)

@@ -54,7 +54,7 @@ def test_the_checksum_sees_one_weight(model_of) -> None:
 
 class PatchDetection(NamedTuple):
     logit: torch.Tensor
-    patch_logits: torch.Tensor
+    patches: torch.Tensor
 
 
 class Patches(nn.Module):
@@ -69,7 +69,7 @@ class Patches(nn.Module):
         return PatchDetection(patches.mean((1, 2, 3))[:, None], patches)
 
 
-def test_patch_logits_are_kept_in_their_own_shape(train, tmp_path) -> None:
+def test_patches_are_kept_in_their_own_shape(train, tmp_path) -> None:
     model = Patches()
     outputs = cache_teacher(model, train, tmp_path, views=BOTH, batch_size=9)
     assert isinstance(outputs.patches, np.memmap)
@@ -77,8 +77,8 @@ def test_patch_logits_are_kept_in_their_own_shape(train, tmp_path) -> None:
     rows, mirrored = torch.tensor([3, 40]), torch.tensor([True, False])
     batch = outputs.batch(rows, mirrored)
     inputs = train.batch(rows)
-    assert torch.allclose(batch.patches[0], model(*mirror(inputs, train.signature)).patch_logits[0], atol=1e-6)
-    assert torch.allclose(batch.patches[1], model(*inputs).patch_logits[1], atol=1e-6)
+    assert torch.allclose(batch.patches[0], model(*mirror(inputs, train.signature)).patches[0], atol=1e-6)
+    assert torch.allclose(batch.patches[1], model(*inputs).patches[1], atol=1e-6)
     assert (batch.offset.shape, batch.attention.shape) == ((2, 0), (2, 0, 0))
 
 
