@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from paretolens.errors import ConfigurationError
 from paretolens.naming import did_you_mean
 
-__all__ = ["build", "builder_of", "did_you_mean", "names", "register"]
+__all__ = ["build", "build_seeded", "builder_of", "did_you_mean", "names", "register"]
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -68,6 +69,13 @@ def build(name: str, **arguments: Any) -> nn.Module:
     model = builder(**plain)
     object.__setattr__(model, "builder", (name, plain))
     return model
+
+
+def build_seeded(name: str, seed: int, **arguments: Any) -> nn.Module:
+    """`build`, with weights that the seed decides; torch's own generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(name, **arguments)
 
 
 def builder_of(model: nn.Module) -> tuple[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from paretolens.errors import ConfigurationError
 from paretolens.models.backbones import laid_out, make_backbone
 
-__all__ = ["HEAD", "STRIDES", "Trunk", "grid_of"]
+__all__ = ["BACKBONE", "HEAD", "STRIDES", "Trunk", "grid_of"]
 
 BACKBONE = "efficientnet_b0"
 CLASSES = 1000

@@ -156,8 +156,8 @@ class Training:
             watched(figures)
 
         steps = {
-            "head": self._head, "distill": self._distill, "prune": self._prune, "factorise": self._factorise, "align": self._align,
-            "qat": self._quantise,
+            "head": self._head, "distill": self._distill, "prune": self._prune, "factorise": self._factorise,
+            "align": self._align, "qat": self._quantise,
         }  # fmt: skip
         written = steps[stage](model, report)
         self._seconds[stage] = time.monotonic() - began

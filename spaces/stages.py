@@ -78,9 +78,13 @@ def stages_of(genome: Genome) -> tuple[str, ...]:
 
 
 def idle_stages(genome: Genome) -> frozenset[str]:
-    """The shared knobs without effect: the temperature where nothing is softened, the rhythm where γ = 0, how patches are compared
-    where they aren't."""
-    compared = genome.get("patch_weight", 0)
+    """The shared knobs without effect: the temperature where nothing is softened, the rhythm where γ = 0, the way to compare
+    patches where they aren't compared."""
+    compared = float(genome.get("patch_weight", 0.0)) > 0
     softened = genome.get("alpha") != 1 or (compared and genome.get("patch_loss") == "divergence")
-    idle = {"temperature": not softened, "align_every": not genome.get("gamma"), "patch_loss": not compared}
+    idle = {
+        "temperature": not softened,
+        "align_every": not genome.get("gamma"),
+        "patch_loss": "patch_loss" in genome and not compared,
+    }
     return frozenset(name for name, without_effect in idle.items() if without_effect)

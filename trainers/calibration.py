@@ -117,8 +117,8 @@ def platt(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     slope, offset = float(found[0] / width), float(found[1] - found[0] * middle / width)
     if not slope * float(width) > LEAST_SLOPE:
         raise ConfigurationError(
-            "the teacher's logits on the training split must be finite and higher for fake than for real, or no student can learn "
-            f"from them; their slope is {slope:g}: raise teacher.epochs, or lower teacher.learning_rate"
+            "the teacher's logits on the training split must be finite and higher for fake than for real, or no student can "
+            f"learn from them; their slope is {slope:g}: raise teacher.epochs, or lower teacher.learning_rate"
         )
     return slope, offset
 
