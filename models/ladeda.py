@@ -85,7 +85,7 @@ class LaDeDa(nn.Module):
 
     def features(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, 32·width, h, w)."""
-        x = self.relu(self.bn1(self.conv2(self.conv1(self.prefilter(image)))))
+        x: Tensor = self.relu(self.bn1(self.conv2(self.conv1(self.prefilter(image)))))
         for index in range(len(STRIDES)):
             x = self.get_submodule(f"layer{index + 1}")(x)
         return x

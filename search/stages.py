@@ -263,7 +263,7 @@ class Training:
             beta=float(self._genome.get("beta", 0.0)),
             temperature=float(self._genome["temperature"]),
             patch=float(self._genome.get("patch_weight", 0.0)),
-            patch_loss=PatchLoss(self._genome.get("patch_loss", PatchLoss.SQUARED)),
+            patch_loss=PatchLoss(str(self._genome.get("patch_loss", PatchLoss.SQUARED))),
             mirror=self._task.config.student.mirror,
         )
 
