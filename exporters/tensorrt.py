@@ -6,17 +6,17 @@ and, for `tensorrt`, to the kind of GPU that it was built on: both are kept besi
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError
-from paretolens.exporters.files import sha256_of
+from paretolens.exporters.files import sha256_of, write_atomic
 from paretolens.exporters.tensorrt_flavours import Flavour, flavours, load_flavour
 
-__all__ = ["Engine", "EngineSettings", "build_engine", "flavours", "load_flavour"]
+__all__ = ["Engine", "EngineSettings", "build_engine", "check_operators", "flavours", "load_flavour"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,9 @@ class EngineSettings:
     """Largest batch of the optimisation profile."""
     workspace_mb: Annotated[float, Gt(0)] = 1024.0
     """Memory that tactics may use, in MiB."""
+    timing_cache: Path | None = None
+    """File in which measured tactics are kept, so that the next build of such layers is faster and chooses the same; it is made
+    where there is none. It belongs to the library version and the GPU: that of others is refused. None = none."""
 
     def __post_init__(self) -> None:
         if not self.min_batch <= self.opt_batch <= self.max_batch:
@@ -71,17 +74,18 @@ def build_engine(path: Path, *, settings: EngineSettings | None = None) -> Engin
 
     Raises:
         IntegrityError: the file is missing.
-        BackendError: no TensorRT is installed, an operator is not supported (it is named), or the build failed.
+        BackendError: no TensorRT is installed, an operator is not supported (it is named), the build failed, or the timing cache
+            is of another library version or GPU.
+        StoreError: the timing cache cannot be written.
     """
     chosen = settings or EngineSettings()
-    if not path.is_file():
-        raise IntegrityError(f"model {path}: no such file; export it again")
     flavour = load_flavour(chosen.flavour)
     with _parsed(path, flavour) as (builder, network, messages):
         config = builder.create_builder_config()
         config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, int(chosen.workspace_mb * 2**20))
         config.add_optimization_profile(_profile(builder, network, chosen))
-        plan = builder.build_serialized_network(network, config)
+        with _timing_cache(config, chosen.timing_cache, flavour):
+            plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise BackendError(f"{flavour.name} {flavour.version} cannot build {path.name}: {_last(messages)}")
         return Engine(
@@ -92,13 +96,44 @@ def build_engine(path: Path, *, settings: EngineSettings | None = None) -> Engin
             inputs=tuple(network.get_input(index).name for index in range(network.num_inputs)),
             outputs=tuple(network.get_output(index).name for index in range(network.num_outputs)),
             onnx_sha256=sha256_of(path),
-            settings=chosen,
+            settings=replace(chosen, timing_cache=None),  # a file of this machine says nothing about the engine
         )
+
+
+def check_operators(path: Path, *, flavour: str | None = None) -> None:
+    """Parse an ONNX file and build nothing: whether TensorRT knows every operator, in a moment and without a GPU (TensorRT-RTX).
+
+    Raises:
+        IntegrityError: the file is missing.
+        BackendError: no TensorRT is installed, or an operator is not supported (it is named).
+    """
+    with _parsed(path, load_flavour(flavour)):
+        pass
+
+
+@contextmanager
+def _timing_cache(config: Any, path: Path | None, flavour: Flavour) -> Iterator[None]:
+    """Let a build use the tactics that a file holds, and keep there what it measured."""
+    if path is None:
+        yield
+        return
+    try:
+        stored = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise BackendError(f"timing cache {path}: cannot be read ({error.strerror}); name another file") from error
+    cache = config.create_timing_cache(stored)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        here = f"{flavour.name} {flavour.version}"
+        raise BackendError(f"timing cache {path}: is not of {here} on this device; name another file or remove it")
+    yield
+    write_atomic(path, bytes(cache.serialize()))
 
 
 @contextmanager
 def _parsed(path: Path, flavour: Flavour) -> Iterator[tuple[Any, Any, list[str]]]:
     """Builder, parsed network, and the messages the library logs. The parser must outlive the network's use."""
+    if not path.is_file():
+        raise IntegrityError(f"model {path}: no such file; export it again")
     library = flavour.module
     messages: list[str] = []
     logger = make_logger(library, messages)

@@ -10,7 +10,7 @@ from paretolens.exporters.files import write_atomic
 from paretolens.exporters.tensorrt import Engine, EngineSettings
 from paretolens.exporters.tensorrt_flavours import load_flavour
 
-__all__ = ["ANY_DEVICE", "load_engine", "save_engine"]
+__all__ = ["ANY_DEVICE", "load_engine", "read_engine_precision", "save_engine"]
 
 FORMAT = 1
 ANY_DEVICE = "any"
@@ -67,6 +67,18 @@ def load_engine(path: Path, *, device: str) -> Engine:
     if built_for not in (ANY_DEVICE, device):
         raise BackendError(f"engine {path}: was built for {built_for}, this device is {device}: build it again here")
     return engine
+
+
+def read_engine_precision(path: Path) -> str:
+    """`fp32`, `fp16` or `int8` of the graph that an engine was built from.
+
+    Raises:
+        IntegrityError: the facts beside the engine are missing or damaged.
+    """
+    try:
+        return str(json.loads(_facts_of(path).read_text(encoding="utf-8"))["precision"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"engine {path}: cannot be read with its .json ({error}); build it again") from error
 
 
 def _facts_of(path: Path) -> Path:

@@ -14,6 +14,7 @@ from paretolens.evaluators.memory import peak_memory
 __all__ = ["BenchRow", "Timing", "find_model", "measure_file", "time_litert"]
 
 WARMUP = 10
+FILES = (".onnx", ".tflite", ".engine")
 _NO_LIMIT_S = 1e6
 
 
@@ -60,8 +61,8 @@ def find_model(path: Path) -> Path:
         return path / str(verify_bundle(path)["model"]["file"])
     if not path.is_file():
         raise IntegrityError(f"model {path}: no such file or bundle; check the path")
-    if path.suffix not in (".onnx", ".tflite"):
-        raise ConfigurationError(f"model {path}: must be a bundle, or a file that ends in .onnx or .tflite")
+    if path.suffix not in FILES:
+        raise ConfigurationError(f"model {path}: must be a bundle, or a file that ends in {', '.join(FILES[:-1])} or {FILES[-1]}")
     return path
 
 
@@ -71,7 +72,7 @@ def measure_file(
     """Time a file and find out what it needs.
 
     Args:
-        path: `.onnx` or `.tflite`.
+        path: `.onnx`, `.tflite`, or `.engine` on the GPU it was built for.
         batch: Samples per run; LiteRT files take 1.
         runs: Runs that count.
         threads: Threads of the runtime.
@@ -79,7 +80,8 @@ def measure_file(
         litert: Interpreter of LiteRT's environment, for `.tflite`.
 
     Raises:
-        BackendError: the runtime is missing or does not take the file.
+        BackendError: the runtime is missing or does not take the file, or an engine is of another library version or GPU.
+        ConfigurationError: the engine's profile has no such batch.
     """
     if litert is not None:
         timed = time_litert(litert, path, runs=runs, threads=threads)

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from paretolens.evaluators.cost import count_cost
-from paretolens.evaluators.latency import Calibration, LatencySettings
+from paretolens.evaluators.latency import Calibration
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.search.config import Config
@@ -110,8 +110,8 @@ def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = 
     with quantisers_off(model):
         cost = count_cost(model, probe_tensors(signature, batch=1))
     wanted = config.latency
-    settings = LatencySettings(
-        batch=wanted.batch, threads=wanted.threads, warmup=min(WARMUP, wanted.warmup), runs=min(RUNS, wanted.runs),
+    settings = replace(
+        wanted, warmup=min(WARMUP, wanted.warmup), runs=min(RUNS, wanted.runs),
         min_runs=min(wanted.min_runs, RUNS, wanted.runs), seconds=min(1.0, wanted.seconds),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -101,11 +101,17 @@ class Study:
 
         Raises:
             StoreError: the store cannot be reached or written.
-            BackendError: the back end is missing, or has nothing to run on.
+            BackendError: the back end is missing, has nothing to run on, or does not know an operator of a network.
             ConfigurationError: the study's earlier latencies come from another back end, device or runtime, its quantisers
                 would stand where the timed runtime takes none, or the study to begin from does not exist.
         """
-        placed(self.config.student.quantise, Backend(self.measured_on()["backend"]))
+        backend = Backend(self.measured_on()["backend"])
+        placed(self.config.student.quantise, backend)
+        if backend is Backend.TENSORRT:
+            from paretolens.search.operators import check_networks, flavours
+
+            if any(flavour.usable for flavour in flavours()):  # else it runs on another node
+                check_networks(self.config)
         if (self.folder / CALIBRATION).exists():
             self.bench.check_calibration(self.calibration())
         self.first_genomes(self.config.make_space())

@@ -15,7 +15,7 @@ from paretolens.evaluators.latency.cuda import time_on_gpu
 from paretolens.evaluators.latency.device import cpu_name, load_average, switches
 from paretolens.evaluators.latency.probe import probe
 from paretolens.evaluators.latency.result import LatencyResult
-from paretolens.evaluators.latency.runtimes import Timed, onnxruntime_run, tensorrt_run, torch_run
+from paretolens.evaluators.latency.runtimes import ENGINE, Timed, onnxruntime_run, tensorrt_run, torch_run
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.evaluators.latency.timing import Clocks, fastest_runs, interleave, scaled_latency
 
@@ -38,7 +38,8 @@ def measure_latency(
     """Time an artefact on this machine. Belongs to one thread at a time, and to one measurement per device.
 
     Args:
-        artefact: An ONNX file, or a torch module (then TORCH and AUTO are the only back ends).
+        artefact: An ONNX file, a built TensorRT engine (.engine; run by TensorRT alone), or a torch module (then TORCH and AUTO
+            are the only back ends).
         backend: The runtime. AUTO takes TensorRT where a GPU and the library are, else ONNX Runtime on the CPU.
         settings: Batch, threads, numbers of runs.
         example: Inputs of a torch module, one tensor each; the first sample is used.
@@ -98,6 +99,8 @@ def _choose(artefact: Path | nn.Module, backend: Backend) -> tuple[Backend, str]
         if backend not in (Backend.AUTO, Backend.TORCH):
             raise BackendError(f"{backend} times an ONNX file, got a torch module: export it first, or use the torch back end")
         return Backend.TORCH, "a torch module is timed with torch"
+    if artefact.suffix == ENGINE:
+        return _of_engine(artefact, backend)
     if backend is Backend.TORCH:
         raise BackendError(f"torch times a module, got the file {artefact.name}: use onnxruntime, tensorrt or auto")
     found = probe()
@@ -112,6 +115,16 @@ def _choose(artefact: Path | nn.Module, backend: Backend) -> tuple[Backend, str]
     if not entry.usable:
         raise BackendError(f"the back end {backend} is not usable here: {entry.reason}; use auto or onnxruntime")
     return backend, "asked for"
+
+
+def _of_engine(path: Path, backend: Backend) -> tuple[Backend, str]:
+    """TensorRT, which alone runs its engines."""
+    if backend not in (Backend.AUTO, Backend.TENSORRT):
+        raise BackendError(f"engine {path}: TensorRT alone runs it, got the back end {backend}: use auto or tensorrt")
+    entry = probe().of(Backend.TENSORRT)
+    if not entry.usable:
+        raise BackendError(f"engine {path}: cannot run here: {entry.reason}; run it on the device it was built for")
+    return Backend.TENSORRT, "an engine"
 
 
 def _prepare(

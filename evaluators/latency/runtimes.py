@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,13 @@ from paretolens.errors import BackendError, ConfigurationError
 from paretolens.evaluators.latency.device import cpu_name
 from paretolens.evaluators.latency.settings import LatencySettings
 
-__all__ = ["Timed", "onnxruntime_run", "tensorrt_run", "torch_run"]
+if TYPE_CHECKING:
+    from paretolens.exporters.tensorrt import Engine
+
+__all__ = ["ENGINE", "Timed", "onnxruntime_run", "tensorrt_run", "torch_run"]
+
+ENGINE = ".engine"
+"""Suffix of a built TensorRT engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +60,9 @@ def onnxruntime_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
 @contextmanager
 def tensorrt_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
     """TensorRT on the current GPU, from an ONNX file or a built engine."""
-    from paretolens.exporters.tensorrt import EngineSettings, build_engine
     from paretolens.exporters.tensorrt_runner import EngineRunner
 
-    engine = build_engine(
-        path, settings=EngineSettings(min_batch=settings.batch, opt_batch=settings.batch, max_batch=settings.batch)
-    )
+    engine = _engine(path, settings)
     runner = EngineRunner(engine, batch=settings.batch)
     yield Timed(
         run=runner.enqueue,
@@ -67,6 +71,24 @@ def tensorrt_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
         device=torch.cuda.get_device_name(),
         precision=precision_of(path),
     )
+
+
+def _engine(path: Path, settings: LatencySettings) -> "Engine":
+    from paretolens.exporters.tensorrt import EngineSettings, build_engine
+    from paretolens.exporters.tensorrt_files import load_engine
+
+    if path.suffix == ENGINE:
+        engine, batch = load_engine(path, device=torch.cuda.get_device_name()), settings.batch
+        low, high = engine.settings.min_batch, engine.settings.max_batch
+        if not low <= batch <= high:
+            raise ConfigurationError(f"engine {path}: takes batches of {low} to {high}, got {batch}: build another or choose one")
+        return engine
+    cache = settings.tensorrt_timing_cache
+    batches = {"min_batch": settings.batch, "opt_batch": settings.batch, "max_batch": settings.batch}
+    wanted = EngineSettings(
+        **batches, workspace_mb=settings.tensorrt_workspace_mb, timing_cache=None if cache is None else Path(cache)
+    )
+    return build_engine(path, settings=wanted)
 
 
 @contextmanager
@@ -97,11 +119,12 @@ def torch_run(model: nn.Module, example: Sequence[Tensor] | None, settings: Late
 
 
 def precision_of(path: Path) -> str:
-    """`int8`, `fp16` or `fp32` of an ONNX file.
+    """`int8`, `fp16` or `fp32` of an ONNX file or an engine.
 
     Raises:
-        IntegrityError: the file is not ONNX.
+        IntegrityError: the file is neither.
     """
     from paretolens.exporters.onnx import read_precision
+    from paretolens.exporters.tensorrt_files import read_engine_precision
 
-    return read_precision(path)
+    return read_engine_precision(path) if path.suffix == ENGINE else read_precision(path)

@@ -34,3 +34,7 @@ class LatencySettings:
     """Runs that count even when `seconds` are over."""
     seconds: Annotated[float, Gt(0)] = 4.0
     """Time limit of the runs that count."""
+    tensorrt_workspace_mb: Annotated[float, Gt(0)] = 1024.0
+    """Memory that TensorRT's tactics may use, in MiB."""
+    tensorrt_timing_cache: str | None = None
+    """File in which TensorRT keeps the tactics it measured, so that engines of like layers are built faster; null = none."""

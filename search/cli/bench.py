@@ -1,4 +1,4 @@
-"""Measure a bundle, an .onnx or a .tflite file on this machine: latency, throughput, peak memory, and energy where it is told."""
+"""Measure a bundle, an .onnx, .tflite or .engine file here: latency, throughput, peak memory, and energy where it is told."""
 
 import argparse
 from dataclasses import asdict
@@ -16,7 +16,7 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("model", type=Path, help="bundle, .onnx or .tflite")
+    parser.add_argument("model", type=Path, help="bundle, .onnx, .tflite or .engine (TensorRT)")
     parser.add_argument("--runs", type=whole(1), default=1000, help="runs that count, for each batch (default: %(default)s)")
     parser.add_argument(
         "--batch", type=_batches, default=(1, 4, 16), metavar="N,N", help="batch sizes (default: 1,4,16; LiteRT files take 1)"

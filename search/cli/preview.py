@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=whole(1), metavar="N", help="trials that run at the same time")
     parser.add_argument("--draws", type=whole(1), default=5, metavar="N", help="random genomes to measure (default: %(default)s)")
+    parser.add_argument(
+        "--targets", metavar="A,B",
+        help="of tensorrt: also parse the networks of the space with it, which needs no GPU with TensorRT-RTX; an operator that it "
+        "does not know is named (default: where TensorRT is timed)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_configuration(parser)
 
@@ -45,10 +50,12 @@ def run(options: argparse.Namespace) -> int:
     calm_threads()
     import torch
 
-    from paretolens.evaluators.latency import calibrate
+    from paretolens.evaluators.latency import Backend, calibrate
     from paretolens.search.config import load_config
-    from paretolens.search.placement import placed
+    from paretolens.search.operators import check_networks
+    from paretolens.search.placement import placed, timed_backend
     from paretolens.search.preview import preview
+    from paretolens.search.targets import parse_targets
 
     search = {name: getattr(options, name) for name in ("trials", "workers") if getattr(options, name) is not None}
     config = load_config(
@@ -56,6 +63,10 @@ def run(options: argparse.Namespace) -> int:
     )
     placed(config.student.quantise, config.latency.backend)
     torch.set_num_threads(config.search.threads)
+    if "tensorrt" in parse_targets(options.targets or "") or timed_backend(config.latency.backend) is Backend.TENSORRT:
+        taken = check_networks(config)
+        if not options.json:
+            make_console().print(f"{taken.runtime} knows every operator of {taken.networks} networks", highlight=False)
     found = preview(config, calibrate(), draws=options.draws)
     if options.json:
         print(json.dumps({**asdict(found), "reachable": found.reachable, "within": found.within}, indent=1))
