@@ -87,7 +87,25 @@ def _targets(targets: "Mapping[str, Mapping[str, Any]]") -> str:
             f"{record['samples']} | {record['max_difference']:.2g} ({record['worst_sample']}) | "
             f"{100 * record['decision_agreement']:.4g} % | {record['accuracy']:.4g} | {record['reference_accuracy']:.4g} |"
         )
-    return "\n".join(rows)
+    return "\n".join([*rows, "", *_explanations(targets)])
+
+
+def _explanations(targets: "Mapping[str, Mapping[str, Any]]") -> list[str]:
+    """EPS of each file by occlusion, beside its torch model's."""
+    names = ("file", "EPS by occlusion", "interval", "torch's", "maps agree with torch's", "largest change of a clip", "clips")
+    rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for record in targets.values():
+        found = record["explanations"]
+        rows.append(
+            f"| `{record['file']}` | {found['eps']:.3f} | {found['low']:.3f} to {found['high']:.3f} | {found['reference']:.3f} | "
+            f"{found['agreement']:.3f} | {found['largest_change']:.3f} ({found['worst_sample']}) | {found['samples']} |"
+        )
+    return [
+        *rows,
+        "",
+        "Teacher, torch model and file are explained by occlusion here, which needs no gradients; `eps` above is of Integrated "
+        "Gradients, which the torch model alone can give.",
+    ]
 
 
 def _input(content: "BundleContent") -> str:

@@ -4,10 +4,10 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,9 @@ from paretolens.naming import nearest
 from paretolens.search.progress import Steps
 from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
+
+if TYPE_CHECKING:
+    from paretolens.search.targets import Targets
 
 __all__ = [
     "GENERATED_LIMITS",
@@ -166,9 +169,9 @@ def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
 
 def export_member(
     study: Study, row: "pd.Series[Any]", folder: Path, *,
-    replace: bool = False, targets: Sequence[str] = (), tell: Callable[[str], None] = lambda line: None,
+    replace: bool = False, targets: "Targets | None" = None, tell: Callable[[str], None] = lambda line: None,
 ) -> Path:  # fmt: skip
-    """Write one member as a bundle, with files for other runtimes where `targets` names them (see `search.targets`).
+    """Write one member as a bundle, with files for other runtimes where there are `targets` (see `search.targets`).
 
     Raises:
         IntegrityError: the trial's files are missing or were changed since they were scored.
@@ -176,7 +179,7 @@ def export_member(
         BackendError: a target's runtime is missing, or its file does not agree with the torch model.
     """
     content = bundle_content(study, row)
-    if not targets:
+    if targets is None:
         return write_bundle(folder, content, replace=replace)
     from paretolens.search.targets import write_targets
 

@@ -1,7 +1,9 @@
-"""Files for other runtimes in a bundle, each held against the torch model on the validation clips."""
+"""Files for other runtimes in a bundle, each held against the torch model: logits and accuracy on the validation clips, EPS on some."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,36 @@ import torch
 from paretolens.data.prepare import prepare
 from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, ConfigurationError
-from paretolens.exporters.litert import TargetFile, compare_target, export_litert, run_litert
+from paretolens.evaluators.eps import EpsScore
+from paretolens.exporters.file_model import FileModel
+from paretolens.exporters.litert import compare_target, export_litert, run_litert
 from paretolens.exporters.litert_env import make_environment
 from paretolens.exporters.runner import OnnxRunner
+from paretolens.exporters.tensorrt import EngineSettings
 from paretolens.models.record import load_model
 from paretolens.search.study import Study
+from paretolens.search.target_eps import ExplainedJudge
 from paretolens.trainers.quantise import quantisers_off
 
-__all__ = ["TARGETS", "TargetSet", "parse_targets", "write_targets"]
+__all__ = ["TARGETS", "TargetSet", "Targets", "parse_targets", "write_targets"]
 
 TARGETS = ("onnx", "litert", "tensorrt")
 BATCH = 32
+AT_ONCE = 512
+"""Points that go to LiteRT's own process at once."""
 
 Tell = Callable[[str], None]
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What is wanted."""
+
+    names: tuple[str, ...]
+    """Of TARGETS; see `parse_targets`."""
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    """How a TensorRT engine is built; without a timing cache of its own, that of the workspace for this library and GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,88 +68,147 @@ def parse_targets(text: str) -> tuple[str, ...]:
     return names
 
 
-def write_targets(study: Study, trial: Path, names: Sequence[str], out: Path, tell: Tell) -> TargetSet:
+def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: Tell) -> TargetSet:
     """Make the files of one trial.
 
     Args:
         study: The study.
         trial: The trial's folder, with `model.onnx` and the torch model in `model`.
-        names: Of TARGETS.
+        targets: Which, and how.
         out: Folder for the files, which exists.
         tell: Told in a line what is going on.
 
     Raises:
         BackendError: a runtime is missing or does not take the model, or a file's parity failed; the worst clip is named.
+        IntegrityError: the teacher's file is gone.
     """
+    engine = _with_cache(targets.engine, study.workspace.cache) if "tensorrt" in targets.names else targets.engine
     samples = prepare(study.config.data, study.workspace.cache)["val"]
     made, records = dict[str, Path](), dict[str, dict[str, Any]]()
-    judge = _Judge(samples, trial)
-    for name in names:
+    tell("the teacher's explanations by occlusion")
+    judge = _Judge(samples, trial, ExplainedJudge(study, samples), tell)
+    for name in targets.names:
         tell(name)
         if name == "onnx":
-            records[name] = {"file": "model.onnx", **judge.onnx(trial / "model.onnx").record()}
+            records[name] = {"file": "model.onnx", **judge.onnx(trial / "model.onnx")}
         elif name == "litert":
             python = make_environment(study.workspace.cache, tell)
             files = export_litert(python, trial / "model", samples.signature, judge.inputs, out, tell=tell)
             for precision, path in files.items():
-                tell(f"litert {precision}: judging {len(samples)} clips")
                 made[f"litert/{precision}.tflite"] = path
-                record = judge.litert(python, path, precision).record()
-                records[f"litert-{precision}"] = {"file": f"litert/{precision}.tflite", **record}
+                records[f"litert-{precision}"] = {"file": f"litert/{precision}.tflite", **judge.litert(python, path, precision)}
         else:
             path = out / "model.engine"
-            records["tensorrt"] = {"file": "tensorrt/model.engine", **judge.tensorrt(trial / "model.onnx", path).record()}
+            records["tensorrt"] = {"file": "tensorrt/model.engine", **judge.tensorrt(trial / "model.onnx", path, engine)}
             made |= {f"tensorrt/{one.name}": one for one in (path, path.with_name("model.engine.json"))}
     return TargetSet(files=made, records=records)
+
+
+def _with_cache(engine: EngineSettings, cache: Path) -> EngineSettings:
+    """The settings with the workspace's timing cache for this library and GPU, unless they name one.
+
+    Raises:
+        BackendError: there is no GPU, or no TensorRT.
+    """
+    from paretolens.exporters.tensorrt import load_flavour
+
+    if not torch.cuda.is_available():
+        raise BackendError("--targets tensorrt: its parity is measured on an NVIDIA GPU, torch finds none: leave it out here")
+    if engine.timing_cache is not None:
+        return engine
+    flavour = load_flavour(engine.flavour)
+    name = re.sub(r"[^\w.-]+", "-", f"{flavour.name}-{flavour.version}-{torch.cuda.get_device_name()}.timing")
+    return replace(engine, timing_cache=cache / "tensorrt" / name)
 
 
 class _Judge:
     """The validation clips and what the torch model says of them, with its quantisers on and off."""
 
-    def __init__(self, samples: SampleSet, trial: Path) -> None:
-        self.samples = samples
+    def __init__(self, samples: SampleSet, trial: Path, explained: ExplainedJudge, tell: Tell) -> None:
+        self.samples, self.explained, self.tell = samples, explained, tell
         batches = [samples.batch(slice(at, at + BATCH)) for at in range(0, len(samples), BATCH)]
-        names = [spec.name for spec in samples.signature.inputs]
-        self.inputs = {name: torch.cat(column).numpy() for name, column in zip(names, zip(*batches, strict=True), strict=True)}
-        model = load_model(trial / "model").eval()
+        self.names = [spec.name for spec in samples.signature.inputs]
+        columns = zip(self.names, zip(*batches, strict=True), strict=True)
+        self.inputs = {name: torch.cat(column).numpy() for name, column in columns}
+        self.model = load_model(trial / "model").eval()
         with torch.inference_mode():
-            self.quantised = torch.cat([model(*batch).logit for batch in batches]).numpy().reshape(-1)
-            with quantisers_off(model):
-                self.plain = torch.cat([model(*batch).logit for batch in batches]).numpy().reshape(-1)
+            self.quantised = torch.cat([self.model(*batch).logit for batch in batches]).numpy().reshape(-1)
+            with quantisers_off(self.model):
+                self.plain = torch.cat([self.model(*batch).logit for batch in batches]).numpy().reshape(-1)
 
-    def onnx(self, path: Path) -> TargetFile:
+    @cached_property
+    def quantised_eps(self) -> EpsScore:
+        """The torch model's own explanations."""
+        self.tell("torch: explaining by occlusion")
+        return self.explained.score(self.model)
+
+    @cached_property
+    def plain_eps(self) -> EpsScore:
+        """The same with its quantisers off."""
+        self.tell("torch, quantisers off: explaining by occlusion")
+        with quantisers_off(self.model):
+            return self.explained.score(self.model)
+
+    def onnx(self, path: Path) -> dict[str, Any]:
         """The ONNX file as it is run: optimised."""
         import onnxruntime
 
         from paretolens.exporters.onnx import read_precision
 
-        runner, count = OnnxRunner(path), len(self.samples)
-        parts = [{n: v[at : at + BATCH] for n, v in self.inputs.items()} for at in range(0, count, BATCH)]
-        found = np.concatenate([runner.run(part)["logit"].reshape(-1) for part in parts])
-        return self._compare(path, f"onnxruntime {onnxruntime.__version__}", read_precision(path), found, self.quantised)
+        run = OnnxRunner(path).run
+        parts = [{n: v[at : at + BATCH] for n, v in self.inputs.items()} for at in range(0, len(self.samples), BATCH)]
+        found = np.concatenate([run(part)["logit"].reshape(-1) for part in parts])
+        return self._compare(path, f"onnxruntime {onnxruntime.__version__}", read_precision(path), found, run)
 
-    def litert(self, python: Path, path: Path, precision: str) -> TargetFile:
+    def litert(self, python: Path, path: Path, precision: str) -> dict[str, Any]:
         """A LiteRT file; quantisers of its own stand in for the model's."""
+        self.tell(f"litert {precision}: judging {len(self.samples)} clips")
         outputs, runtime = run_litert(python, path, self.samples.signature, self.inputs)
-        return self._compare(path, runtime, precision, outputs["logit"].reshape(-1), self.plain)
 
-    def tensorrt(self, onnx: Path, path: Path) -> TargetFile:
-        """An engine of the ONNX file, built and run on this machine's GPU."""
+        def run(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            return run_litert(python, path, self.samples.signature, inputs)[0]
+
+        return self._compare(path, runtime, precision, outputs["logit"].reshape(-1), run, plain=True, chunk=AT_ONCE)
+
+    def tensorrt(self, onnx: Path, path: Path, settings: EngineSettings) -> dict[str, Any]:
+        """An engine of the ONNX file, built and run on this machine's GPU: the first clip alone, all by the largest batch."""
         from paretolens.exporters.onnx import read_precision
         from paretolens.exporters.tensorrt import build_engine
         from paretolens.exporters.tensorrt_files import save_engine
         from paretolens.exporters.tensorrt_runner import EngineRunner
 
-        if not torch.cuda.is_available():
-            raise BackendError("--targets tensorrt: its parity is measured on an NVIDIA GPU, torch finds none: leave it out here")
-        engine, precision = build_engine(onnx), read_precision(onnx)
+        engine, precision = build_engine(onnx, settings=settings), read_precision(onnx)
         save_engine(engine, path, device=torch.cuda.get_device_name(), precision=precision)
-        runner = EngineRunner(engine)
-        rows = [{name: value[row : row + 1] for name, value in self.inputs.items()} for row in range(len(self.samples))]
-        found = np.concatenate([runner.run(row)["logit"].reshape(-1) for row in rows])
-        return self._compare(path, f"{engine.flavour} {engine.version}", precision, found, self.quantised)
+        most = engine.settings.max_batch
+        run = _in_batches(EngineRunner(engine, batch=most).run, most)
+        found = run(self.inputs)["logit"].reshape(-1)
+        if engine.settings.min_batch == 1:
+            alone = EngineRunner(engine, batch=1).run({name: value[:1] for name, value in self.inputs.items()})
+            found[0] = alone["logit"].reshape(())
+        return self._compare(path, f"{engine.flavour} {engine.version}", precision, found, run)
 
-    def _compare(self, path: Path, runtime: str, precision: str, found: np.ndarray, wanted: np.ndarray) -> TargetFile:
-        return compare_target(
+    def _compare(
+        self, path: Path, runtime: str, precision: str, found: np.ndarray, run: Run, *, plain: bool = False,
+        chunk: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Hold a file's logits and explanations against the torch model's; `plain` = against its quantisers off."""
+        wanted = self.plain if plain else self.quantised
+        record = compare_target(
             path, runtime, precision, found=found, wanted=wanted, labels=self.samples.labels, ids=self.samples.ids
-        )  # fmt: skip
+        ).record()
+        twin = self.plain_eps if plain else self.quantised_eps
+        self.tell(f"{path.name}: explaining by occlusion")
+        score = self.explained.score(FileModel(path, run, self.names), chunk)
+        return record | {"explanations": self.explained.compare(path.name, precision, file=score, twin=twin).record()}
+
+
+def _in_batches(run: Run, size: int) -> Run:
+    """Runs any number of samples by batches of one size; the last one is filled up by going round."""
+
+    def whole(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        count = len(next(iter(inputs.values())))
+        rows = [np.resize(np.arange(at, min(at + size, count)), size) for at in range(0, count, size)]
+        parts = [run({name: value[row] for name, value in inputs.items()}) for row in rows]
+        return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
+
+    return whole

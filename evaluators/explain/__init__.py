@@ -8,6 +8,7 @@ from paretolens.evaluators.explain.grad_cam import GradCam, feature_layers
 from paretolens.evaluators.explain.gradient_shap import GradientShap
 from paretolens.evaluators.explain.integrated_gradients import IntegratedGradients
 from paretolens.evaluators.explain.nodes import adaptive_nodes, gauss_legendre, probe_positions
+from paretolens.evaluators.explain.occlusion import Occlusion
 from paretolens.evaluators.explain.patch_logits import PatchLogits
 from paretolens.evaluators.explain.paths import Paths
 from paretolens.evaluators.explain.registry import EXPLAINERS, check_explainer, make_explainer, register_explainer
@@ -22,6 +23,7 @@ __all__ = [
     "GradCam",
     "GradientShap",
     "IntegratedGradients",
+    "Occlusion",
     "PatchLogits",
     "Paths",
     "adaptive_nodes",

@@ -10,6 +10,7 @@ from paretolens.evaluators.explain.attribution import Explainer
 from paretolens.evaluators.explain.grad_cam import GradCam
 from paretolens.evaluators.explain.gradient_shap import GradientShap
 from paretolens.evaluators.explain.integrated_gradients import IntegratedGradients
+from paretolens.evaluators.explain.occlusion import Occlusion
 from paretolens.evaluators.explain.patch_logits import PatchLogits
 from paretolens.models.registry import did_you_mean
 
@@ -91,3 +92,4 @@ register_explainer(
     "attention_rollout", AttentionMaps, "attention rolled out over all blocks, frames and sound", depth=Depth.ROLLOUT
 )
 register_explainer("patch_logits", PatchLogits, "what the model's verdict layer says of every place")
+register_explainer("occlusion", Occlusion, "how far the logit falls when a patch is taken away; forward passes alone")

@@ -9,6 +9,7 @@ from paretolens.search.cli.common import add_study, add_workspace, make_console,
 
 if TYPE_CHECKING:
     from paretolens.search.progress import Update
+    from paretolens.search.targets import Targets
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,6 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--targets", metavar="A,B",
         help="files for other runtimes, each checked against torch on the validation clips: onnx, litert, tensorrt (needs a GPU)",
     )  # fmt: skip
+    group = parser.add_argument_group("TensorRT engines")
+    group.add_argument(
+        "--tensorrt-batch", type=_batches, default=(1, 1, 8), metavar="MIN,OPT,MAX",
+        help="batches of the optimisation profile; the engine is tuned for the second (default: 1,1,8)",
+    )  # fmt: skip
+    group.add_argument(
+        "--tensorrt-workspace", type=float, default=1024.0, metavar="MIB",
+        help="memory that tactics may use (default: %(default)g)",
+    )  # fmt: skip
+    group.add_argument(
+        "--tensorrt-timing-cache", type=Path, metavar="FILE",
+        help="where measured tactics are kept, for faster builds (default: one for each library and GPU in the cache)",
+    )  # fmt: skip
+    group.add_argument("--tensorrt-flavour", choices=("tensorrt", "tensorrt_rtx"), help="library (default: the first there is)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the bundles (default: bundles/ in the study)")
     parser.add_argument("--replace", action="store_true", help="replace a bundle that is there already")
     add_workspace(parser)
@@ -35,9 +50,8 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search.finish import choose, export_member, pull_front
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.study import load_study
-    from paretolens.search.targets import parse_targets
 
-    targets = parse_targets(options.targets) if options.targets else ()
+    targets = _targets(options) if options.targets else None
     study = load_study(workspace_of(options), options.study)
     rows = choose(pull_front(study, where=options.where), options.select)
     out = options.out or study.folder / "bundles"
@@ -50,6 +64,29 @@ def run(options: argparse.Namespace) -> int:
             )  # fmt: skip
         console.print(f"{row['trial']}: {bundle}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _targets(options: argparse.Namespace) -> "Targets":
+    from paretolens.errors import ConfigurationError
+    from paretolens.exporters.tensorrt import EngineSettings
+    from paretolens.search.targets import Targets, parse_targets
+
+    low, tuned, high = options.tensorrt_batch
+    if not options.tensorrt_workspace > 0:
+        raise ConfigurationError(f"--tensorrt-workspace {options.tensorrt_workspace:g}: must be above 0")
+    engine = EngineSettings(
+        flavour=options.tensorrt_flavour, min_batch=low, opt_batch=tuned, max_batch=high,
+        workspace_mb=options.tensorrt_workspace, timing_cache=options.tensorrt_timing_cache,
+    )  # fmt: skip
+    return Targets(names=parse_targets(options.targets), engine=engine)
+
+
+def _batches(text: str) -> tuple[int, int, int]:
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) >= 1 for part in parts):
+        raise argparse.ArgumentTypeError(f"must be three numbers such as 1,4,16, got {text!r}")
+    low, tuned, high = (int(part) for part in parts)
+    return low, tuned, high
 
 
 def _tell(update: "Update", line: str) -> None:
