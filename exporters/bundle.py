@@ -4,6 +4,7 @@
     manifest.json     inputs, preprocessing with every constant, labels, objectives and intervals, parity, versions, checksums
     predict.py        runs a clip; needs onnxruntime, numpy and av
     clip_reader.py    reads it
+    session_options.py  how ONNX Runtime runs it
     requirements.txt  their versions
     sample.npz        a few inputs and the outputs they gave, for `paretolens verify`
     README.md, MODEL_CARD.md, and what else was given (pictures)
@@ -36,8 +37,8 @@ from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "BundleContent", "Objective", "check_files", "verify_bundle", "write_bundle"]
 
-SCRIPT, READER = "predict.py", "clip_reader.py"
-WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, SCRIPT, READER, "requirements.txt", "README.md", "MODEL_CARD.md")
+SCRIPT, PARTS = "predict.py", ("clip_reader.py", "session_options.py")
+WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, SCRIPT, *PARTS, "requirements.txt", "README.md", "MODEL_CARD.md")
 RUNTIME = ("onnxruntime", "numpy", "av")
 VERSIONS = (*RUNTIME, "onnx", "torch")
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
@@ -170,8 +171,11 @@ def _fill(folder: Path, content: BundleContent) -> None:
     shutil.copyfile(content.artefact.path, folder / MODEL)
     here = Path(__file__)
     script = here.with_name("predict_template.py").read_text(encoding="utf-8")
-    _write(folder / SCRIPT, script.replace("from paretolens.exporters.clip_reader", "from clip_reader"))
-    shutil.copyfile(here.with_name(READER), folder / READER)
+    for part in PARTS:
+        module = part.removesuffix(".py")
+        script = script.replace(f"from paretolens.exporters.{module}", f"from {module}")
+        shutil.copyfile(here.with_name(part), folder / part)
+    _write(folder / SCRIPT, script)
     versions = {name: importlib.metadata.version(name) for name in VERSIONS}
     _write(folder / "requirements.txt", "".join(f"{name}=={versions[name]}\n" for name in RUNTIME))
     _write(folder / "README.md", readme(content))
@@ -209,7 +213,7 @@ def _read_sums(folder: Path) -> dict[str, str]:
             )
         _check_name(match[2])
         sums[match[2]] = match[1]
-    for name in (MODEL, MANIFEST, SCRIPT, READER):
+    for name in (MODEL, MANIFEST, SCRIPT):
         if name not in sums:
             raise IntegrityError(f"bundle {folder}: {SUMS} does not list {name}; write the bundle again")
     return sums

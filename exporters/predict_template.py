@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from paretolens.exporters.clip_reader import Arrays, PredictError, read_clip
+from paretolens.exporters.session_options import session_options
 
 BLIND = "this model then says the same of every clip"
 """In the note of a verdict on a clip that lacks what the model goes by."""
@@ -44,11 +45,7 @@ class Predictor:
 
         self.manifest = read_manifest(folder)
         content = read_model(folder, self.manifest)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 products on machines without VNNI
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
         self.clip: Mapping[str, Any] = self.manifest["preprocessing"]["clip"]
         self._blind: dict[str, bool] = {}
 

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from paretolens.errors import BackendError, IntegrityError
+from paretolens.exporters.session_options import session_options
 
 __all__ = ["OnnxRunner", "open_session"]
 
 
 def open_session(path: Path, *, threads: int = 1, optimise: bool = True) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU.
-
-    Idle threads do not spin, and x64 machines without VNNI use exact int8 products (`session.x64quantprecision`): without it
-    saturation was up to 85 steps wrong with full-range weights.
+    """An `onnxruntime.InferenceSession` on the CPU, with the options of `session_options`.
 
     Args:
         path: ONNX file.
@@ -31,12 +29,7 @@ def open_session(path: Path, *, threads: int = 1, optimise: bool = True) -> Any:
 
     if not path.is_file():
         raise IntegrityError(f"model {path}: no such file; export it again")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    options = session_options(threads)
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
     try:

@@ -18,6 +18,7 @@ FILES = {
     "pictures/overlay.png",
     "predict.py",
     "clip_reader.py",
+    "session_options.py",
     "requirements.txt",
     "sample.npz",
 }
