@@ -1,4 +1,4 @@
-"""Whether TensorRT takes the networks of a search, found out before anything is trained: untrained graphs are parsed, none is built."""
+"""Whether TensorRT takes the networks of a search, before anything is trained: untrained graphs are parsed, none is built."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +64,7 @@ def networks_of(config: Config) -> dict[str, Genome]:
     default = space.default()
     found: dict[str, Genome] = {}
     for label, end in _ENDS.items():
-        extreme = {knob.name: value for knob in space.knobs if (value := _end(knob, end)) is not None}
+        extreme = {knob.name: number for knob in space.knobs if (number := _end(knob, end)) is not None}
         found[f"{label} numbers"] = space.repair({**default, **extreme})
     for knob in space.knobs:
         for value in _names(knob):

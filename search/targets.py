@@ -1,7 +1,7 @@
-"""Files for other runtimes in a bundle, each held against the torch model: logits and accuracy on the validation clips, EPS on some."""
+"""Files for other runtimes in a bundle, each held against the torch model: logits, accuracy, and EPS on a few clips."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path

@@ -79,7 +79,9 @@ class Occlusion:
             shape: of the input without its batch: (T, 3, H, W), (3, H, W) or (L, F).
         """
         picture = len(shape) + 1 in (VIDEO_AXES, IMAGE_AXES)
-        groups = [_groups(size, min(self.cells, size)) if picture else _groups(size, min(self.bands, size)) for size in shape[-2:]]
+        groups = [
+            _groups(size, min(self.cells, size)) if picture else _groups(size, min(self.bands, size)) for size in shape[-2:]
+        ]
         if len(shape) + 1 == VIDEO_AXES:
             groups.insert(0, torch.arange(shape[0]) // self.frames)
         elif not picture:

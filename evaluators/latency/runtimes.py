@@ -84,10 +84,10 @@ def _engine(path: Path, settings: LatencySettings) -> "Engine":
             raise ConfigurationError(f"engine {path}: takes batches of {low} to {high}, got {batch}: build another or choose one")
         return engine
     cache = settings.tensorrt_timing_cache
-    batches = {"min_batch": settings.batch, "opt_batch": settings.batch, "max_batch": settings.batch}
     wanted = EngineSettings(
-        **batches, workspace_mb=settings.tensorrt_workspace_mb, timing_cache=None if cache is None else Path(cache)
-    )
+        min_batch=settings.batch, opt_batch=settings.batch, max_batch=settings.batch,
+        workspace_mb=settings.tensorrt_workspace_mb, timing_cache=None if cache is None else Path(cache),
+    )  # fmt: skip
     return build_engine(path, settings=wanted)
 
 

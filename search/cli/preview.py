@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draws", type=whole(1), default=5, metavar="N", help="random genomes to measure (default: %(default)s)")
     parser.add_argument(
         "--targets", metavar="A,B",
-        help="of tensorrt: also parse the networks of the space with it, which needs no GPU with TensorRT-RTX; an operator that it "
-        "does not know is named (default: where TensorRT is timed)",
+        help="of tensorrt: also parse the networks of the space with it, which needs no GPU with TensorRT-RTX; an operator that "
+        "it does not know is named (default: where TensorRT is timed)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_configuration(parser)
