@@ -14,7 +14,7 @@ _PROBE = base64.b64decode(
     "EAc6BBAQAQFCAndzKgwIAhAHOgIQEEICbXMqCxABIgQAAIA/QgFzKgsQASIEzewhRUIBdCoIEAIqAQBCAXoqCBADKgEAQgFpWhsKAXgSFgoUCAISEAoCCAEK"
     "AggQCgIIBAoCCARaEwoBYRIOCgwIAhIICgIIBAoCCBBiGwoBeRIWChQIAhIQCgIIAQoCCBAKAggECgIIBGITCgFiEg4KDAgGEggKAggECgIIEEIECgAQDQ=="
 )
-"""ONNX: y = QLinearConv(x) and b = MatMulInteger(a) over 16 channels, every weight 127, y in steps of 2590.8; tests build it anew."""
+"""ONNX: y = QLinearConv(x) and b = MatMulInteger(a), 16 channels, every weight 127, y in steps of 2590.8; tests build it anew."""
 
 
 def session_options(threads: int = 1) -> Any:

@@ -14,7 +14,7 @@ from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.exporters.tensorrt import check_operators, flavours, load_flavour
 from paretolens.search.cheap import shapes
 from paretolens.search.config import Config
-from paretolens.spaces.knobs import Genome, Knob, Stage
+from paretolens.spaces.knobs import Genome, Knob, Stage, Value
 from paretolens.trainers.quantise import freeze
 
 __all__ = ["Taken", "check_networks", "flavours", "networks_of"]
@@ -62,13 +62,14 @@ def networks_of(config: Config) -> dict[str, Genome]:
     """
     space = config.make_space()
     default = space.default()
-    found: dict[str, Genome] = {}
+    changes: dict[str, dict[str, Value]] = {}
     for label, end in _ENDS.items():
-        extreme = {knob.name: number for knob in space.knobs if (number := _end(knob, end)) is not None}
-        found[f"{label} numbers"] = space.repair({**default, **extreme})
-    for knob in space.knobs:
-        for value in _names(knob):
-            found[f"{knob.name} {value}"] = space.repair({**default, knob.name: value})
+        changes[f"{label} numbers"] = {knob.name: number for knob in space.knobs if (number := _end(knob, end)) is not None}
+    changes |= {f"{knob.name} {value}": {knob.name: value} for knob in space.knobs for value in _names(knob)}
+    found: dict[str, Genome] = {}
+    for label, change in changes.items():
+        if (genome := space.repair({**default, **change})) not in found.values():
+            found[label] = genome
     return found
 
 

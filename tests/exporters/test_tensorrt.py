@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError
 from paretolens.exporters.onnx import OnnxArtefact
-from paretolens.exporters.tensorrt import EngineSettings, build_engine
+from paretolens.exporters.tensorrt import EngineSettings, build_engine, check_operators
 from paretolens.exporters.tensorrt_flavours import flavours, load_flavour
 from paretolens.exporters.tensorrt_runner import EngineRunner
 
@@ -34,6 +34,25 @@ def test_unsupported_operator_is_named(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "det.onnx")
     with pytest.raises(BackendError, match=r"does not take det\.onnx: operator Det \(node determinant\)"):
         build_engine(tmp_path / "det.onnx")
+
+
+@needs_library
+def test_tactics_are_kept_in_a_file(exported: OnnxArtefact, tmp_path: Path) -> None:
+    settings = EngineSettings(workspace_mb=64, timing_cache=tmp_path / "cache" / "tactics")
+    first = build_engine(exported.path, settings=settings)
+    kept = (tmp_path / "cache" / "tactics").read_bytes()
+    assert kept
+    assert build_engine(exported.path, settings=settings).plan == first.plan
+    assert first.settings == EngineSettings(workspace_mb=64)
+    with pytest.raises(BackendError, match=r"timing cache .*cache: cannot be read"):
+        build_engine(exported.path, settings=EngineSettings(timing_cache=tmp_path / "cache"))
+
+
+@needs_library
+def test_operators_are_checked_without_building(exported: OnnxArtefact, tmp_path: Path) -> None:
+    check_operators(exported.path)
+    with pytest.raises(IntegrityError, match="no such file"):
+        check_operators(tmp_path / "none.onnx")
 
 
 @needs_library

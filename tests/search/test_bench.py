@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
 from paretolens.search.cli import main
@@ -35,10 +36,24 @@ def test_every_batch_has_its_figures(model: Path, tmp_path: Path, capsys: pytest
         assert row["runtime"].startswith("onnxruntime ")
 
 
-@pytest.mark.parametrize(("name", "message"), [("none.onnx", "no such file or bundle"), ("model.pt", "ends in .onnx or .tflite")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("none.onnx", "no such file or bundle"), ("model.pt", "ends in .onnx, .tflite or .engine")]
+)
 def test_what_cannot_be_measured_is_one_line(tmp_path: Path, name: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.pt").write_bytes(b"x")
     assert main(["bench", str(tmp_path / name), "--workspace", str(tmp_path / "runs")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_an_engine_is_refused_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(b"x")
+    assert main(["bench", str(path), "--workspace", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert "model.engine: cannot run here: " in error
+    assert "run it on the device it was built for" in error
+    assert main(["bench", str(path), "--backend", "onnxruntime", "--workspace", str(tmp_path / "runs")]) == 2
+    assert "TensorRT alone runs it" in capsys.readouterr().err
