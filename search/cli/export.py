@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
+from paretolens.search.cli.values import number
 
 if TYPE_CHECKING:
     from paretolens.search.progress import Update
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="batches of the optimisation profile; the engine is tuned for the second (default: 1,1,8)",
     )  # fmt: skip
     group.add_argument(
-        "--tensorrt-workspace", type=float, default=1024.0, metavar="MIB",
+        "--tensorrt-workspace", type=number(above=0), default=1024.0, metavar="MIB",
         help="memory that tactics may use (default: %(default)g)",
     )  # fmt: skip
     group.add_argument(
@@ -67,13 +68,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _targets(options: argparse.Namespace) -> "Targets":
-    from paretolens.errors import ConfigurationError
     from paretolens.exporters.tensorrt import EngineSettings
     from paretolens.search.targets import Targets, parse_targets
 
     low, tuned, high = options.tensorrt_batch
-    if not options.tensorrt_workspace > 0:
-        raise ConfigurationError(f"--tensorrt-workspace {options.tensorrt_workspace:g}: must be above 0")
     engine = EngineSettings(
         flavour=options.tensorrt_flavour, min_batch=low, opt_batch=tuned, max_batch=high,
         workspace_mb=options.tensorrt_workspace, timing_cache=options.tensorrt_timing_cache,
