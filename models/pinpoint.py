@@ -27,13 +27,15 @@ OFFSET_CLASSES = 11
 class Block(nn.Module):
     """Cross-attention audio → video, a gate, self-attention, feed-forward; one norm serves both modalities, one the last two."""
 
-    def __init__(self, *, width: int, heads: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, *, width: int, heads: int, hidden: int, dropout: float, shared: bool = False, rank: int | None = None
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.cross = Attention(width=width, heads=heads, dropout=dropout)
+        self.cross = Attention(width=width, heads=heads, dropout=dropout, shared=shared, rank=rank)
         self.gate = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width)
-        self.attend = Attention(width=width, heads=heads, dropout=dropout)
+        self.attend = Attention(width=width, heads=heads, dropout=dropout, shared=shared, rank=rank)
         self.ffn = FeedForward(width=width, hidden=hidden, dropout=dropout)
 
     def forward(self, audio: Tensor, video: Tensor, audio_ignore: Tensor, video_ignore: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +142,8 @@ def pinpoint(
     audio_positions: str = "sinusoidal",
     freeze_through: str | None = None,
     sharpen: float = 0.0,
+    shared_keys: bool = False,
+    attention_rank: float = 1.0,
 ) -> PinPoint:
     """Build a PinPoint; the defaults are the published teacher (which froze its pretrained backbone through layer2).
 
@@ -163,6 +167,8 @@ def pinpoint(
         audio_positions: the same for the audio.
         sharpen: ≥ 0, how much fine structure is brought out before the backbone; see `FrameSampler`.
         freeze_through: last stage of the backbone that is not trained, e.g. "layer2".
+        shared_keys: whether the heads of an attention share keys and values (multi-query attention).
+        attention_rank: rank of an attention's projections as a share of `width`, above 0; 1 = whole.
 
     Raises:
         ConfigurationError: any of these is outside of what is allowed.
@@ -171,7 +177,10 @@ def pinpoint(
     seen = input_frames if frames is None else frames
     side = input_size if frame_size is None else frame_size
     sampler = FrameSampler(input_frames=input_frames, frames=seen, input_size=input_size, frame_size=side, sharpen=sharpen)
-    blocks = [Block(width=width, heads=heads, hidden=max(1, round(ffn * width)), dropout=dropout) for _ in range(depth)]
+    hidden, rank = max(1, round(ffn * width)), _rank(attention_rank, width)
+    blocks = [
+        Block(width=width, heads=heads, hidden=hidden, dropout=dropout, shared=shared_keys, rank=rank) for _ in range(depth)
+    ]
     features, channels = make_backbone(backbone, backbone_width, freeze_through=freeze_through)
     head = AudioHead(_one_of("audio_head", audio_head, tuple(AudioHead)))
     encoder = AudioEncoder(coefficients=coefficients, convs=audio_convs, width=width, head=head)
@@ -183,6 +192,12 @@ def pinpoint(
 
 def _positions(name: str, kind: str, length: int, width: int) -> Positions:
     return Positions(kind=PositionsKind(_one_of(name, kind, tuple(PositionsKind))), length=length, width=width)
+
+
+def _rank(share: float, width: int) -> int | None:
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"attention_rank must lie above 0 and at most at 1; got {share:g}")
+    return None if share == 1 else max(1, round(share * width))
 
 
 def _check(dropout: float, ffn: float, sharpen: float, **sizes: int) -> None:

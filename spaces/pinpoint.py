@@ -154,7 +154,19 @@ def _published_space() -> Space:
         choices=(0.0, 0.1, 0.15, 0.2),
         limits=(0.0, 0.9),
     )
-    return Space(knobs=(*student, dropout, *stage_knobs()), rule=_published_rule, idle=idle_stages)
+    return Space(knobs=(*student, dropout, *_ATTENTION_KNOBS, *stage_knobs()), rule=_published_rule, idle=idle_stages)
+
+
+_ATTENTION_KNOBS = (
+    Knob(
+        name="shared_keys", stage=Stage.STUDENT, default=False, choices=(False, True), allowed=(False, True),
+        doc="whether an attention's heads share keys and values; none of them is pruned then",
+    ),
+    Knob(
+        name="attention_rank", stage=Stage.STUDENT, default=1.0, choices=(1.0, 0.5, 0.25), limits=(0.01, 1.0),
+        doc="rank of an attention's projections as a share of d; below 1 no head is pruned",
+    ),
+)  # fmt: skip
 
 
 _PRESETS = {"default": _quick_space, "published": _published_space}
@@ -258,6 +270,8 @@ class PinpointFamily:
             heads=int(genome["heads"]),
             ffn=float(genome["ffn"]),
             dropout=float(genome.get("dropout", 0.0)),
+            shared_keys=bool(genome.get("shared_keys", False)),
+            attention_rank=float(genome.get("attention_rank", 1.0)),
         )
 
     def pruning_rules(self, model: nn.Module) -> PruningRules:
@@ -269,15 +283,33 @@ class PinpointFamily:
         ]
         for path, module in model.named_modules():
             if isinstance(module, Block):
-                kept += [KeptLayer(path=f"{path}.{name}", reason=_STREAM) for name in _BLOCK_WRITERS]
+                kept += _kept_block(path, module)
             elif isinstance(module, AudioEncoder):
                 kept += _kept_audio(path, module)
         kept += shuffled_layers(model)
-        return PruningRules(kept=tuple(kept), attentions=tuple(path for path, _ in attentions(model)))
+        return PruningRules(
+            kept=tuple(kept), attentions=tuple(path for path, attention in attentions(model) if attention.divisible)
+        )
 
 
 _STREAM = "writes to the residual stream, whose width the knob `width` sets for all layers at once"
 _BLOCK_WRITERS = ("cross.proj", "gate", "attend.proj", "ffn.contract")
+
+
+def _kept_block(path: str, block: Block) -> list[KeptLayer]:
+    """What writes to the residual stream, and all of an attention whose heads can't be taken one by one."""
+    whole = [layer for name in _BLOCK_WRITERS for layer in _linear(f"{path}.{name}", block.get_submodule(name))]
+    kept = [KeptLayer(path=layer, reason=_STREAM) for layer in whole]
+    for inner, attention in attentions(block):
+        names = [name for name in _linear(f"{path}.{inner}", attention) if name not in whole]
+        if not attention.divisible:
+            kept += [KeptLayer(path=name, reason="its heads share keys, or its rank is a knob") for name in names]
+    return kept
+
+
+def _linear(path: str, module: nn.Module) -> list[str]:
+    """Paths of the linear layers at and below a module."""
+    return [f"{path}.{name}".rstrip(".") for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
 
 
 def _kept_audio(path: str, encoder: AudioEncoder) -> list[KeptLayer]:

@@ -62,3 +62,30 @@ def test_quantisers_see_the_inputs_of_both_products(pair):
         product.left, product.right = Spy(), Spy()
     ours(torch.randn(2, 5, 24), torch.randn(2, 7, 24), torch.zeros(2, 7, dtype=torch.bool))
     assert seen == [(2, 3, 5, 8), (2, 3, 8, 7), (2, 3, 5, 7), (2, 3, 7, 8)]
+
+
+def test_shared_keys_are_one_head_for_all_queries() -> None:
+    torch.manual_seed(0)
+    shared, whole = Attention(width=24, heads=3, shared=True).eval(), Attention(width=24, heads=3).eval()
+    with torch.no_grad():
+        for name in ("q", "proj"):
+            getattr(whole, name).load_state_dict(getattr(shared, name).state_dict())
+        for name in ("k", "v"):
+            getattr(whole, name).weight.copy_(getattr(shared, name).weight.repeat(3, 1))
+            getattr(whole, name).bias.copy_(getattr(shared, name).bias.repeat(3))
+    query, memory = torch.randn(2, 5, 24), torch.randn(2, 7, 24)
+    ignore = torch.arange(7).expand(2, 7) > 4
+    for found, expected in zip(shared(query, memory, ignore), whole(query, memory, ignore), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert not shared.divisible
+    assert whole.divisible
+
+
+def test_low_rank_projections_have_that_rank_and_fewer_weights() -> None:
+    whole, thin = Attention(width=24, heads=3), Attention(width=24, heads=3, rank=4)
+    product = thin.q[1].weight @ thin.q[0].weight
+    assert torch.linalg.matrix_rank(product) == 4
+    assert sum(p.numel() for p in thin.parameters()) == 4 * (2 * 24 * 4 + 24)
+    assert not thin.divisible
+    useless = Attention(width=24, heads=3, rank=12)  # 12 · 48 weights are as many as 24 · 24
+    assert sum(p.numel() for p in useless.parameters()) == sum(p.numel() for p in whole.parameters())

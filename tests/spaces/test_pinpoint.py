@@ -165,3 +165,23 @@ def test_every_kept_layer_has_a_reason():
     assert len(set(rules.paths)) == len(rules.paths)
     assert all(layer.reason for layer in rules.kept)
     assert set(rules.attentions) == {"blocks.0.cross", "blocks.0.attend", "blocks.1.cross", "blocks.1.attend"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shared_keys": True}, {"attention_rank": 0.25}, {"shared_keys": True, "attention_rank": 0.5}]
+)
+def test_cheaper_attention_is_smaller_pruned_saved_and_exported(changes: dict[str, object], tmp_path: Path) -> None:
+    from paretolens.exporters.onnx import export_onnx
+    from paretolens.exporters.parity import check_parity
+    from paretolens.trainers.prune import PruneSettings, prune
+
+    plain, model = student(), student(**changes)
+    assert sum(p.numel() for p in model.parameters()) < sum(p.numel() for p in plain.parameters())
+    prune(model, clip(2), PruneSettings(ratio=0.4), FAMILY.pruning_rules(model))
+    assert [attention.num_heads for _, attention in attentions(model)] == [4] * 4
+    save_model(model, tmp_path / "model")
+    inputs = clip(3)
+    wanted = model(*inputs)
+    torch.testing.assert_close(load_model(tmp_path / "model")(*inputs).logit, wanted.logit)
+    export_onnx(model, SIGNATURE, inputs, tmp_path / "model.onnx")
+    check_parity(model, tmp_path / "model.onnx", [inputs])
