@@ -194,7 +194,7 @@ class _Surgery:
         if count < 1:
             return
         handler = self.library.prune_linear_in_channels
-        group = self.graph.get_pruning_group(attention.proj, handler, list(range(attention.proj.in_features)))
+        group = self.graph.get_pruning_group(attention.proj, handler, list(range(attention.num_heads * attention.head_dim)))
         score = _required(self.importance(group)).reshape(attention.num_heads, attention.head_dim).mean(1)
         gone = score.argsort()[:count]
         indices = (gone[:, None] * attention.head_dim + torch.arange(attention.head_dim)).reshape(-1).tolist()
