@@ -1,6 +1,6 @@
 """GenConViT-ED: a picture and what an autoencoder makes of it, seen by one ConvNeXt (Wodajo et al. 2023).
 
-The published network has 30.2M parameters that it uses: encoder 0.39M, decoder 0.17M, ConvNeXt-T with its 1000 outputs 28.59M, and
+The published network has 30.2M parameters that it uses: encoder 0.39M, decoder 0.17M, ConvNeXt-T with 1000 outputs 28.59M, and
 1.00M in the two linear layers behind. Every width is an argument; the defaults are the published ones.
 """
 

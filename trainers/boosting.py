@@ -38,7 +38,7 @@ def grow_trees(trees: Trees, features: NDArray[np.float32], labels: NDArray[np.f
     feature, threshold = np.zeros((trees.count, inner), np.int64), np.zeros((trees.count, inner), np.float64)
     value = np.zeros((trees.count, leaves), np.float32)
     for place, (grown,) in enumerate(booster._predictors):
-        _fill(grown.nodes, 0, 0, trees.depth, feature[place], threshold[place], value[place])
+        _Copy(grown.nodes, feature[place], threshold[place], value[place]).below(0, 0, trees.depth)
     with torch.no_grad():
         trees.feature.copy_(torch.from_numpy(feature.reshape(-1)))
         trees.threshold.copy_(torch.from_numpy(_just_below(threshold.reshape(-1))))
@@ -46,20 +46,24 @@ def grow_trees(trees: Trees, features: NDArray[np.float32], labels: NDArray[np.f
         trees.start.fill_(float(np.ravel(booster._baseline_prediction)[0]))
 
 
-def _fill(
-    nodes: Any, node: int, place: int, left: int, feature: NDArray[Any], threshold: NDArray[Any], value: NDArray[Any]
-) -> None:
-    """Copy a grown tree below a node; a leaf that comes early is repeated at all places below."""
-    grown = nodes[node]
-    if left == 0:
-        value[place - len(feature)] = grown["value"]
-        return
-    leaf = bool(grown["is_leaf"])
-    if not leaf:
-        feature[place], threshold[place] = grown["feature_idx"], grown["num_threshold"]
-    children = (node, node) if leaf else (int(grown["left"]), int(grown["right"]))
-    for child, below in zip(children, (2 * place + 1, 2 * place + 2), strict=True):
-        _fill(nodes, child, below, left - 1, feature, threshold, value)
+class _Copy:
+    """One grown tree, and the arrays of the complete one that it becomes."""
+
+    def __init__(self, nodes: Any, feature: NDArray[Any], threshold: NDArray[Any], value: NDArray[Any]) -> None:
+        self.nodes, self.feature, self.threshold, self.value = nodes, feature, threshold, value
+
+    def below(self, node: int, place: int, left: int) -> None:
+        """Copy what lies below a node, `left` decisions deep; a leaf that comes early is repeated at all places below."""
+        grown = self.nodes[node]
+        if left == 0:
+            self.value[place - len(self.feature)] = grown["value"]
+            return
+        leaf = bool(grown["is_leaf"])
+        if not leaf:
+            self.feature[place], self.threshold[place] = grown["feature_idx"], grown["num_threshold"]
+        children = (node, node) if leaf else (int(grown["left"]), int(grown["right"]))
+        for child, below in zip(children, (2 * place + 1, 2 * place + 2), strict=True):
+            self.below(child, below, left - 1)
 
 
 def _just_below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
