@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from paretolens.data.prepare import prepare
 from paretolens.mlflow.store import open_client
 from paretolens.mlflow.ui import free_port, wait_until_up
+from paretolens.search.samples import prepared
 from paretolens.search.study import Study, load_study
 from paretolens.search.workspace import Workspace
 
@@ -66,7 +66,7 @@ def reference(study: Study, alias: str, count: int) -> tuple[dict[str, np.ndarra
     version = open_client(study.uri).get_model_version_by_alias(study.name, alias)
     run = open_client(study.uri).get_run(version.run_id)
     path = study.folder / "trials" / run.data.tags["paretolens.genome"] / "model.onnx"
-    samples = prepare(study.config.data, study.workspace.cache)["val"]
+    samples = prepared(study.config, study.workspace)["val"]
     names = [spec.name for spec in samples.signature.inputs]
     inputs = {name: x.numpy() for name, x in zip(names, samples.batch(slice(0, count)), strict=True)}
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -59,7 +59,7 @@ def read_clip(path: Path, settings: ClipSettings, *, start: float = 0.0) -> Clip
 
 def read_inputs(path: Path, signature: Signature, preprocessing: Preprocessing, *, start: float = 0.0) -> tuple[Tensor, ...]:
     """A file as the inputs of a model, batch of 1, in the signature's order; raises as `read_clip`."""
-    clip = read_clip(path, preprocessing.clip, start=start)
+    clip = read_clip(path, preprocessing.of_clips(), start=start)
     return preprocessing.inputs(signature, {name: array[None] for name, array in clip.arrays.items()})
 
 

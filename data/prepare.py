@@ -1,7 +1,8 @@
-"""The built-in generated set, made on first use and kept in a cache.
+"""The built-in generated sets, made on first use and kept in a cache.
 
 Layout: `<cache>/generated/<hash>/` with `clips/<split>/000123.mp4`, `clips/metadata.json` (LAV-DF's fields), `clips/about.json`,
-and one folder of arrays per split. The hash covers the settings and the generator's version; an entry is complete or absent.
+and one folder of arrays per split; `<cache>/generated-pictures/<hash>/` likewise with `pictures/`. The hash covers the settings
+and the generator's version; an entry is complete or absent.
 """
 
 import os
@@ -9,17 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paretolens.data.generated.build import build_set
+from paretolens.data.generated.picture_settings import GeneratedPictures
+from paretolens.data.generated.pictures import build_pictures
 from paretolens.data.generated.settings import SPLITS, GeneratedSettings
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.errors import IntegrityError
 
-__all__ = ["clips_folder", "prepare", "set_folder"]
+__all__ = ["clips_folder", "pictures_folder", "prepare", "prepare_pictures", "set_folder"]
+
+Progress = Callable[[int, int], None]
 
 
-def set_folder(settings: GeneratedSettings, cache: Path) -> Path:
+def set_folder(settings: GeneratedSettings | GeneratedPictures, cache: Path) -> Path:
     """Where the set of these settings lies, whether or not it exists yet."""
-    return cache / "generated" / digest_of_json(settings.to_json())[:16]
+    kind = "generated" if isinstance(settings, GeneratedSettings) else "generated-pictures"
+    return cache / kind / digest_of_json(settings.to_json())[:16]
 
 
 def clips_folder(settings: GeneratedSettings, cache: Path) -> Path:
@@ -27,10 +33,15 @@ def clips_folder(settings: GeneratedSettings, cache: Path) -> Path:
     return set_folder(settings, cache) / "clips"
 
 
+def pictures_folder(settings: GeneratedPictures, cache: Path) -> Path:
+    """Where the set's picture files and their metadata lie."""
+    return set_folder(settings, cache) / "pictures"
+
+
 def prepare(
     settings: GeneratedSettings,
     cache: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     *,
     workers: int | None = None,
     verify: bool = True,
@@ -48,9 +59,31 @@ def prepare(
         StoreError: The cache cannot be written.
         IntegrityError: The cached set is damaged.
     """
-    count = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    count = workers or _cores()
     folder = build_once(set_folder(settings, cache), lambda place: build_set(settings, place, count, progress))
+    return _load(folder, "generated clips", verify=verify)
+
+
+def prepare_pictures(
+    settings: GeneratedPictures,
+    cache: Path,
+    progress: Progress | None = None,
+    *,
+    workers: int | None = None,
+    verify: bool = True,
+) -> dict[str, SampleSet]:
+    """The same splits of generated pictures; arguments and errors as `prepare`."""
+    count = workers or _cores()
+    folder = build_once(set_folder(settings, cache), lambda place: build_pictures(settings, place, count, progress))
+    return _load(folder, "generated pictures", verify=verify)
+
+
+def _load(folder: Path, what: str, *, verify: bool) -> dict[str, SampleSet]:
     try:
         return {split: SampleSet.load(folder / split, verify=verify) for split in SPLITS}
     except IntegrityError as error:
-        raise IntegrityError(f"generated clips: {error}; the entry is {folder}: delete all of it") from error
+        raise IntegrityError(f"{what}: {error}; the entry is {folder}: delete all of it") from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))

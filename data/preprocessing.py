@@ -1,10 +1,12 @@
-"""How a clip becomes a model's inputs: geometry (`ClipSettings`), scales (`Normaliser`), both together (`Preprocessing`).
+"""How a clip or a picture becomes a model's inputs: geometry (`ClipSettings` or `PictureSettings`), scales (`Normaliser`), both
+together (`Preprocessing`).
 
-`Preprocessing` is all that a bundle must keep beside the network to read a new clip as the training clips were read.
+`Preprocessing` is all that a bundle must keep beside the network to read a new file as the training files were read.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,10 +15,20 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from paretolens.data.features import AudioSettings
-from paretolens.errors import IntegrityError
+from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.models.signature import InputKind, InputSpec, Signature
 
-__all__ = ["ClipSettings", "Normaliser", "Preprocessing", "audio_visual_signature"]
+__all__ = [
+    "ClipSettings",
+    "ColourOrder",
+    "Fit",
+    "Normaliser",
+    "PictureSettings",
+    "PixelScale",
+    "Preprocessing",
+    "audio_visual_signature",
+    "picture_signature",
+]
 
 OUTPUTS = ("logit", "offset", "attention")
 
@@ -45,6 +57,51 @@ class ClipSettings:
         return max(1, round(self.seconds * self.audio.frames_per_second))
 
 
+class Fit(StrEnum):
+    """How a picture of any shape becomes a square."""
+
+    CROP = "crop"
+    """Its central square, then resized."""
+    STRETCH = "stretch"
+    """All of it, each side resized on its own."""
+
+
+class ColourOrder(StrEnum):
+    """In which order a model wants the colours; arrays are always stored as RGB."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+class PixelScale(StrEnum):
+    """What the pixels of a model's input range over."""
+
+    IMAGENET = "imagenet"
+    """0..1, less ImageNet's mean, over its deviation."""
+    UNIT = "unit"
+    """0..1."""
+    BYTES = "bytes"
+    """0..255."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings:
+    """Geometry of a decoded picture."""
+
+    size: Annotated[int, Ge(8)] = 128
+    """Height and width in pixels."""
+    fit: Fit = Fit.CROP
+    """How a picture of another shape becomes a square."""
+    order: ColourOrder = ColourOrder.RGB
+    """Order of the colours in the model's input."""
+
+
+def picture_signature(settings: PictureSettings, outputs: tuple[str, ...] = ("logit",)) -> Signature:
+    """One input, image, in the size of `settings`."""
+    image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
+    return Signature(inputs=(image,), outputs=outputs)
+
+
 def audio_visual_signature(settings: ClipSettings) -> Signature:
     """Inputs video, audio, video_mask, audio_mask and outputs logit, offset, attention, in the sizes of `settings`."""
     T, L = settings.frames, settings.audio_frames
@@ -68,6 +125,14 @@ class Normaliser:
     audio_std: tuple[float, ...] = (1.0,)
     """Per coefficient, over the unmasked frames of the training split."""
 
+    @classmethod
+    def of_pixels(cls, scale: PixelScale) -> "Normaliser":
+        """Scales of pixels alone, the same for the three colours or ImageNet's."""
+        if scale is PixelScale.IMAGENET:
+            return cls()
+        deviation = 1.0 if scale is PixelScale.UNIT else 1.0 / 255.0
+        return cls(image_mean=(0.0,) * 3, image_std=(deviation,) * 3)
+
     def image(self, pixels: np.ndarray) -> Tensor:
         """Scale pixels: (..., 3, H, W) in 0..255 → the same shape, float32."""
         scaled = torch.from_numpy(np.array(pixels, dtype=np.float32))
@@ -83,12 +148,44 @@ class Normaliser:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """Everything needed to turn a file into a model's inputs."""
+    """Everything needed to turn a file into a model's inputs: the geometry of either clips or pictures, and scales."""
 
-    clip: ClipSettings = field(default_factory=ClipSettings)
-    """Geometry."""
+    clip: ClipSettings | None = None
+    """Geometry of clips; None for pictures."""
+    picture: PictureSettings | None = None
+    """Geometry of pictures; None for clips."""
     normaliser: Normaliser = field(default_factory=Normaliser)
     """Scales."""
+
+    def __post_init__(self) -> None:
+        if (self.clip is None) == (self.picture is None):
+            raise ConfigurationError("preprocessing needs the geometry of clips or of pictures: give exactly one of them")
+
+    def of_clips(self) -> ClipSettings:
+        """The geometry of clips.
+
+        Raises:
+            ConfigurationError: these are pictures.
+        """
+        if self.clip is None:
+            raise ConfigurationError("this model takes pictures, and a clip was asked for; give pictures")
+        return self.clip
+
+    def of_pictures(self) -> PictureSettings:
+        """The geometry of pictures.
+
+        Raises:
+            ConfigurationError: these are clips.
+        """
+        if self.picture is None:
+            raise ConfigurationError("this model takes clips, and a picture was asked for; give clips")
+        return self.picture
+
+    def image(self, pixels: np.ndarray) -> Tensor:
+        """RGB pixels (..., 3, H, W) in 0..255 → scaled, in the model's order of colours, float32."""
+        if self.picture is not None and self.picture.order is ColourOrder.BGR:
+            pixels = pixels[..., ::-1, :, :]
+        return self.normaliser.image(pixels)
 
     def inputs(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
         """Arrays with a batch axis → tensors in the signature's order; positions that a mask hides are 0.
@@ -103,7 +200,7 @@ class Preprocessing:
             if spec.kind is InputKind.MASK:
                 tensors.append(torch.from_numpy(np.array(raw, dtype=bool)))
                 continue
-            value = self.normaliser.sound(raw) if spec.kind is InputKind.AUDIO else self.normaliser.image(raw)
+            value = self.normaliser.sound(raw) if spec.kind is InputKind.AUDIO else self.image(raw)
             if spec.mask is not None:
                 hidden = torch.from_numpy(np.array(arrays[spec.mask], dtype=bool))
                 value[hidden] = 0.0
@@ -111,8 +208,8 @@ class Preprocessing:
         return tuple(tensors)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
-        return asdict(self)
+        """Plain values for a JSON file; the geometry that there is none of is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> "Preprocessing":
@@ -122,12 +219,18 @@ class Preprocessing:
             IntegrityError: A field is missing or unknown.
         """
         try:
+            scales = {name: tuple(float(value) for value in values) for name, values in data["normaliser"].items()}
+            normaliser = Normaliser(**scales)
+            if "picture" in data:
+                picture = dict(data["picture"])
+                kinds = {"fit": Fit(picture.pop("fit")), "order": ColourOrder(picture.pop("order"))}
+                return Preprocessing(picture=PictureSettings(**picture, **kinds), normaliser=normaliser)
             clip = dict(data["clip"])
             clip["audio"] = AudioSettings(**clip["audio"])
-            scales = {name: tuple(float(value) for value in values) for name, values in data["normaliser"].items()}
-            return Preprocessing(clip=ClipSettings(**clip), normaliser=Normaliser(**scales))
+            return Preprocessing(clip=ClipSettings(**clip), normaliser=normaliser)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = (
-                f"preprocessing needs the fields of ClipSettings and Normaliser, got an error at {error}: write the file again"
+                "preprocessing needs the fields of ClipSettings or PictureSettings, and of Normaliser, got an error at "
+                f"{error}: write the file again"
             )
             raise IntegrityError(message) from error

@@ -35,13 +35,14 @@ class SampleSet:
     preprocessing: Preprocessing
     """Geometry and scales by which the arrays become inputs."""
     arrays: Mapping[str, np.ndarray]
-    """Per input: video (N, T, 3, H, W) uint8, audio (N, L, F) float32 unscaled, masks (N, T) or (N, L) bool, True = ignore."""
+    """Per input: image (N, 3, H, W) or video (N, T, 3, H, W) uint8 RGB, audio (N, L, F) float32 unscaled, masks (N, T) or (N, L)
+    bool, True = ignore."""
     labels: np.ndarray
     """(N,) float32, 1 = fake, 0 = real."""
     ids: tuple[str, ...]
     """Name of each clip, for instance `train/000012`."""
     groups: np.ndarray
-    """(N,) int64, number of the source clip: a real clip and every fake made from it share a group."""
+    """(N,) int64, number of the source clip or picture: a real one and every fake made from it share a group."""
     identities: np.ndarray
     """(N,) int64, number of the person whose face is shown; no person is in two splits."""
     kinds: tuple[str, ...]
@@ -51,7 +52,8 @@ class SampleSet:
     offsets: np.ndarray
     """(N,) int64, offset class 0..10 (5 = in sync, 5 + k = sound k frames late), -100 = unknown."""
     regions: np.ndarray
-    """(N, T, 16, 16) bool, manipulated part of the picture on a coarse grid; all False for real clips and for sound."""
+    """(N, T, 16, 16) bool (T = 1 for pictures), manipulated part of the picture on a coarse grid; all False for what is real, and
+    for sound."""
     periods: np.ndarray
     """(N, 2) float32, start and end of the manipulated period in seconds; (0, 0) for real clips."""
     mean_image: np.ndarray
@@ -87,7 +89,8 @@ class SampleSet:
             index: Slice, integers or bools that choose rows.
 
         Returns:
-            Video float32 ImageNet-normalised, audio float32 standardised, masks bool (True = ignore); hidden positions are 0.
+            Pictures and video float32, scaled as `preprocessing` says, audio float32 standardised, masks bool (True = ignore);
+            hidden positions are 0.
         """
         rows = _rows(index)
         return self.preprocessing.inputs(self.signature, {name: array[rows] for name, array in self.arrays.items()})
@@ -108,7 +111,7 @@ class SampleSet:
             elif spec.kind is InputKind.AUDIO:
                 tensors.append(torch.zeros((1, *spec.shape)))  # the mean of standardised features
             else:
-                tensors.append(self.preprocessing.normaliser.image(self.mean_image).expand((1, *spec.shape)).clone())
+                tensors.append(self.preprocessing.image(self.mean_image).expand((1, *spec.shape)).clone())
         return tuple(tensors)
 
     def subset(self, index: Index) -> "SampleSet":

@@ -19,7 +19,7 @@ from paretolens.data.preprocessing import Preprocessing
 from paretolens.data.samples import COLUMNS, SampleSet
 from paretolens.errors import IntegrityError, StoreError
 from paretolens.files import replacing
-from paretolens.models.signature import Signature
+from paretolens.models.signature import InputKind, Signature
 
 __all__ = ["FORMAT", "build_once", "digest_of_file", "digest_of_json", "finish_set", "load_samples", "save_samples"]
 
@@ -107,7 +107,7 @@ def finish_set(
     digests = {path.name: digest_of_file(path) for path in sorted(place.glob("*.npy"))}
     plain: dict[str, Any] = {
         "format": FORMAT,
-        "note": "generated clips: drawn faces and synthesised voices, no recordings" if generated else "decoded clips",
+        "note": _note(signature, generated),
         "generated": generated,
         "signature": asdict(signature),
         "preprocessing": preprocessing.to_json(),
@@ -118,6 +118,12 @@ def finish_set(
     plain["fingerprint"] = digest_of_json(plain)
     with replacing(place / RECORD) as temporary:
         temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+
+
+def _note(signature: Signature, generated: bool) -> str:
+    if any(spec.kind is InputKind.IMAGE for spec in signature.inputs):
+        return "generated pictures: drawn faces, no photographs" if generated else "decoded pictures"
+    return "generated clips: drawn faces and synthesised voices, no recordings" if generated else "decoded clips"
 
 
 def load_samples(folder: Path, *, verify: bool = True) -> SampleSet:

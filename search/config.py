@@ -1,15 +1,16 @@
 """The configuration of a study: what YAML files, `--set` and flags may say, and which part of it makes a study the same study."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge
+from pydantic import AfterValidator
 
-from paretolens.data.generated.settings import GeneratedSettings
-from paretolens.data.preprocessing import ClipSettings, audio_visual_signature
+from paretolens.data.sources import DEFAULT_SOURCE, DataKind, Source, get_source
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps.proxy import ProxySettings
@@ -42,6 +43,23 @@ __all__ = [
 ]
 
 T = TypeVar("T", EngineSettings, CacheSettings, "TrackingSettings")
+
+
+_SOURCE = "source"
+
+
+def _without_source(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != _SOURCE}
+
+
+def _complete_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Every key of the data written down, so that a stored study says all of what it was made with."""
+    try:
+        source = get_source(str(data.get(_SOURCE, DEFAULT_SOURCE)))
+        settings = schema.build(source.settings_type, _without_source(data), path=("data",))
+    except ConfigurationError as error:
+        raise schema.MistakesError(str(error).removeprefix("configuration: ")) from error
+    return {_SOURCE: source.name, **schema.to_plain(settings)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +135,8 @@ class Config:
     """Genomes to evaluate first; knobs left out take their default."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Shape of the input and of the teacher; keys as the family defines them."""
-    data: GeneratedSettings = field(default_factory=GeneratedSettings)
-    """The built-in, generated clips."""
+    data: Annotated[Mapping[str, Any], AfterValidator(_complete_data)] = field(default_factory=lambda: _complete_data({}))
+    """Where samples come from (`source`, else the built-in clips), and the keys that this source defines."""
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     """How the teacher is trained."""
     student: StudentSettings = field(default_factory=StudentSettings)
@@ -139,6 +157,14 @@ class Config:
     """What is kept between trials."""
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     """Where runs are kept."""
+
+    def make_source(self) -> Source[Any]:
+        """Where samples come from."""
+        return get_source(str(self.data[_SOURCE]))
+
+    def make_data_settings(self) -> Any:
+        """The source's own settings, validated."""
+        return schema.build(self.make_source().settings_type, _without_source(self.data), path=("data",))
 
     def make_family(self) -> Family[Any]:
         """The family."""
@@ -165,6 +191,8 @@ class Config:
         """What must be equal for two sessions to belong to one study: all but budget, workers, store, cache; plain values."""
         plain = {key: value for key, value in schema.to_plain(self).items() if key not in _FREE_KEYS}
         plain["search"] = {key: value for key, value in plain["search"].items() if key not in _FREE_SEARCH_KEYS}
+        if plain["data"][_SOURCE] == DEFAULT_SOURCE:  # studies from before there were sources keep their identity
+            plain["data"] = _without_source(plain["data"])
         return plain
 
     def identity(self) -> str:
@@ -196,32 +224,48 @@ class Config:
         family, settings, space = self.make_family(), self.make_model_settings(), self.make_space()
         family.check(space, settings)
         self.first_genomes()
+        self._check_kind()
         self._check_shapes()
         self._check_batches()
         if self.latency.backend is Backend.TORCH:
             raise ConfigurationError("latency.backend is torch: a study times exported files; use onnxruntime, tensorrt or auto")
 
     def _check_batches(self) -> None:
+        count = self.make_source().count(self.make_data_settings(), "train")
         loops = {"teacher": self.teacher, "student.distill": self.student.distill}
         loops |= {"student.repair": self.student.repair, "student.qat": self.student.qat}
-        large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > self.data.train]
+        large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > (count or math.inf)]
         if large:
             raise ConfigurationError(
-                f"data.train is {self.data.train}: a batch must not hold more clips than there are, got {', '.join(large)}; "
+                f"data.train is {count}: a batch must not hold more samples than there are, got {', '.join(large)}; "
                 "raise data.train or lower them"
             )
 
+    def _check_kind(self) -> None:
+        source, family = self.make_source(), self.make_family()
+        kind = source.signature_kind(self.make_data_settings())
+        if kind is not family.data_kind:
+            fitting = "generated-pictures" if family.data_kind is DataKind.PICTURES else DEFAULT_SOURCE
+            raise ConfigurationError(
+                f"data.source {source.name} gives {kind}, and family {family.name} takes {family.data_kind}; "
+                f"use another source, such as {fitting}, or another family"
+            )
+
     def _check_shapes(self) -> None:
-        clip = ClipSettings(frames=self.data.frames, fps=self.data.fps, size=self.data.size)
-        given = {spec.name: spec.shape for spec in audio_visual_signature(clip).inputs}
+        given = {spec.name: spec.shape for spec in self.make_source().signature(self.make_data_settings()).inputs}
+        kind = self.make_family().data_kind
         for spec in self.make_family().signature(self.make_model_settings()).inputs:
             if spec.shape != given.get(spec.name, spec.shape):
                 raise ConfigurationError(
-                    f"model and data must agree: the model's {spec.name} is {spec.shape}, the clips give {given[spec.name]}; "
-                    "change model.frames, frame_size, audio_frames or coefficients, or data.frames, size or fps"
+                    f"model and data must agree: the model's {spec.name} is {spec.shape}, the {kind} give "
+                    f"{given[spec.name]}; change {_SHAPE_KEYS[kind]}"
                 )
 
 
+_SHAPE_KEYS = {
+    DataKind.CLIPS: "model.frames, frame_size, audio_frames or coefficients, or data.frames, size or fps",
+    DataKind.PICTURES: "model.size or data.size",
+}
 _FREE_KEYS = ("tracking", "cache")
 _FREE_SEARCH_KEYS = (
     "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",

@@ -34,7 +34,8 @@ _CURVE_CLIPS = 24
 def truth_of(task: Task) -> Truth:
     """Where the explained clips were manipulated: marked regions, and periods of the sound."""
     val = task.samples["val"]
-    rate = val.preprocessing.clip.audio.frames_per_second
+    clip = val.preprocessing.clip
+    rate = None if clip is None else clip.audio.frames_per_second
     return true_cells(task.reference, val.periods[task.reference.explained.indices], audio_rate=rate)
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from paretolens.data.prepare import prepare
 from paretolens.data.samples import SampleSet
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.evaluators.latency import LatencySettings
@@ -30,6 +29,7 @@ from paretolens.mlflow.table import to_csv, to_json
 from paretolens.mlflow.tracking import Tracker
 from paretolens.naming import nearest
 from paretolens.search.progress import Steps
+from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
 
@@ -197,7 +197,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
     """
     place = trial_folder(study, row)
     artefact, parity = _exported(place)
-    samples = prepare(study.config.data, study.workspace.cache)["val"]
+    samples = prepared(study.config, study.workspace)["val"]
     overlays = sorted((place / "overlays").glob("*.png"))
     return BundleContent(
         name=f"{study.name}-{row['trial']}",

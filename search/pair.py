@@ -133,7 +133,7 @@ def training_split(place: Path) -> SampleSet | None:
 def decoded(files: list[Path], place: Path, settings: EpsSettings) -> ExplainedSet:
     """Video files, each its own group, prepared as the samples of the set in `place`."""
     like = SampleSet.load(place)
-    clips = [read_clip(path, like.preprocessing.clip).arrays for path in files]
+    clips = [read_clip(path, like.preprocessing.of_clips()).arrays for path in files]
     arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
     names = tuple(path.stem for path in files)
     if (train := training_split(place)) is not None:

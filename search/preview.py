@@ -116,18 +116,18 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
 
 def _look(label: str, genome: Genome, *, config: Config, calibration: Calibration | None, limits: Mapping[str, float]) -> Row:
     loops = loops_of(genome, config.student)
-    data, seconds = config.data, 0.0
+    train, seconds = _count(config, "train"), 0.0
     for stage, student in shapes(genome, config):  # the last one is priced below
         step, look = _step_seconds(student, config, loops[stage].batch_size)
         slower = 1 + ALIGNED / float(genome["align_every"]) if stage == "align" else 1.0
-        seconds += loops[stage].epochs * (data.train * step * slower + data.val * look)
+        seconds += loops[stage].epochs * (train * step * slower + _count(config, "val") * look)
     began = time.monotonic()
     cost = cost_of(student, config, calibration)
     seconds += 2 * (time.monotonic() - began)  # before training and after it
     with quantisers_off(student):
         gradient, _ = _step_seconds(student, config, config.eps.nodes)
     seconds += UNCONVERGED * config.eps.samples * config.eps.nodes * gradient
-    seconds += (data.val + data.test + data.unseen) * cost.latency_ms / 1e3
+    seconds += sum(_count(config, split) for split in ("val", "test", "unseen")) * cost.latency_ms / 1e3
     return Row(label=label, genome=genome, cost=cost, over=violations(limits, cost.figures()), seconds=seconds)
 
 
@@ -163,7 +163,13 @@ def _macs(genome: Genome, config: Config) -> float:
 def _teacher_seconds(config: Config) -> float:
     teacher = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
     step, look = _step_seconds(teacher, config, config.teacher.batch_size)
-    return config.teacher.epochs * (config.data.train * step + config.data.val * look) + config.data.train * look
+    train = _count(config, "train")
+    return config.teacher.epochs * (train * step + _count(config, "val") * look) + train * look
+
+
+def _count(config: Config, split: str) -> int:
+    """Samples of a split, as far as they are known before they are read."""
+    return config.make_source().count(config.make_data_settings(), split) or 0
 
 
 def _step_seconds(model: nn.Module, config: Config, batch: int) -> tuple[float, float]:

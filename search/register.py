@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paretolens.data.prepare import prepare
 from paretolens.exporters.card import model_card
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.registry import ALIASES, Candidate, Registered, register
 from paretolens.search.finish import bundle_content, choose, trial_folder
+from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 
 __all__ = ["register_members"]
@@ -34,7 +34,7 @@ def register_members(study: Study, found: Front, *, selection: str = "front", na
     """
     assert found.study is not None, "the front is read from a store"
     rows = choose(found, selection)
-    samples = prepare(study.config.data, study.workspace.cache)["val"]
+    samples = prepared(study.config, study.workspace)["val"]
     names = [spec.name for spec in samples.signature.inputs]
     example = {name: x.numpy() for name, x in zip(names, samples.batch(slice(0, 1)), strict=True)}
     aliases = {alias: str(choose(found, alias)[0]["run_id"]) for alias in ALIASES if _has(found, alias)}

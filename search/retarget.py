@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from paretolens.data.prepare import prepare
 from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.evaluators.latency import Backend, LatencySettings, measure_latency
 from paretolens.mlflow.amend import add_metrics
@@ -16,6 +15,7 @@ from paretolens.mlflow.objectives import Direction
 from paretolens.search.devices import DEVICES
 from paretolens.search.finish import pull_front, trial_folder
 from paretolens.search.progress import Steps
+from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 
 __all__ = ["Target", "retarget"]
@@ -104,7 +104,7 @@ def _on_litert(study: Study, target: Target, folder: Path, settings: LatencySett
 
     assert target.litert is not None
     precision = {"litert": "fp32", "litert-dynamic": "dynamic", "litert-int8": "int8"}[target.device]
-    samples, python = prepare(study.config.data, study.workspace.cache)["val"], target.litert
+    samples, python = prepared(study.config, study.workspace)["val"], target.litert
     names = [spec.name for spec in samples.signature.inputs]
     batch = samples.batch(slice(0, len(samples)))
     inputs = {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}

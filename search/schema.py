@@ -17,9 +17,14 @@ from paretolens.errors import ConfigurationError
 from paretolens.naming import nearest
 from paretolens.search.trees import merge, parse_assignment, read_yaml
 
-__all__ = ["build", "merge", "parse_assignment", "read_yaml", "to_plain"]
+__all__ = ["MistakesError", "build", "merge", "parse_assignment", "read_yaml", "to_plain"]
 
 T = TypeVar("T")
+
+
+class MistakesError(ValueError):
+    """What is wrong with a part that a validator of its own checks; the text stands beside the other mistakes as it is."""
+
 
 
 def build(kind: type[T], tree: Mapping[str, Any], *, path: tuple[str, ...] = ()) -> T:
@@ -100,7 +105,9 @@ def _dataclasses_in(kind: Any) -> list[Any]:
 
 def _describe(item: Mapping[str, Any], path: tuple[str, ...]) -> str:
     where = ".".join(str(part) for part in (*path, *item["loc"])) or "the file"
-    value = repr(item.get("input"))
+    value, error = repr(item.get("input")), item.get("ctx", {}).get("error")
+    if isinstance(error, MistakesError):
+        return str(error)
     message = str(item["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"{where} is {value[:60]}: {message}"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from paretolens.data.prepare import prepare
 from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, ConfigurationError
 from paretolens.evaluators.eps import EpsScore
@@ -20,6 +19,7 @@ from paretolens.exporters.litert_env import make_environment
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.exporters.tensorrt import EngineSettings
 from paretolens.models.record import load_model
+from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 from paretolens.search.target_eps import ExplainedJudge
 from paretolens.trainers.quantise import quantisers_off
@@ -83,7 +83,7 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
         IntegrityError: the teacher's file is gone.
     """
     engine = _with_cache(targets.engine, study.workspace.cache) if "tensorrt" in targets.names else targets.engine
-    samples = prepare(study.config.data, study.workspace.cache)["val"]
+    samples = prepared(study.config, study.workspace)["val"]
     made, records = dict[str, Path](), dict[str, dict[str, Any]]()
     tell("the teacher's explanations by occlusion")
     judge = _Judge(samples, trial, ExplainedJudge(study, samples), tell)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from paretolens.data.prepare import prepare
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.errors import IntegrityError
@@ -26,6 +25,7 @@ from paretolens.models.signature import Signature
 from paretolens.search import schema
 from paretolens.search.config import Config
 from paretolens.search.progress import Steps, Update
+from paretolens.search.samples import prepared
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
@@ -88,8 +88,9 @@ class Task:
         """
         family, settings = config.make_family(), config.make_model_settings()
         signature = family.signature(settings)
-        with steps.step("data (generated)") as update:
-            samples = prepare(config.data, workspace.cache, lambda done, total: update(done, total, "clips"))
+        source = config.make_source()
+        with steps.step(f"data ({source.name.removesuffix('-clips')})") as update:
+            samples = prepared(config, workspace, update)
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:
             folder = trained_teacher(config, workspace, samples, update)

@@ -4,6 +4,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
+from paretolens.data.sources import DataKind
 from paretolens.models.rules import PruningRules
 from paretolens.models.signature import Signature
 from paretolens.spaces.knobs import Genome, Space
@@ -21,6 +22,8 @@ class Family(Protocol[Settings_contra]):
     """Name in the registry and in configurations."""
     summary: str
     """One line: what it detects, from what."""
+    data_kind: DataKind
+    """What its models look at; a study's source of data must give the same."""
     settings_type: type[Any]
     """The frozen dataclass of its settings: the shape of the input and of the teacher."""
     presets: tuple[str, ...]

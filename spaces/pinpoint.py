@@ -11,6 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
+from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
 from paretolens.models.audio import AudioEncoder
 from paretolens.models.backbones import backbone_names, backbone_widths
@@ -211,6 +212,7 @@ class PinpointFamily:
 
     name = "pinpoint"
     summary = "audio-visual transformer: is this talking face fake, and where does the voice look?"
+    data_kind = DataKind.CLIPS
     settings_type = PinpointSettings
     presets = tuple(_PRESETS)
 

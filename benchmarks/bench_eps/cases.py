@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 import paretolens.models.pinpoint  # noqa: F401  # registers the builder
-from paretolens.data.prepare import prepare
 from paretolens.evaluators.eps import ExplainedSet
 from paretolens.evaluators.eps.population import eligible_samples
 from paretolens.evaluators.explain import end_logits, held_still
@@ -19,6 +18,7 @@ from paretolens.models.signature import InputKind, InputSpec, Signature
 from paretolens.search.config import load_config
 from paretolens.search.finish import choose, pull_front, trial_folder
 from paretolens.search.pair import explained_clips, load_twin
+from paretolens.search.samples import prepared
 from paretolens.search.study import load_study
 from paretolens.search.task import trained_teacher
 from paretolens.search.workspace import Workspace
@@ -144,8 +144,8 @@ def study_case(workspace: Workspace, samples: int) -> Case:
     for which in MEMBERS:
         row = choose(found, which)[0]
         folders.setdefault(trial_folder(study, row), f"{row['trial']}, {which}")  # one member may be two of these
-    prepared = prepare(study.config.data, workspace.cache)
-    teacher = trained_teacher(study.config, workspace, prepared, lambda *_: None)
-    data = prepared["test"].folder
+    splits = prepared(study.config, workspace)
+    teacher = trained_teacher(study.config, workspace, splits, lambda *_: None)
+    data = splits["test"].folder
     assert data is not None, "a prepared set lies in a folder"
     return named_case(teacher, {name: folder for folder, name in folders.items()}, data, samples)

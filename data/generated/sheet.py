@@ -79,7 +79,7 @@ def _draw_frames(axes: Any, samples: SampleSet, row: int) -> None:
 def _draw_tracks(axis: Any, samples: SampleSet, row: int, plan: ClipPlan, settings: GeneratedSettings) -> None:
     heard = ~samples.arrays["audio_mask"][row]
     loud = np.asarray(samples.arrays["audio"][row][heard, 0])
-    rate = samples.preprocessing.clip.audio.frames_per_second
+    rate = samples.preprocessing.of_clips().audio.frames_per_second
     times = np.arange(len(loud)) / rate
     axis.fill_between(times, (loud - loud.min()) / max(1e-6, float(np.ptp(loud))), color="0.75")
     shown = film(plan, settings).scene.pose.openness

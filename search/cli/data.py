@@ -23,16 +23,17 @@ def run(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from paretolens.data.generated.sheet import draw_sheet
-    from paretolens.data.prepare import clips_folder, prepare
     from paretolens.search.config import load_config
     from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.samples import prepared
 
     config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})
     workspace, console = workspace_of(options), make_console()
     workspace.ensure_writable()
+    source, settings = config.make_source(), config.make_data_settings()
     with ConsoleSteps(console).step("data (generated)") as update:
-        sets = prepare(config.data, workspace.cache, lambda done, total: update(done, total, "clips"))
-        update(1, 1, str(clips_folder(config.data, workspace.cache)))
+        sets = prepared(config, workspace, update)
+        update(1, 1, str(source.place(settings, workspace.cache)))
     counts = {split: Counter(str(kind) for kind in samples.kinds) for split, samples in sets.items()}
     kinds = list(dict.fromkeys(kind for found in counts.values() for kind in sorted(found, key=lambda name: name != "real")))
     table = Table(title="generated clips: drawn faces, synthesised voices", title_justify="left", pad_edge=False)
@@ -43,6 +44,6 @@ def run(options: argparse.Namespace) -> int:
         table.add_row(split, str(len(samples)), str(sources), *(str(counts[split][kind]) for kind in kinds))
     console.print(table)
     if options.sheet:
-        draw_sheet(sets, config.data, options.sheet)
+        draw_sheet(sets, settings, options.sheet)
         console.print(f"  contact sheet          {options.sheet}", highlight=False, soft_wrap=True)
     return 0

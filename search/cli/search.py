@@ -185,7 +185,7 @@ def _finish(study: "Study", task: "Task", tracker: Any, steps: Any, console: "Co
     registered = quiet and _register(study, found, steps)
     console.print()
     console.print(rich_table(found, width=console.width))
-    clip = next(iter(sorted((_clips(study) / "test").glob("*.mp4"))), "CLIP.mp4")
+    clip = next(iter(sorted((_files(study) / "test").glob("*[0-9].*"))), "FILE")
     lines = {
         "front": f"{files.html}  (also .png, .csv, .json)",
         "bundle of the knee": str(bundle),
@@ -217,7 +217,5 @@ def _register(study: "Study", found: Any, steps: Any) -> bool:
     return True
 
 
-def _clips(study: "Study") -> Any:
-    from paretolens.data.prepare import clips_folder
-
-    return clips_folder(study.config.data, study.workspace.cache)
+def _files(study: "Study") -> Any:
+    return study.config.make_source().place(study.config.make_data_settings(), study.workspace.cache)

@@ -5,8 +5,17 @@ import pytest
 import torch
 
 from paretolens.data.features import AudioSettings
-from paretolens.data.preprocessing import ClipSettings, Normaliser, Preprocessing, audio_visual_signature
-from paretolens.errors import IntegrityError
+from paretolens.data.preprocessing import (
+    ClipSettings,
+    ColourOrder,
+    Fit,
+    Normaliser,
+    PictureSettings,
+    PixelScale,
+    Preprocessing,
+    audio_visual_signature,
+)
+from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.models.signature import InputKind
 
 
@@ -66,3 +75,17 @@ def test_json_round_trip() -> None:
 def test_a_foreign_file_is_one_clear_line(broken: dict[str, object]) -> None:
     with pytest.raises(IntegrityError, match="fields of ClipSettings"):
         Preprocessing.from_json(broken)
+
+
+def test_json_round_trip_of_pictures() -> None:
+    picture = PictureSettings(size=224, fit=Fit.STRETCH, order=ColourOrder.BGR)
+    before = Preprocessing(picture=picture, normaliser=Normaliser.of_pixels(PixelScale.BYTES))
+    plain = json.loads(json.dumps(before.to_json()))
+    assert "clip" not in plain
+    assert Preprocessing.from_json(plain) == before
+
+
+def test_the_geometry_is_of_clips_or_of_pictures() -> None:
+    for both in ({}, {"clip": ClipSettings(), "picture": PictureSettings()}):
+        with pytest.raises(ConfigurationError, match="exactly one"):
+            Preprocessing(**both)

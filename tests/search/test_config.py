@@ -60,6 +60,11 @@ def test_identity_depends_on_what_shapes_results(bound: str) -> None:
         ("family=pinpiont", "pinpoint"),
         ("serach.trials=3", "search"),
         ("space.heads=[3]", "heads"),
+        ("data.source=generated-picture", "generated-pictures"),
+        ("data.source=generated-pictures", "takes clips"),
+        ("data.trian=3", "did you mean data.train?"),
+        ("data.train=1", "data.train is 1"),
+        ("data.size=65", "size must be even"),
     ],
 )
 def test_bad_values_are_refused_in_one_line(assignment: str, message: str) -> None:
@@ -91,3 +96,16 @@ def test_one_reference_teacher_is_refused_as_validate_eps_refuses_it() -> None:
     with pytest.raises(ConfigurationError, match=r"floor.references is 1: .* give 0 or at least 2"):
         load("floor.references=1")
     assert load("floor.references=2").floor.references == 2
+
+
+def test_mistakes_in_the_data_stand_beside_the_others() -> None:
+    with pytest.raises(ConfigurationError, match=r"search.trials is 0.*unknown key data.trian \(did you mean data.train\?\)"):
+        load("search.trials=0", "data.trian=3")
+
+
+def test_a_study_from_before_there_were_sources_is_the_same_study() -> None:
+    config = load()
+    assert "source" not in config.bound()["data"]
+    tree = schema.to_plain(config)
+    assert tree["data"].pop("source") == "generated-clips"
+    assert schema.build(Config, tree).identity() == config.identity()

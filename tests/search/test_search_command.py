@@ -112,12 +112,11 @@ def test_pruned_and_quantised_trial_ships_int8_and_lost_parameters(study: Path) 
 
 
 def test_accuracy_is_that_of_the_exported_file(study: Path, ground: Ground) -> None:
-    from paretolens.data.prepare import prepare
     from paretolens.search.study import load_study
     from paretolens.search.workspace import Workspace
 
     config = load_study(Workspace.at(ground.workspace), "tiny").config
-    val = prepare(config.data, ground.workspace / "cache")["val"]
+    val = config.make_source().prepare(config.make_data_settings(), ground.workspace / "cache")["val"]
     entry = next(entry for entry in read_records(study) if entry.fate is Fate.EVALUATED)
     session = onnxruntime.InferenceSession(str(Path(entry.details["folder"]) / "model.onnx"), providers=["CPUExecutionProvider"])
     names = [spec.name for spec in val.signature.inputs]

@@ -1,0 +1,133 @@
+"""The files of a set of pictures: one frame of a scene each, encoded once as WebP, JPEG or PNG, and the decoded arrays.
+
+Scenes, persons and manipulations are those of the generated clips; only what can be seen is manipulated.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from paretolens.data.generated.build import NOTE, REGION_CELLS, shoot
+from paretolens.data.generated.picture_settings import GeneratedPictures
+from paretolens.data.generated.plan import ClipPlan, plan_split
+from paretolens.data.generated.rows import Columns, allocate_rows, in_batches, open_rows
+from paretolens.data.generated.settings import SPLITS
+from paretolens.data.pictures import read_picture
+from paretolens.data.preprocessing import picture_signature
+from paretolens.data.samples import UNKNOWN_OFFSET
+from paretolens.data.store import finish_set
+
+__all__ = ["build_pictures", "encode_picture", "plan_pictures"]
+
+
+def plan_pictures(settings: GeneratedPictures, split: str) -> tuple[ClipPlan, ...]:
+    """All pictures of a split: the clips' plans, of one frame each."""
+    plans = plan_split(settings.scenes(), split)
+    return tuple(replace(plan, count=1, period=(0, int(plan.fake))) for plan in plans)
+
+
+def build_pictures(settings: GeneratedPictures, place: Path, workers: int, progress: Callable[[int, int], None] | None) -> None:
+    """Fill a new folder with the whole set.
+
+    Args:
+        settings: What to make.
+        place: An empty folder.
+        workers: Processes; 1 makes everything in this one.
+        progress: Called with (pictures done, pictures in all).
+    """
+    plans = [plan for split in SPLITS for plan in plan_pictures(settings, split)]
+    for split in SPLITS:
+        (place / "pictures" / split).mkdir(parents=True)
+        allocate_rows(place / split, _columns(settings), settings.sizes()[split])
+    entries = in_batches(partial(make_pictures, settings, place), plans, workers, progress)
+    entries.sort(key=lambda entry: (SPLITS.index(entry["split"]), entry["index"]))
+    (place / "pictures" / "metadata.json").write_text(json.dumps(entries, indent=0), encoding="utf-8")
+    card = {"note": NOTE, "settings": settings.to_json()}
+    (place / "pictures" / "about.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+    _finish(settings, place, plans)
+
+
+def make_pictures(settings: GeneratedPictures, place: Path, plans: Sequence[ClipPlan]) -> list[dict[str, Any]]:
+    """Make some pictures: encode them, decode them again, write their rows. Returns their metadata."""
+    scenes, geometry = settings.scenes(), settings.preprocessing().of_pictures()
+    columns = {split: open_rows(place / split, _columns(settings)) for split in {plan.split for plan in plans}}
+    entries = []
+    for plan in plans:
+        pixels, region, _ = shoot(plan, scenes)
+        path = encode_picture(place / "pictures" / plan.split / f"{plan.index:06d}", pixels[0], plan, settings)
+        columns[plan.split]["input_image"][plan.index] = read_picture(path, geometry)
+        columns[plan.split]["regions"][plan.index] = region
+        entries.append(_metadata(plan, path))
+    return entries
+
+
+def encode_picture(stem: Path, pixels: np.ndarray, plan: ClipPlan, settings: GeneratedPictures) -> Path:
+    """Write a picture (S, S, 3) uint8 as the kind of file that its plan's seed draws; returns the file."""
+    rng = np.random.default_rng([settings.seed, plan.seed, 17])
+    chance, quality = rng.random(), int(rng.integers(settings.quality_low, settings.quality_high + 1))
+    picture = Image.fromarray(pixels)
+    if chance < settings.webp:
+        path = stem.with_suffix(".webp")
+        picture.save(path, quality=quality, method=2)
+    elif chance < settings.webp + settings.jpeg:
+        path = stem.with_suffix(".jpg")
+        picture.save(path, quality=quality)
+    else:
+        path = stem.with_suffix(".png")
+        picture.save(path)
+    return path
+
+
+def _columns(settings: GeneratedPictures) -> Columns:
+    return {
+        "input_image": ((3, settings.size, settings.size), np.uint8),
+        "regions": ((1, REGION_CELLS, REGION_CELLS), bool),
+    }
+
+
+def _metadata(plan: ClipPlan, path: Path) -> dict[str, Any]:
+    return {
+        "file": f"{plan.split}/{path.name}",
+        "label": "fake" if plan.fake else "real",
+        "kind": plan.kind,
+        "strength": round(plan.strength, 6),
+        "identity": plan.identity,
+        "source": plan.source,
+        "split": plan.split,
+        "generated": True,
+        "index": plan.index,
+    }
+
+
+def _finish(settings: GeneratedPictures, place: Path, plans: Sequence[ClipPlan]) -> None:
+    """Write the small columns, the training split's mean picture, and each split's record."""
+    preprocessing = settings.preprocessing()
+    images = np.load(place / "train" / "input_image.npy", mmap_mode="r")
+    mean_image = images.mean(axis=0, dtype=np.float64).astype(np.float32)
+    for split in SPLITS:
+        chosen = [plan for plan in plans if plan.split == split]
+        small: dict[str, np.ndarray] = {
+            "labels": np.array([plan.fake for plan in chosen], np.float32),
+            "groups": np.array([plan.source for plan in chosen], np.int64),
+            "identities": np.array([plan.identity for plan in chosen], np.int64),
+            "strengths": np.array([plan.strength for plan in chosen], np.float32),
+            "offsets": np.full(len(chosen), UNKNOWN_OFFSET, np.int64),
+            "periods": np.zeros((len(chosen), 2), np.float32),
+            "mean_image": mean_image,
+        }
+        for name, array in small.items():
+            np.save(place / split / f"{name}.npy", array, allow_pickle=False)
+        finish_set(
+            place / split,
+            signature=picture_signature(preprocessing.of_pictures()),
+            preprocessing=preprocessing,
+            ids=tuple(f"{split}/{plan.index:06d}" for plan in chosen),
+            kinds=tuple(plan.kind for plan in chosen),
+            generated=True,
+        )
