@@ -222,9 +222,9 @@ class Preprocessing:
             scales = {name: tuple(float(value) for value in values) for name, values in data["normaliser"].items()}
             normaliser = Normaliser(**scales)
             if "picture" in data:
-                picture = dict(data["picture"])
-                kinds = {"fit": Fit(picture.pop("fit")), "order": ColourOrder(picture.pop("order"))}
-                return Preprocessing(picture=PictureSettings(**picture, **kinds), normaliser=normaliser)
+                plain = dict(data["picture"])
+                fit, order = Fit(plain.pop("fit")), ColourOrder(plain.pop("order"))
+                return Preprocessing(picture=PictureSettings(**plain, fit=fit, order=order), normaliser=normaliser)
             clip = dict(data["clip"])
             clip["audio"] = AudioSettings(**clip["audio"])
             return Preprocessing(clip=ClipSettings(**clip), normaliser=normaliser)

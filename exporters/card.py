@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from paretolens.data.preprocessing import Fit
+
 if TYPE_CHECKING:
     from paretolens.exporters.bundle import BundleContent, Objective
 
@@ -109,8 +111,12 @@ def _explanations(targets: "Mapping[str, Mapping[str, Any]]") -> list[str]:
 
 
 def _input(content: "BundleContent") -> str:
-    clip = content.preprocessing.clip
     rows = [f"- `{spec.name}`: {' × '.join(map(str, spec.shape))} ({spec.kind})" for spec in content.signature.inputs]
+    if (picture := content.preprocessing.picture) is not None:
+        whole = "its central square" if picture.fit is Fit.CROP else "all of it, stretched to a square"
+        seen = f"One sample is one picture: {whole}, {picture.size} × {picture.size} pixels, {picture.order.upper()}."
+        return "\n".join([seen, "", *rows])
+    clip = content.preprocessing.of_clips()
     window = (
         f"One sample covers {clip.seconds:g} s: {clip.frames} frames at {clip.fps:g} a second, {clip.size} × {clip.size} pixels, "
         f"and {clip.audio_frames} frames of {clip.audio.coefficients} MFCC at {clip.audio.rate} Hz. What is missing is masked."

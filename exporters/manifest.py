@@ -34,7 +34,7 @@ _SCHEMA: Mapping[str, Any] = {
         "inputs": [{"name": str, "shape": [int], "kind": str, "dtype": str}],
         "outputs": [str],
     },
-    "preprocessing": {"clip": dict, "normaliser": dict},
+    "preprocessing": {"normaliser": dict},
     "objectives": dict,
     "parity": {"max_difference": _NUMBER, "tolerance": _NUMBER, "decision_agreement": _NUMBER, "samples": int},
     "sample": {"file": str, "count": int, "tolerance": _NUMBER},

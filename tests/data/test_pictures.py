@@ -13,7 +13,9 @@ SIZE = 16
 
 def gradient(height: int, width: int) -> np.ndarray:
     rows, columns = np.indices((height, width))
-    return np.stack([rows * 255 // max(1, height - 1), columns * 255 // max(1, width - 1), 0 * rows + 90], axis=2).astype(np.uint8)
+    return np.stack([rows * 255 // max(1, height - 1), columns * 255 // max(1, width - 1), 0 * rows + 90], axis=2).astype(
+        np.uint8
+    )
 
 
 def test_a_square_png_of_the_right_size_is_read_as_it_is(tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def test_the_arrays_are_the_files(sets: dict[str, SampleSet], place: Path) -> No
     found = {Image.open(folder / entry["file"]).format for entry in entries}
     assert found == {"WEBP", "JPEG", "PNG"}
     for entry in entries[:6]:
-        np.testing.assert_array_equal(read_picture(folder / entry["file"], geometry), sets["train"].arrays["image"][entry["index"]])
+        np.testing.assert_array_equal(
+            read_picture(folder / entry["file"], geometry), sets["train"].arrays["image"][entry["index"]]
+        )
 
 
 def test_the_kind_of_file_says_nothing_of_the_label(place: Path, sets: dict[str, SampleSet]) -> None:

@@ -99,7 +99,7 @@ def test_one_reference_teacher_is_refused_as_validate_eps_refuses_it() -> None:
 
 
 def test_mistakes_in_the_data_stand_beside_the_others() -> None:
-    with pytest.raises(ConfigurationError, match=r"search.trials is 0.*unknown key data.trian \(did you mean data.train\?\)"):
+    with pytest.raises(ConfigurationError, match=r"unknown key data.trian \(did you mean data.train\?\); search.trials is 0"):
         load("search.trials=0", "data.trian=3")
 
 
