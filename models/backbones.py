@@ -195,7 +195,21 @@ def _mobilenetv4_conv_small(width: float) -> Stages:
     return stages, int(model.num_features)
 
 
+def _efficientnet_lite0(width: float) -> Stages:
+    from timm.models.efficientnet import _gen_efficientnet_lite
+
+    model = _gen_efficientnet_lite("efficientnet_lite0", channel_multiplier=width, depth_multiplier=1.0)
+    channels = max(8, round(1280 * width / 8) * 8)  # timm keeps 1280 for every width, most of a narrow network's weights
+    if channels != model.num_features:
+        model.conv_head = nn.Conv2d(model.conv_head.in_channels, channels, 1, bias=False)
+        model.bn2 = type(model.bn2)(channels, act_layer=nn.ReLU6)
+    stem = nn.Sequential(OrderedDict(conv=model.conv_stem, bn=model.bn1))
+    head = nn.Sequential(OrderedDict(conv=model.conv_head, bn=model.bn2))
+    return OrderedDict([("stem", stem), *_numbered(model.blocks).items(), ("head", head)]), channels
+
+
 _BACKBONES: dict[str, tuple[Callable[[float], Stages], tuple[float, ...]]] = {
+    "efficientnet_lite0": (_efficientnet_lite0, (0.25, 0.35, 0.5, 0.75, 1.0)),
     "efficientnet_b0": (_efficientnet_b0, (0.25, 0.35, 0.5, 0.75, 1.0)),
     "mobilenet_v3_small": (_mobilenet_v3_small, (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)),
     "mobilenetv4_conv_small": (_mobilenetv4_conv_small, (0.35, 0.5, 1.0)),

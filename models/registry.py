@@ -18,10 +18,11 @@ Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 _MODULES = (  # imported at the first look-up; each registers its own builders
-    "paretolens.models.pinpoint",
+    "paretolens.models.classifier",
     "paretolens.models.cross_efficient_vit",
     "paretolens.models.efficient_vit",
     "paretolens.models.ladeda",
+    "paretolens.models.pinpoint",
     "paretolens.models.tiny_ladeda",
 )
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
-__all__ = ["Detection", "EarlyLogits", "InputKind", "InputSpec", "Signature"]
+__all__ = ["Detection", "EarlyLogits", "InputKind", "InputSpec", "Signature", "Verdict"]
 
 
 class InputKind(StrEnum):
@@ -70,6 +70,13 @@ class Detection(NamedTuple):
     """(B, 11), logits of the audio-video offset classes."""
     attention: Tensor
     """(B, T_audio, T_video), attention of the last block averaged over heads; rows sum to 1 over the unmasked frames."""
+
+
+class Verdict(NamedTuple):
+    """Output of a picture classifier."""
+
+    logit: Tensor
+    """(B, 1), raw score, positive = fake."""
 
 
 class EarlyLogits(NamedTuple):

@@ -60,6 +60,8 @@ class Knob:
     """Every choice a configuration may ask for; empty = any of the same type within `limits`."""
     limits: tuple[float, float] = (-math.inf, math.inf)
     """Lowest and highest number a configuration may ask for."""
+    judge: Callable[[str], None] | None = None
+    """For text that is too much to be listed in `allowed`: raises ConfigurationError where a configuration may not ask for it."""
 
     def __post_init__(self) -> None:
         """Check that the knob describes itself without contradiction.
@@ -158,6 +160,14 @@ class Knob:
         return bool(self.choices) and all(isinstance(value, int) for value in self.choices)
 
     def _check_allowed(self, value: Any) -> None:
+        if self.judge is not None:
+            if not isinstance(value, str):
+                raise ConfigurationError(f"knob {self.name}: expected text; got {value!r}")
+            try:
+                self.judge(value)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"knob {self.name}: {error}") from error
+            return
         if self.allowed:
             if not any(_same(value, choice) for choice in self.allowed):
                 raise ConfigurationError(f"knob {self.name}: {value!r} is not allowed{did_you_mean(value, self.allowed)}")

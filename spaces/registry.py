@@ -9,7 +9,10 @@ from paretolens.spaces.family import Family
 
 __all__ = ["families", "get_family"]
 
-_FAMILIES = {"pinpoint": ("paretolens.spaces.pinpoint", "PinpointFamily")}
+_FAMILIES = {
+    "image-classifier": ("paretolens.spaces.image_classifier", "ImageClassifierFamily"),
+    "pinpoint": ("paretolens.spaces.pinpoint", "PinpointFamily"),
+}
 
 
 def families() -> tuple[str, ...]:
