@@ -49,7 +49,7 @@ class BackboneClassifier(PictureClassifier):
         return Verdict(self.head(self.network(self.shrink(image))))
 
     def patch_logits(self, image: Tensor) -> dict[str, Tensor]:
-        """What the last layer says of every place, (B, h, w): their mean is the logit (class activation maps, Zhou et al. 2016)."""
+        """What the last layer says of every place, (B, h, w): their mean is the logit (Zhou et al. 2016)."""
         assert isinstance(self.network, Backbone)
         features = self.network.feature_map(self.shrink(image))
         return {"image": self.head(features.permute(0, 2, 3, 1))[..., 0]}
@@ -129,9 +129,8 @@ def _from_library(name: str, side: int, arguments: dict[str, Any]) -> nn.Module:
         return _timm(inner, arguments if _any_size(inner) else {"img_size": side, **arguments})
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigurationError(
-            f"network {name} cannot be built for {side} pixels with {arguments or 'defaults'}: {reason}"
-        ) from error
+        given = f" and {arguments}" if arguments else ""
+        raise ConfigurationError(f"network {name} cannot be built for {side} pixels{given}: {reason}") from error
 
 
 def _timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:

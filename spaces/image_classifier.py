@@ -102,7 +102,8 @@ def _quick_space() -> Space:
 def _published_space() -> Space:
     student = _student_knobs(
         networks=(
-            *backbone_names(), VIT, "timm:mobilenetv4_conv_medium", "timm:efficientnet_lite2", "timm:regnety_002", "timm:resnet34",
+            *backbone_names(), VIT,
+            "timm:mobilenetv4_conv_medium", "timm:efficientnet_lite2", "timm:regnety_002", "timm:resnet34",
         ),
         multipliers=(0.25, 0.35, 0.5, 0.75, 1.0, 1.5),
         input_size=(112, 128, 160, 192, 224),
@@ -233,7 +234,7 @@ def _kept(model: nn.Module, heads: tuple[str, ...]) -> list[KeptLayer]:
     kept = [KeptLayer(path=last, reason="output: the logit")]
     if any(isinstance(module, nn.LayerNorm) for module in model.modules()):
         inside = tuple(f"{path}.{name}" for path in heads for name in ("q", "k", "v"))
-        for path, layer in layers:
+        for path, _ in layers:
             if path != last and path not in inside and not path.endswith(_HIDDEN):
                 kept.append(KeptLayer(path=path, reason=_STREAM))
     return [*kept, *shuffled_layers(model)]

@@ -1,4 +1,4 @@
-"""Training of the teacher: PinPoint's losses and curriculum, every part a parameter."""
+"""Training of the teacher: PinPoint's losses and curriculum, every part a parameter; of them, what a family has use for."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ def train_teacher(
     """Train the teacher in place; it ends in eval mode with the weights of its best epoch.
 
     Args:
-        model: an audio-visual detector that returns a `Detection`.
+        model: a detector; offset and synchrony are trained where it returns them (`Detection`).
         train: clips to learn from.
         val: clips by which the best epoch is chosen.
         settings: losses, curriculum and optimiser.
@@ -115,33 +115,38 @@ class _TeacherObjective:
         self.deep = DeepTargets(train)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        settings, signature = self.settings, self.train.signature
+        settings = self.settings
         device = next(model.parameters()).device
-        inputs = self.train.batch(batch.rows)
-        lengths = tuple((~mask).sum(1).to(device) for mask in map_masks(inputs, signature))
-        inputs = tuple(x.to(device) for x in self._augment(inputs, batch))
+        plain = self.train.batch(batch.rows)
+        inputs = tuple(x.to(device) for x in self._augment(plain, batch))
         targets = self.train.targets(batch.rows).to(device)
         offsets = torch.from_numpy(self.train.offsets[batch.rows.numpy()]).to(device)
         out, early = forward_deep(model, inputs)
-        loss = hard_loss(out.logit, targets) + self._offset_weight(batch.epoch) * offset_loss(
-            out.offset, offsets, unknown=UNKNOWN_OFFSET
-        )
+        loss = hard_loss(out.logit, targets)
+        if hasattr(out, "offset"):
+            loss = loss + self._offset_weight(batch.epoch) * offset_loss(out.offset, offsets, unknown=UNKNOWN_OFFSET)
         if early is not None and settings.deep > 0:
             frames, sound = self.deep.batch(batch.rows)
             loss = loss + settings.deep * deep_loss(early, frames.to(device), sound.to(device))
-        if settings.sync_weight == 0:
-            return loss
-        sync = sync_loss(
-            out.attention,
+        if hasattr(out, "offset") and settings.sync_weight > 0:
+            in_sync = (targets[:, 0] < 0.5) & (offsets == IN_SYNC)
+            loss = loss + settings.sync_weight * self._sync(out.attention, plain, inputs, in_sync)
+        return loss
+
+    def _sync(self, attention: Tensor, plain: tuple[Tensor, ...], inputs: tuple[Tensor, ...], in_sync: Tensor) -> Tensor:
+        """The synchrony of clips in sync, by the inputs before anything was hidden and by what the model saw."""
+        settings, signature = self.settings, self.train.signature
+        rows, columns = ((~mask).sum(1).to(in_sync.device) for mask in map_masks(plain, signature))
+        return sync_loss(
+            attention,
             *map_masks(inputs, signature),
-            (targets[:, 0] < 0.5) & (offsets == IN_SYNC),
+            in_sync,
             sigma=settings.sync_sigma,
             half_width=settings.sync_half_width,
             off_band=settings.off_band,
             smoothness=settings.smoothness,
-            lengths=(lengths[0], lengths[1]),
+            lengths=(rows, columns),
         )
-        return loss + settings.sync_weight * sync
 
     def _augment(self, inputs: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, ...]:
         settings, signature = self.settings, self.train.signature
