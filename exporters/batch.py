@@ -17,11 +17,13 @@ from typing import Any
 import pandas as pd
 
 from paretolens.errors import ConfigurationError, DataError, StoreError
-from paretolens.exporters.clip_reader import PICTURES, PredictError, natural, read_clip, read_frames
+from paretolens.exporters.bundle_model import PredictError
+from paretolens.exporters.clip_reader import PICTURES, natural, read_clip, read_frames
 from paretolens.exporters.files import write_atomic
+from paretolens.exporters.predict_pictures_template import PicturePredictor, pictures_in
 from paretolens.exporters.predict_template import Predictor
 
-__all__ = ["COLUMNS", "Source", "find_sources", "judge_folder"]
+__all__ = ["COLUMNS", "Source", "find_pictures", "find_sources", "judge_folder"]
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
@@ -85,8 +87,24 @@ def find_sources(folder: Path) -> list[Source]:
     return sorted(sources, key=lambda source: natural(Path(source.name.replace("/", "\x00"))))
 
 
+def find_pictures(folder: Path) -> list[Source]:
+    """The pictures in a folder and below it, each for itself, in the order of their names; raises as `find_sources`."""
+    if not folder.is_dir():
+        raise DataError(f"pictures are looked for in a folder, {folder} is none: check the path")
+    try:
+        return [Source(name=path.relative_to(folder).as_posix(), files=(path,)) for path in pictures_in(folder)]
+    except PredictError as error:
+        raise DataError(str(error)) from error
+
+
 def judge_folder(
-    predictor: Predictor, folder: Path, output: Path, *, resume: bool = False, fps: float | None = None, update: Update
+    predictor: Predictor | PicturePredictor,
+    folder: Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    fps: float | None = None,
+    update: Update,
 ) -> pd.DataFrame:
     """Judge every clip of a folder and write the table.
 
@@ -107,7 +125,8 @@ def judge_folder(
         StoreError: the table cannot be written.
     """
     _check(output, resume)
-    sources, partial = find_sources(folder), output.with_name(output.name + ".partial")
+    found = find_pictures(folder) if isinstance(predictor, PicturePredictor) else find_sources(folder)
+    sources, partial = found, output.with_name(output.name + ".partial")
     model = predictor.manifest["files"][predictor.manifest["model"]["file"]]["sha256"]
     known = _kept(partial, model, fps) if resume else {}
     rows = {source.name: known[source.key] for source in sources if source.key in known}
@@ -140,10 +159,12 @@ def _check(output: Path, resume: bool) -> None:
         raise ConfigurationError(f"--output {partial if partial.exists() else output}: exists; {way}")
 
 
-def _judge(predictor: Predictor, source: Source, fps: float | None) -> dict[str, Any]:
+def _judge(predictor: Predictor | PicturePredictor, source: Source, fps: float | None) -> dict[str, Any]:
     """A row; `error` says why a clip has no verdict."""
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"clip": source.name, "note": "", "error": ""}
     try:
+        if isinstance(predictor, PicturePredictor):
+            return row | predictor.judge(predictor.read(source.files[0])) | {"frames": 1}
         arrays, seconds, note = _read(predictor, source, fps)
     except PredictError as error:
         return row | {"error": str(error)}

@@ -13,17 +13,19 @@ __all__ = ["GENERAL_LIMITS", "model_card", "readme"]
 
 def readme(content: "BundleContent") -> str:
     """How to run the bundle."""
+    pictures = content.preprocessing.picture is not None
+    file, library = ("picture.jpg", "pillow") if pictures else ("clip.mp4", "av")
     return f"""# {content.name}
 
 {content.summary}
 
 ```
 python -m venv .venv && .venv/bin/pip install -r requirements.txt
-.venv/bin/python predict.py clip.mp4
-.venv/bin/python predict.py --json clip.mp4
+.venv/bin/python predict.py {file}
+.venv/bin/python predict.py --json {file}
 ```
 
-`predict.py` needs onnxruntime, numpy and av, nothing else. It prints `{content.labels[0]}` or `{content.labels[1]}`, the
+`predict.py` needs onnxruntime, numpy and {library}, nothing else. It prints `{content.labels[0]}` or `{content.labels[1]}`, the
 probability of `{content.labels[1]}`, and the milliseconds the model took. `manifest.json` holds inputs, preprocessing, scores
 and checksums. `MODEL_CARD.md` says what the model is for and what it is not for.
 

@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
+from paretolens.exporters.bundle_model import Arrays, PredictError
+
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-
-
-class PredictError(Exception):
-    """A clip or the bundle cannot be used; the message is one line."""
 
 
 def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0, fps: float | None = None) -> tuple[Arrays, float, str]:

@@ -1,6 +1,7 @@
 """timm's attention in the shape of ours, so that heads can be pruned and products quantised; the weights stay the same."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def _plain(network: nn.Module) -> Iterator[str]:
             yield path
 
 
-def _converted(old: nn.Module) -> SelfAttention:
+def _converted(old: Any) -> SelfAttention:
     width = old.proj.in_features
     new = SelfAttention(width=width, heads=old.num_heads, dropout=old.attn_drop.p)
     with torch.no_grad():

@@ -1,12 +1,13 @@
-"""Run a bundle on clips and print the verdicts. Its checksums are verified first, and no code of the bundle is run.
+"""Run a bundle on clips or pictures and print the verdicts. Its checksums are verified first, and no code of the bundle is run.
 
-A clip is a video, a sound, or a folder of pictures. With --output, every clip in a folder is judged and a table written. With
---stream, a file at its own pace, a device or an address is judged again and again; pictures are dropped rather than queued.
+A clip is a video, a sound, or a folder of frames; a bundle that judges single pictures takes pictures and folders of them. With
+--output, all that is in a folder is judged and a table written. With --stream, a file at its own pace, a device or an address is
+judged again and again; pictures are dropped rather than queued.
 """
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretolens.errors import ConfigurationError
 from paretolens.search.cli.values import number, output_file, whole
@@ -14,6 +15,7 @@ from paretolens.search.cli.values import number, output_file, whole
 if TYPE_CHECKING:
     import pandas as pd
 
+    from paretolens.exporters.predict_pictures_template import PicturePredictor
     from paretolens.exporters.predict_template import Predictor
 
 __all__ = ["add_arguments", "run"]
@@ -22,7 +24,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
-    parser.add_argument("clip", nargs="+", help="video, folder of pictures, or sound; with --output a folder of clips")
+    parser.add_argument(
+        "clip", nargs="+", help="video, folder of frames, or sound; for bundles of pictures a picture or a folder"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--fps", type=number(above=0), help="pictures a second in a folder (default: as many as the model looks at)"
@@ -30,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
     parser.add_argument(
         "--output", type=output_file, metavar="FILE",
-        help="judge a folder of clips, write a .csv or .parquet; folders that are missing are made",
+        help="judge all that is in a folder, write a .csv or .parquet; folders that are missing are made",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with an --output that was stopped")
     parser.add_argument("--stream", action="store_true", help="judge the newest second of a stream until it ends")
@@ -42,21 +46,38 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigurationError("--resume goes on with a table: give --output too")
     if (options.output or options.stream) and (len(options.clip) != 1 or (options.output and options.stream)):
         raise ConfigurationError("--output takes one folder, --stream one source, and not both at once")
-    from paretolens.exporters import predict_template
     from paretolens.exporters.bundle import verify_bundle
     from paretolens.exporters.manifest import MANIFEST
 
     inner = options.bundle / "bundle"
     if inner.is_dir() and not (options.bundle / MANIFEST).exists():
         raise ConfigurationError(f"bundle {options.bundle}: this is a study's folder; its bundle is {inner}")
-    verify_bundle(options.bundle)
+    pictures = "picture" in verify_bundle(options.bundle)["preprocessing"]
+    if pictures and (options.stream or options.fps):
+        raise ConfigurationError(f"bundle {options.bundle}: judges single pictures; --stream and --fps are for clips")
     if options.output or options.stream:
-        predictor = predict_template.Predictor(options.bundle, threads=options.threads)
-        return _stream(predictor, options) if options.stream else _batch(predictor, options)
-    _check_single([Path(clip) for clip in options.clip])
+        predictor = _predictor(options, pictures=pictures)
+        return _batch(predictor, options) if options.output else _stream(predictor, options)
     flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
+    if pictures:
+        from paretolens.exporters.predict_pictures_template import main as judge_pictures
+
+        return judge_pictures([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+    from paretolens.exporters.predict_template import main as judge_clips
+
+    _check_single([Path(clip) for clip in options.clip])
     flags += ["--fps", str(options.fps)] if options.fps else []
-    return predict_template.main([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+    return judge_clips([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+
+
+def _predictor(options: argparse.Namespace, *, pictures: bool) -> Any:
+    if pictures:
+        from paretolens.exporters.predict_pictures_template import PicturePredictor
+
+        return PicturePredictor(options.bundle, threads=options.threads)
+    from paretolens.exporters.predict_template import Predictor
+
+    return Predictor(options.bundle, threads=options.threads)
 
 
 def _check_single(clips: list[Path]) -> None:
@@ -75,19 +96,19 @@ def _check_single(clips: list[Path]) -> None:
             )
 
 
-def _batch(predictor: "Predictor", options: argparse.Namespace) -> int:
+def _batch(predictor: "Predictor | PicturePredictor", options: argparse.Namespace) -> int:
     """Write the table; exit code 2 if a clip could not be read."""
     from paretolens.exporters.batch import judge_folder
     from paretolens.search.cli.common import make_console
     from paretolens.search.progress import ConsoleSteps
 
     console, output = make_console(), options.output
-    with ConsoleSteps(console).step("judging clips") as update:
+    with ConsoleSteps(console).step("judging") as update:
         table = judge_folder(
             predictor, Path(options.clip[0]), output, resume=options.resume, fps=options.fps, update=update
         )  # fmt: skip
     bad = table[table["error"] != ""]
-    console.print(f"{output.absolute()}: {len(table)} clips, {_counts(table)}", highlight=False, soft_wrap=True)
+    console.print(f"{output.absolute()}: {len(table)} judged, {_counts(table)}", highlight=False, soft_wrap=True)
     if len(bad):
         console.print(f"{len(bad)} could not be read; the first, {bad.iloc[0]['clip']}: {bad.iloc[0]['error']}", soft_wrap=True)
     return 2 if len(bad) else 0

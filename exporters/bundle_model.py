@@ -1,0 +1,107 @@
+"""The model of a bundle, its manifest, and how arrays become its inputs; shipped in bundles as bundle_model.py.
+
+Needs only onnxruntime and numpy. Checksums are verified before the model is loaded.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class PredictError(Exception):
+    """A clip, a picture or the bundle cannot be used; the message is one line."""
+
+
+class BundleModel:
+    """The model of one bundle, ready to judge arrays; belongs to one thread.
+
+    Args:
+        folder: The bundle.
+        threads: Threads of the runtime.
+
+    Raises:
+        PredictError: a file of the bundle is missing or was changed.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        import onnxruntime
+
+        self.manifest = read_manifest(folder)
+        content = read_model(folder, self.manifest)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 products on machines without VNNI
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def judge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """verdict, probability (of the fake class), logit and model_ms of one sample's arrays."""
+        inputs = self.inputs(arrays)
+        loaded = time.perf_counter()
+        logit = self.logit(inputs)
+        model_ms = (time.perf_counter() - loaded) * 1e3
+        real, fake = self.manifest["labels"]
+        return {
+            "verdict": fake if logit > self.manifest["decision"]["threshold"] else real,
+            "probability": float(1.0 / (1.0 + np.exp(-np.float64(logit)))),
+            "logit": logit,
+            "model_ms": round(model_ms, 3),
+        }
+
+    def inputs(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """One sample's arrays as the model's inputs, a batch of 1."""
+        return scale(arrays, self.manifest["model"]["inputs"], self.manifest["preprocessing"]["normaliser"])
+
+    def logit(self, inputs: Mapping[str, np.ndarray]) -> float:
+        """The raw score of one sample, positive = fake."""
+        return float(self.session.run([self.manifest["decision"]["output"]], inputs)[0].reshape(-1)[0])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of a bundle."""
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PredictError(f"{path.name} of the bundle {folder} cannot be read ({error}): get the bundle again") from error
+    if manifest.get("format") != 1:
+        raise PredictError(f"{path.name} has format {manifest.get('format')}, this script reads format 1: get the bundle again")
+    return manifest
+
+
+def read_model(folder: Path, manifest: Mapping[str, Any]) -> bytes:
+    """The model's bytes, checked against the manifest."""
+    name = manifest["model"]["file"]
+    try:
+        content: bytes = (folder / name).read_bytes()
+    except OSError as error:
+        raise PredictError(f"{name} of the bundle {folder} cannot be read ({error.strerror}): get the bundle again") from error
+    if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
+        raise PredictError(f"{name} does not match its checksum in manifest.json, so it was changed: get the bundle again")
+    return content
+
+
+def scale(arrays: Mapping[str, np.ndarray], specs: list[dict[str, Any]], normaliser: Mapping[str, Any]) -> Arrays:
+    """Arrays of one sample as the model's inputs, a batch of 1; positions that a mask hides are 0."""
+    inputs: Arrays = {}
+    for spec in specs:
+        raw = arrays[spec["name"]]
+        if spec["kind"] == "mask":
+            inputs[spec["name"]] = raw[None]
+            continue
+        kind = "audio" if spec["kind"] == "audio" else "image"
+        mean, std = (np.asarray(normaliser[f"{kind}_{name}"], np.float32) for name in ("mean", "std"))
+        if kind == "image":
+            mean, std = mean.reshape(3, 1, 1) * np.float32(255.0), std.reshape(3, 1, 1) * np.float32(255.0)
+        value = (raw.astype(np.float32) - mean) / std
+        if spec["mask"] is not None:
+            value[arrays[spec["mask"]]] = 0.0
+        inputs[spec["name"]] = value[None]
+    return inputs

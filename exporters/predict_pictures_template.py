@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Tell whether a picture is real or fake, with the model in this folder.
+
+    python predict.py picture.jpg         one line per picture
+    python predict.py pictures/           every picture in a folder and below it
+    python predict.py --json picture.jpg  one JSON object per picture
+
+Needs only onnxruntime, numpy and pillow (requirements.txt). A picture is read exactly as the training pictures were; every
+constant for that is in manifest.json. The model's checksum is verified before it is loaded. Exit code 2 if a picture or the
+bundle cannot be read.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paretolens.data.picture_reader import ENDINGS, UnreadablePictureError, read_pixels
+from paretolens.exporters.bundle_model import Arrays, BundleModel, PredictError
+
+
+class PicturePredictor(BundleModel):
+    """The model of one bundle, ready to judge pictures; arguments and errors as `BundleModel`."""
+
+    def predict(self, path: Path) -> dict[str, Any]:
+        """Judge a picture.
+
+        Returns:
+            file, verdict, probability (of the fake class), logit, model_ms, total_ms.
+
+        Raises:
+            PredictError: it is missing or cannot be decoded.
+        """
+        began = time.perf_counter()
+        result = {"file": str(path), **self.judge(self.read(path))}
+        return result | {"total_ms": round((time.perf_counter() - began) * 1e3, 3)}
+
+    def read(self, path: Path) -> Arrays:
+        """A file as the arrays of one sample; raises as `predict`."""
+        geometry, spec = self.manifest["preprocessing"]["picture"], self.manifest["model"]["inputs"][0]
+        if not path.is_file():
+            raise PredictError(f"a picture must be a file, {path} does not exist: check the path")
+        try:
+            pixels = read_pixels(path, int(geometry["size"]), str(geometry["fit"]))
+        except UnreadablePictureError as error:
+            raise PredictError(f"a picture must be a file that Pillow decodes, {path} is not ({error}): save it again") from error
+        return {spec["name"]: np.ascontiguousarray(pixels[::-1]) if geometry["order"] == "bgr" else pixels}
+
+
+def pictures_in(path: Path) -> Iterator[Path]:
+    """The path itself, or the pictures in a folder and below it in the order of their names."""
+    if not path.is_dir():
+        yield path
+        return
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    if not found:
+        raise PredictError(f"a folder must hold pictures ({', '.join(ENDINGS)}), {path} has none: give another")
+    yield from found
+
+
+def main(arguments: list[str] | None = None, folder: Path | None = None, *, prefix: str = "error") -> int:
+    """Judge the pictures named on the command line; `folder` is the bundle, this file's own by default."""
+    parser = argparse.ArgumentParser(description="Tell whether pictures are real or fake.")
+    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture, or folder of pictures")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
+    parser.set_defaults(prefix=prefix)
+    given = parser.parse_args(arguments)
+    try:
+        predictor = PicturePredictor(folder or Path(__file__).resolve().parent, threads=given.threads)
+        return max([_judge(predictor, path, given) for named in given.pictures for path in pictures_in(named)])
+    except PredictError as error:
+        print(f"{prefix}: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"{prefix}: {error}: install what requirements.txt names (pip install -r requirements.txt)", file=sys.stderr)
+        return 2
+
+
+def _judge(predictor: PicturePredictor, path: Path, given: argparse.Namespace) -> int:
+    """Print the verdict on one picture, or what is wrong with it; the pictures after it are judged all the same."""
+    try:
+        result = predictor.predict(path)
+    except PredictError as error:
+        print(f"{given.prefix}: {error}", file=sys.stderr)
+        return 2
+    line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms  {path}"
+    print(json.dumps(result) if given.json else line, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
