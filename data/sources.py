@@ -46,6 +46,10 @@ class Source(Protocol[Settings_contra]):
     """One line: what it holds."""
     settings_type: type[Any]
     """The frozen dataclass of its settings: the other keys under `data`."""
+    kinds: tuple[DataKind, ...]
+    """What its samples may be."""
+    generated: bool
+    """Whether it makes its samples itself, so that nobody needs to have any."""
 
     def signature_kind(self, settings: Settings_contra) -> DataKind:
         """What one sample is."""
@@ -93,6 +97,8 @@ class GeneratedClipSource:
     name = DEFAULT_SOURCE
     summary = "drawn faces that speak with a synthesised voice, made here"
     settings_type = GeneratedSettings
+    kinds = (DataKind.CLIPS,)
+    generated = True
 
     def signature_kind(self, settings: GeneratedSettings) -> DataKind:
         """Clips."""
@@ -133,6 +139,8 @@ class GeneratedPictureSource:
     name = "generated-pictures"
     summary = "drawn faces as single pictures, made here"
     settings_type = GeneratedPictures
+    kinds = (DataKind.PICTURES,)
+    generated = True
 
     def signature_kind(self, settings: GeneratedPictures) -> DataKind:
         """Pictures."""

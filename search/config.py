@@ -40,6 +40,7 @@ __all__ = [
     "load_stored",
     "named_tree",
     "names_bound",
+    "presets",
 ]
 
 T = TypeVar("T", EngineSettings, CacheSettings, "TrackingSettings")
@@ -290,6 +291,11 @@ def load_config(
     config = dataclasses.replace(config, search=dataclasses.replace(config.search, seed=config.seed))
     config.validate()
     return config
+
+
+def presets() -> dict[str, Config]:
+    """The built-in configurations by name, as they are written."""
+    return {path.stem: schema.build(Config, _preset(path.stem)) for path in sorted(PRESETS.glob("*.yaml"))}
 
 
 def named_tree(*, file: Path | None = None, assignments: Sequence[str] = (), flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,6 @@ class MistakesError(ValueError):
     """What is wrong with a part that a validator of its own checks; the text stands beside the other mistakes as it is."""
 
 
-
 def build(kind: type[T], tree: Mapping[str, Any], *, path: tuple[str, ...] = ()) -> T:
     """Validate a tree of plain values into the dataclass `kind`.
 

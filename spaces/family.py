@@ -1,5 +1,7 @@
 """What a family of models must offer to be searched: its inputs, a teacher, a space, and a student of every genome."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import nn
@@ -9,7 +11,20 @@ from paretolens.models.rules import PruningRules
 from paretolens.models.signature import Signature
 from paretolens.spaces.knobs import Genome, Space
 
-__all__ = ["Family"]
+__all__ = ["Family", "Published"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A network of a publication as we build it; the tests hold it to its parameter count."""
+
+    builder: str
+    """Name of the registered builder."""
+    arguments: Mapping[str, Any]
+    """Its arguments."""
+    parameters: int
+    """Parameters, as published or as the published code gives them."""
+
 
 Settings_contra = TypeVar("Settings_contra", contravariant=True)
 
@@ -28,6 +43,8 @@ class Family(Protocol[Settings_contra]):
     """The frozen dataclass of its settings: the shape of the input and of the teacher."""
     presets: tuple[str, ...]
     """The names `space` knows, the default first."""
+    published: Mapping[str, Published]
+    """Networks whose parameter counts are asserted, by name; empty where the family has none."""
 
     def signature(self, settings: Settings_contra) -> Signature:
         """Inputs and outputs that teacher and students share."""

@@ -6,7 +6,7 @@ All that may vary is in `_student_knobs`; `student` says what each knob means fo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt
@@ -20,7 +20,8 @@ from paretolens.models.registry import build, did_you_mean
 from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
 from paretolens.models.signature import InputKind, InputSpec, Signature, Verdict
 from paretolens.models.weights import load_weights
-from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
+from paretolens.spaces.family import Published
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
 from paretolens.spaces.stages import idle_stages, stage_knobs
 
 __all__ = ["ClassifierSettings", "ClassifierTeacher", "ImageClassifierFamily"]
@@ -131,19 +132,30 @@ def _repaired(space: Space, genome: Genome) -> Genome:
     """The nearest multiplier that the backbone has; for a vit patches that cover the picture and heads that divide the width."""
     network, changes = str(genome["network"]), dict[str, Value]()
     if network in backbone_names():
-        changes["multiplier"] = _nearest(space, "multiplier", genome, lambda value: value in backbone_widths(network), network)
+        changes["multiplier"] = _fitting(space, "multiplier", genome, lambda value: value in backbone_widths(network), network)
     if network == VIT:
         width, side = int(genome["vit_width"]), int(genome["input_size"])
-        changes["vit_heads"] = _nearest(space, "vit_heads", genome, lambda value: width % int(value) == 0, f"width {width}")
-        changes["vit_patch"] = _nearest(space, "vit_patch", genome, lambda value: side % int(value) == 0, f"{side} pixels")
+        changes["vit_heads"] = _fitting(space, "vit_heads", genome, lambda value: width % int(value) == 0, f"width {width}")
+        changes["vit_patch"] = _fitting(space, "vit_patch", genome, lambda value: side % int(value) == 0, f"{side} pixels")
     return {**genome, **changes}
 
 
-def _nearest(space: Space, name: str, genome: Genome, fits: Any, what: str) -> Value:
+def _fitting(space: Space, name: str, genome: Genome, fits: Any, what: str) -> Value:
     fitting = [value for value in space.knob(name).grid if fits(float(value))]
     if not fitting:
         raise ConfigurationError(f"knob {name}: no choice fits {what}; allow one that does")
-    return min(fitting, key=lambda choice: abs(float(choice) - float(genome[name])))
+    return nearest_value(genome[name], fitting)
+
+
+_PUBLISHED = {
+    "timm:efficientnet_lite0": 4_652_008,
+    "timm:mobilenetv4_conv_small": 3_774_024,
+    "timm:vit_tiny_patch16_224": 5_717_416,
+    "torchvision:mobilenet_v3_small": 2_542_856,
+    "torchvision:regnet_y_400mf": 4_344_144,
+    "torchvision:resnet18": 11_689_512,
+}
+"""With the head for ImageNet's 1,000 classes."""
 
 
 class ImageClassifierFamily:
@@ -154,6 +166,14 @@ class ImageClassifierFamily:
     data_kind = DataKind.PICTURES
     settings_type = ClassifierSettings
     presets = tuple(_PRESETS)
+    published: ClassVar[Mapping[str, Published]] = {
+        name: Published(
+            builder="picture-classifier",
+            arguments={"network": name, "input_size": 224, "arguments": {"num_classes": 1000}},
+            parameters=parameters,
+        )
+        for name, parameters in _PUBLISHED.items()
+    }
 
     def signature(self, settings: ClassifierSettings) -> Signature:
         """One picture; a logit."""

@@ -5,7 +5,7 @@ All that may vary is in `_student_knobs`; `student` says what each knob means fo
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Le, Lt
@@ -19,6 +19,7 @@ from paretolens.models.pinpoint import Block
 from paretolens.models.registry import build, did_you_mean
 from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
 from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
+from paretolens.spaces.family import Published
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
 from paretolens.spaces.stages import idle_stages, stage_knobs
 
@@ -207,6 +208,9 @@ def _repaired(space: Space, genome: Genome, preferred: Mapping[str, tuple[float,
     }
 
 
+_PIN_LITE: Mapping[str, Any] = {"backbone": "mobilenet_v3_small", "width": 128, "depth": 2, "heads": 4, "dropout": 0.15}
+
+
 class PinpointFamily:
     """Audio-visual deepfake detection after PinPoint; see `models.pinpoint` for the network."""
 
@@ -215,6 +219,10 @@ class PinpointFamily:
     data_kind = DataKind.CLIPS
     settings_type = PinpointSettings
     presets = tuple(_PRESETS)
+    published: ClassVar[Mapping[str, Published]] = {
+        "teacher": Published(builder="pinpoint", arguments={}, parameters=14_998_732),
+        "PIN-Lite": Published(builder="pinpoint", arguments=_PIN_LITE, parameters=1_694_508),
+    }
 
     def signature(self, settings: PinpointSettings) -> Signature:
         """Video, audio and their masks; a logit, offset classes and the attention map."""

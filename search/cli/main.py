@@ -39,6 +39,7 @@ COMMANDS = {
     "validate-eps": "check on a study's own models that EPS measures what it says",
     "preview": "tell before a search how long it takes and whether its limits can be met",
     "cache": "show and prune what is kept between studies",
+    "families": "list the families of models: what they take, built-in configurations, what is asserted",
     "space": "print what may vary in a family's students",
     "replay": "compare samplers and schedulers on a recorded search, without training",
     "ui": "open the MLflow UI on the workspace's store",

@@ -7,24 +7,9 @@ from paretolens.models.classifier import check_network
 from paretolens.models.registry import build
 from paretolens.models.self_attention import adopt_attention
 
-PUBLISHED = {
-    "torchvision:mobilenet_v3_small": 2_542_856,
-    "torchvision:resnet18": 11_689_512,
-    "torchvision:regnet_y_400mf": 4_344_144,
-    "timm:mobilenetv4_conv_small": 3_774_024,
-    "timm:efficientnet_lite0": 4_652_008,
-    "timm:vit_tiny_patch16_224": 5_717_416,
-}
-
 
 def count(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_networks_of_the_libraries_have_their_published_counts(name: str) -> None:
-    model = build("picture-classifier", network=name, input_size=224, arguments={"num_classes": 1000})
-    assert count(model) == PUBLISHED[name]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from paretolens.errors import ConfigurationError
-from paretolens.models.registry import builder_of
+from paretolens.models.registry import build, builder_of
 from paretolens.models.signature import InputKind, Signature
 from paretolens.spaces.knobs import Stage
 from paretolens.spaces.registry import families, get_family
@@ -68,6 +68,12 @@ def test_every_preset_is_a_valid_documented_space(family):
         assert all(knob.doc for knob in space.knobs)
         assert {knob.stage for knob in space.knobs} == set(Stage)
         assert len(set(space.names)) == len(space.names)
+
+
+def test_published_networks_have_their_published_counts(family):
+    for network in family.published.values():
+        model = build(network.builder, **network.arguments)
+        assert sum(parameter.numel() for parameter in model.parameters()) == network.parameters
 
 
 def test_an_unknown_preset_is_refused(family):
