@@ -215,7 +215,9 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
             "run_id": str(row["run_id"]),
             "data": "built-in generated clips" if samples.generated else "recorded clips",
             "genome": {
-                str(name).removeprefix("params."): _plain(row[name]) for name in row.index if str(name).startswith("params.")
+                str(name).removeprefix("params."): _plain(row[name])
+                for name in row.index
+                if str(name).startswith("params.") and not pd.isna(row[name])  # a knob that is idle for this genome
             },
         },
         extra={f"overlays/{path.name}": path for path in overlays},

@@ -119,6 +119,7 @@ def _published_space() -> Space:
 
 
 _PRESETS = {"default": _quick_space, "published": _published_space}
+LEAST_PLACES = 4
 _VIT_KNOBS = frozenset({"vit_width", "vit_depth", "vit_heads", "vit_patch"})
 
 
@@ -136,8 +137,13 @@ def _repaired(space: Space, genome: Genome) -> Genome:
     if network == VIT:
         width, side = int(genome["vit_width"]), int(genome["input_size"])
         changes["vit_heads"] = _fitting(space, "vit_heads", genome, lambda value: width % int(value) == 0, f"width {width}")
-        changes["vit_patch"] = _fitting(space, "vit_patch", genome, lambda value: side % int(value) == 0, f"{side} pixels")
+        changes["vit_patch"] = _fitting(space, "vit_patch", genome, lambda value: _covers(int(value), side), f"{side} pixels")
     return {**genome, **changes}
+
+
+def _covers(patch: int, side: int) -> bool:
+    """Whether patches cover a picture without rest, at least four along each side: fewer places are no explanation."""
+    return side % patch == 0 and side // patch >= LEAST_PLACES
 
 
 def _fitting(space: Space, name: str, genome: Genome, fits: Any, what: str) -> Value:

@@ -17,6 +17,7 @@ FILES = {
     "model.onnx",
     "pictures/overlay.png",
     "predict.py",
+    "bundle_model.py",
     "clip_reader.py",
     "session_options.py",
     "requirements.txt",

@@ -16,6 +16,7 @@ from paretolens.data.features import AudioSettings, mfcc
 from paretolens.data.preprocessing import ClipSettings, Preprocessing
 from paretolens.exporters import clip_reader as reader
 from paretolens.exporters import predict_template as predict
+from paretolens.exporters.bundle_model import scale
 from paretolens.models.signature import Signature
 
 NAMES = ("usual", "short", "silent", "large", "slow")
@@ -41,7 +42,7 @@ def test_inputs_are_the_models(clips: dict[str, Path], signature: Signature, pre
     wanted = read_inputs(clips[name], signature, preprocessing)
     arrays, _, _ = reader.read_clip(clips[name], asdict(preprocessing.clip))
     specs = [asdict(spec) for spec in signature.inputs]
-    found = predict.scale(arrays, specs, asdict(preprocessing.normaliser))
+    found = scale(arrays, specs, asdict(preprocessing.normaliser))
     for spec, tensor in zip(signature.inputs, wanted, strict=True):
         np.testing.assert_allclose(found[spec.name], tensor.numpy(), atol=1e-3)
         assert found[spec.name].dtype == tensor.numpy().dtype

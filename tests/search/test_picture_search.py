@@ -20,7 +20,7 @@ data: {train: 32, val: 24, test: 16, unseen: 8, pictures_per_identity: 4, size: 
 model: {size: 48, teacher: {multiplier: 0.25}}
 teacher: {epochs: 2}
 student: {distill: {epochs: 1}, repair: {epochs: 1}, qat: {epochs: 1}}
-space: {input_size: [48], network: [resnet18, mobilenet_v3_small, vit], multiplier: [0.125, 0.25], vit_patch: [16]}
+space: {input_size: [48], network: [resnet18, mobilenet_v3_small, vit], multiplier: [0.125, 0.25]}
 eps: {samples: 6, nodes: 4, resamples: 200, population: all}
 latency: {runs: 12, min_runs: 5, seconds: 1}
 first:
