@@ -2,15 +2,9 @@
 
     model.onnx        the exported student
     manifest.json     inputs, preprocessing with every constant, labels, objectives and intervals, parity, versions, checksums
-<<<<<<< HEAD
-    predict.py        runs a clip; needs onnxruntime, numpy and av
-    clip_reader.py    reads it
-    session_options.py  how ONNX Runtime runs it
-=======
     predict.py        judges a clip (needs onnxruntime, numpy and av) or a picture (onnxruntime, numpy and pillow)
     clip_reader.py    reads it; picture_reader.py for pictures
-    bundle_model.py   opens the model
->>>>>>> 0649bf0 (Judge pictures in bundles; test classifiers, their pruning, rounding and export)
+    bundle_model.py   opens the model; session_options.py says how ONNX Runtime runs it
     requirements.txt  their versions
     sample.npz        a few inputs and the outputs they gave, for `paretolens verify`
     README.md, MODEL_CARD.md, and what else was given (pictures)
@@ -44,29 +38,17 @@ from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "BundleContent", "Objective", "check_files", "verify_bundle", "write_bundle"]
 
-<<<<<<< HEAD
-SCRIPT, PARTS = "predict.py", ("clip_reader.py", "session_options.py")
-WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, SCRIPT, *PARTS, "requirements.txt", "README.md", "MODEL_CARD.md")
-RUNTIME = ("onnxruntime", "numpy", "av")
-VERSIONS = (*RUNTIME, "onnx", "torch")
-=======
 SCRIPT = "predict.py"
 _HERE = Path(__file__).parent
-_CLIP_SCRIPTS = {
-    SCRIPT: _HERE / "predict_template.py",
-    "clip_reader.py": _HERE / "clip_reader.py",
-    "bundle_model.py": _HERE / "bundle_model.py",
-}
+_PARTS = {name: _HERE / name for name in ("bundle_model.py", "session_options.py")}
+_CLIP_SCRIPTS = {SCRIPT: _HERE / "predict_template.py", "clip_reader.py": _HERE / "clip_reader.py", **_PARTS}
 _PICTURE_SCRIPTS = {
-    SCRIPT: _HERE / "predict_pictures_template.py",
-    "picture_reader.py": Path(picture_reader.__file__),
-    "bundle_model.py": _HERE / "bundle_model.py",
-}
+    SCRIPT: _HERE / "predict_pictures_template.py", "picture_reader.py": Path(picture_reader.__file__), **_PARTS,
+}  # fmt: skip
 _IMPORT = re.compile(r"^from paretolens\.\w+\.(\w+) import", re.MULTILINE)
 """How a script names another one here; in a bundle they lie side by side."""
 WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, *_CLIP_SCRIPTS, *_PICTURE_SCRIPTS, "requirements.txt", "README.md", "MODEL_CARD.md")
 _CLIP_RUNTIME, _PICTURE_RUNTIME = ("onnxruntime", "numpy", "av"), ("onnxruntime", "numpy", "pillow")
->>>>>>> 0649bf0 (Judge pictures in bundles; test classifiers, their pruning, rounding and export)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -195,24 +177,12 @@ def _fill(folder: Path, content: BundleContent) -> None:
     from paretolens.exporters.card import model_card, readme
 
     shutil.copyfile(content.artefact.path, folder / MODEL)
-<<<<<<< HEAD
-    here = Path(__file__)
-    script = here.with_name("predict_template.py").read_text(encoding="utf-8")
-    for part in PARTS:
-        module = part.removesuffix(".py")
-        script = script.replace(f"from paretolens.exporters.{module}", f"from {module}")
-        shutil.copyfile(here.with_name(part), folder / part)
-    _write(folder / SCRIPT, script)
-    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
-    _write(folder / "requirements.txt", "".join(f"{name}=={versions[name]}\n" for name in RUNTIME))
-=======
     pictures = content.preprocessing.picture is not None
     for name, source in (_PICTURE_SCRIPTS if pictures else _CLIP_SCRIPTS).items():
         _write(folder / name, _IMPORT.sub(r"from \1 import", source.read_text(encoding="utf-8")))
     runtime = _PICTURE_RUNTIME if pictures else _CLIP_RUNTIME
     versions = {name: importlib.metadata.version(name) for name in (*runtime, "onnx", "torch")}
     _write(folder / "requirements.txt", "".join(f"{name}=={versions[name]}\n" for name in runtime))
->>>>>>> 0649bf0 (Judge pictures in bundles; test classifiers, their pruning, rounding and export)
     _write(folder / "README.md", readme(content))
     _write(folder / "MODEL_CARD.md", model_card(content))
     record_sample(folder, MODEL, content.sample)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from paretolens.exporters.session_options import session_options
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -35,11 +37,7 @@ class BundleModel:
 
         self.manifest = read_manifest(folder)
         content = read_model(folder, self.manifest)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 products on machines without VNNI
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
 
     def judge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """verdict, probability (of the fake class), logit and model_ms of one sample's arrays."""

@@ -21,13 +21,8 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from paretolens.exporters.clip_reader import Arrays, PredictError, read_clip
-from paretolens.exporters.session_options import session_options
-=======
 from paretolens.exporters.bundle_model import BundleModel, PredictError
 from paretolens.exporters.clip_reader import read_clip
->>>>>>> 0649bf0 (Judge pictures in bundles; test classifiers, their pruning, rounding and export)
 
 BLIND = "this model then says the same of every clip"
 """In the note of a verdict on a clip that lacks what the model goes by."""
@@ -37,15 +32,7 @@ class Predictor(BundleModel):
     """The model of one bundle, ready to judge clips; arguments and errors as `BundleModel`."""
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
-<<<<<<< HEAD
-        import onnxruntime
-
-        self.manifest = read_manifest(folder)
-        content = read_model(folder, self.manifest)
-        self.session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
-=======
         super().__init__(folder, threads=threads)
->>>>>>> 0649bf0 (Judge pictures in bundles; test classifiers, their pruning, rounding and export)
         self.clip: Mapping[str, Any] = self.manifest["preprocessing"]["clip"]
         self._blind: dict[str, bool] = {}
 
