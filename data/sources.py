@@ -4,7 +4,6 @@ A source is stateless; what it makes lies in the cache under a hash of its setti
 asked for samples.
 """
 
-import difflib
 import importlib
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,6 +15,7 @@ from paretolens.data.generated.settings import GeneratedSettings
 from paretolens.data.preprocessing import ClipSettings, audio_visual_signature, picture_signature
 from paretolens.errors import ConfigurationError
 from paretolens.models.signature import Signature
+from paretolens.naming import did_you_mean
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
@@ -193,9 +193,7 @@ def get_source(name: str) -> Source[Any]:
         ConfigurationError: there is none; the nearest is named.
     """
     if name not in _SOURCES:
-        near = difflib.get_close_matches(name, sources(), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ";"
-        raise ConfigurationError(f"data.source {name!r} is not known{hint} Valid: {', '.join(sources())}")
+        raise ConfigurationError(f"data.source {name!r} is not known{did_you_mean(name, sources())}")
     module, kind = _SOURCES[name]
     source: Source[Any] = getattr(importlib.import_module(module), kind)()
     return source

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from paretolens.models.attention import Attention
@@ -19,11 +18,7 @@ class SelfAttention(Attention):
     ) -> Tensor:
         """(B, N, width) → (B, N, width); timm passes a mask, which must be None."""
         assert attn_mask is None and not is_causal, "pictures have no positions to ignore"
-        q = self._split(self.q(x)) * self.head_dim**-0.5
-        weights = torch.softmax(self.scores(q, self._split(self.k(x)).transpose(-2, -1)), dim=-1)
-        mixed = self.mix(self.dropout(weights), self._split(self.v(x))).transpose(1, 2)
-        out: Tensor = self.proj(mixed.reshape(x.shape[0], x.shape[1], self.num_heads * self.head_dim))
-        return out
+        return super().forward(x, x)[0]
 
 
 def adopt_attention(network: nn.Module) -> tuple[str, ...]:
@@ -49,11 +44,10 @@ def _plain(network: nn.Module) -> Iterator[str]:
 
 def _converted(old: Any) -> SelfAttention:
     width = old.proj.in_features
-    new = SelfAttention(width=width, heads=old.num_heads, dropout=old.attn_drop.p)
-    with torch.no_grad():
-        for index, layer in enumerate((new.q, new.k, new.v)):
-            layer.weight.copy_(old.qkv.weight[index * width : (index + 1) * width])
-            if old.qkv.bias is not None:
-                layer.bias.copy_(old.qkv.bias[index * width : (index + 1) * width])
-        new.proj.load_state_dict(old.proj.state_dict())
+    biased = old.qkv.bias is not None
+    new = SelfAttention(width=width, heads=old.num_heads, dropout=old.attn_drop.p, bias=biased)
+    weights, biases = old.qkv.weight.chunk(3), old.qkv.bias.chunk(3) if biased else (None,) * 3
+    for layer, weight, bias in zip((new.q, new.k, new.v), weights, biases, strict=True):
+        layer.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    new.proj.load_state_dict(old.proj.state_dict())
     return new

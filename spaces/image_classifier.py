@@ -16,10 +16,11 @@ from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
 from paretolens.models.backbones import backbone_names, backbone_widths
 from paretolens.models.classifier import VIT, BackboneClassifier, check_network
-from paretolens.models.registry import build, did_you_mean
+from paretolens.models.registry import build
 from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
 from paretolens.models.signature import InputKind, InputSpec, Signature, Verdict
 from paretolens.models.weights import load_weights
+from paretolens.naming import did_you_mean
 from paretolens.spaces.family import Published
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
 from paretolens.spaces.stages import idle_stages, stage_knobs
