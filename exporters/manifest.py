@@ -86,10 +86,16 @@ def read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise IntegrityError(f"bundle {folder}: {MANIFEST} is not a manifest ({error}); write the bundle again") from error
     if version != FORMAT:
-        raise IntegrityError(f"bundle {folder}: {MANIFEST} has format {version}, not {FORMAT}; use the version that wrote it")
+        raise IntegrityError(
+            f"bundle {folder}: {MANIFEST} has format {version}{_writer(manifest)}, this is {__version__} and reads format "
+            f"{FORMAT}; use the version that wrote it, or export the model again with this one"
+        )
     wrong = _misfit(manifest, _SCHEMA, "")
     if wrong:
-        raise IntegrityError(f"bundle {folder}: {MANIFEST} is not a manifest ({wrong}); write the bundle again")
+        raise IntegrityError(
+            f"bundle {folder}: {MANIFEST} is not a manifest of this version, {__version__} ({wrong}){_writer(manifest)}; "
+            "write the bundle again"
+        )
     try:
         listed = {name: entry["sha256"] for name, entry in manifest["files"].items()}
         Preprocessing.from_json(manifest["preprocessing"])
@@ -103,6 +109,13 @@ def read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
         if name not in listed:
             raise IntegrityError(f"bundle {folder}: {key} in {MANIFEST} is {name}, which it does not list; write it again")
     return manifest
+
+
+def _writer(manifest: Mapping[str, Any]) -> str:
+    """Who says to have written a manifest, if it says so."""
+    versions = manifest.get("versions")
+    name = versions.get("paretolens") if isinstance(versions, Mapping) else None
+    return f", written by Paretolens {name}" if isinstance(name, str) else ""
 
 
 def _misfit(value: Any, schema: Any, where: str) -> str:

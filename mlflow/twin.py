@@ -10,12 +10,14 @@ from typing import Any
 
 from paretolens.errors import BackendError, ConfigurationError, ParetolensError, StoreError
 from paretolens.mlflow.store import one_line, open_client, without_password
+from paretolens.naming import did_you_mean
 
 __all__ = ["TWIN", "fetch_twin", "is_address"]
 
 TWIN = "twin"
 """Folder of the torch twin within a run's artefacts, and within a registered version's."""
 _RECORD = "model.json"
+_LISTED = 1000
 _FILES = (_RECORD, "model.safetensors")
 _MODEL = re.compile(r"models:/+(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>\d+))")
 _RUN = re.compile(r"runs:/+(?P<run>[^/@:]+)(?:/(?P<path>[^@:]+?))?/?")
@@ -44,12 +46,16 @@ def fetch_twin(address: str, folder: Path, *, tracking_uri: str) -> Path:
     if model is None and run is None:
         raise ConfigurationError(f"{address}: must be {_FORMS}")
     client = open_client(tracking_uri)
+    from mlflow.exceptions import MlflowException
+
     try:
         for root in _version_roots(client, model) if model else _run_roots(client, run):
             if any(Path(file.path).name == _RECORD for file in _listed(root, tracking_uri)):
                 return _downloaded(root, folder, tracking_uri)
     except ParetolensError:
         raise
+    except MlflowException as error:
+        raise StoreError(f"{address} in {without_password(tracking_uri)}: {one_line(error)}{_remedy(client, model)}") from error
     except Exception as error:  # every store and artefact repository has errors of its own
         raise StoreError(f"{address} in {without_password(tracking_uri)}: {one_line(error)}") from error
     raise BackendError(
@@ -65,6 +71,21 @@ def _version_roots(client: Any, found: "re.Match[str]") -> Iterator[str]:
     yield f"{client.get_model_version_download_uri(name, version.version).rstrip('/')}/{TWIN}"
     if version.run_id:
         yield f"{client.get_run(version.run_id).info.artifact_uri}/{TWIN}"
+
+
+def _remedy(client: Any, found: "re.Match[str] | None") -> str:
+    """What the store has instead."""
+    if found is None:
+        return "; 'paretolens ui' shows the runs and their ids; name another store with --tracking-uri"
+    names = [model.name for model in client.search_registered_models(max_results=_LISTED)]
+    if found["name"] not in names:
+        hint = did_you_mean(found["name"], names, listing="'paretolens ui' lists all")
+        return f"{hint}; 'paretolens register STUDY' registers a study's front, --tracking-uri names another store"
+    model = client.get_registered_model(found["name"])
+    versions = [int(version.version) for version in client.search_model_versions(f"name = '{found['name']}'")]
+    aliases = ", ".join(f"@{alias}" for alias in sorted(model.aliases)) or "no alias"
+    numbers = f"versions {min(versions)} to {max(versions)}" if versions else "no version"
+    return f"; it has {aliases}, and {numbers}"
 
 
 def _run_roots(client: Any, found: "re.Match[str] | None") -> Iterator[str]:

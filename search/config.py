@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge
 from pydantic import AfterValidator
 
+from paretolens import __version__
 from paretolens.data.sources import DEFAULT_SOURCE, DataKind, Source, get_source
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError
@@ -38,8 +39,8 @@ __all__ = [
     "TrackingSettings",
     "load_config",
     "load_stored",
+    "make_config",
     "named_tree",
-    "names_bound",
     "presets",
 ]
 
@@ -283,9 +284,18 @@ def load_config(
     Raises:
         ConfigurationError: anything about them is wrong; all mistakes of a kind are named at once.
     """
-    named = named_tree(file=file, assignments=assignments, flags=flags)
-    config = schema.build(Config, schema.merge(_preset(preset), named))
-    if "first" not in named:
+    return make_config(named_tree(file=file, assignments=assignments, flags=flags), preset=preset)
+
+
+def make_config(named: Mapping[str, Any], *, preset: str | None = None, base: Mapping[str, Any] | None = None) -> Config:
+    """The configuration that a tree of keys makes of a preset, or without one of a `base` that names every key.
+
+    Raises:
+        ConfigurationError: anything about it is wrong; all mistakes of a kind are named at once.
+    """
+    start = dict(base or {}) if preset is None else _preset(preset)
+    config = schema.build(Config, schema.merge(start, named))
+    if preset is not None and "first" not in named:
         space = config.make_space()
         config = dataclasses.replace(config, first=tuple(wish for wish in config.first if _fits(space, wish)))
     config = dataclasses.replace(config, search=dataclasses.replace(config.search, seed=config.seed))
@@ -306,12 +316,6 @@ def named_tree(*, file: Path | None = None, assignments: Sequence[str] = (), fla
     """
     trees = [schema.read_yaml(file)] if file else []
     return schema.merge(*trees, *(schema.parse_assignment(text) for text in assignments), flags)
-
-
-def names_bound(named: Mapping[str, Any]) -> bool:
-    """Whether a tree says anything that must be equal for two sessions to belong to one study; it must be valid."""
-    others = [key for key in named if key not in (*_FREE_KEYS, "search")]
-    return bool(others) or any(key not in _FREE_SEARCH_KEYS for key in named.get("search") or {})
 
 
 def _with(settings: T, wanted: T, keys: Iterable[str]) -> T:
@@ -345,7 +349,7 @@ def load_stored(path: Path) -> Config:
     """The configuration a study was started with.
 
     Raises:
-        ConfigurationError: it can't be read, or it is empty.
+        ConfigurationError: it can't be read, it is empty, or another version wrote it, which this one reads otherwise.
     """
     tree = schema.read_yaml(path)
     if not tree:
@@ -353,4 +357,12 @@ def load_stored(path: Path) -> Config:
             f"{path}: is empty, so nobody knows how the study was set up; put it back from a copy "
             "(the study's report and its run's parameters in MLflow hold it too), or search under another --name"
         )
-    return schema.build(Config, tree)
+    try:
+        return schema.build(Config, tree)
+    except ConfigurationError as error:
+        mistakes = str(error).removeprefix("configuration: ")
+        raise ConfigurationError(
+            f"{path}: not as this version of Paretolens ({__version__}) writes it ({mistakes}); "
+            "use the version that the tag paretolens.code of the study's run in MLflow names, or search under another --name: "
+            "'front', 'compare' and 'report' still read its run with --tracking-uri"
+        ) from error

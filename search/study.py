@@ -25,7 +25,7 @@ from paretolens.naming import nearest
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
-from paretolens.search.config import Config, TrackingSettings, load_stored
+from paretolens.search.config import Config, TrackingSettings, load_stored, make_config
 from paretolens.search.engine import EngineResult, run
 from paretolens.search.epochs import EpochLog, milestones, read_epochs
 from paretolens.search.journal import Journal, read_records
@@ -38,10 +38,10 @@ from paretolens.search.stored import read_json
 from paretolens.search.task import Task
 from paretolens.search.trial import OBJECTIVES
 from paretolens.search.worker import Work
-from paretolens.search.workspace import Workspace
+from paretolens.search.workspace import Workspace, check_name
 from paretolens.spaces.knobs import Genome, Space
 
-__all__ = ["Study", "load_study", "open_study", "tracking_uri"]
+__all__ = ["Study", "load_study", "new_study", "resume_study", "tracking_uri"]
 
 CONFIG = "study.yaml"
 CALIBRATION = "calibration.json"
@@ -264,44 +264,50 @@ class Study:
         return result
 
 
-def open_study(
-    config: Config, workspace: Workspace, name: str | None, *, resume: bool, given: bool, changed: Mapping[str, Any]
-) -> Study:
-    """Find or name the study that a command line means.
+def new_study(config: Config, workspace: Workspace, name: str | None) -> Study:
+    """A study that is to begin; its folder is not made yet.
 
     Args:
-        config: what the flags say.
+        config: what it depends on.
         workspace: where studies are.
-        name: the study; None for a new one, or with `resume` for the one touched last.
-        resume: go on with an existing study.
-        given: whether the flags say more than budget, cache and store; only then must they agree with the study's own
-            configuration.
-        changed: the tree of what the flags and the file they name say, defaults and presets left out.
+        name: None for the first free one.
 
     Raises:
-        ConfigurationError: a new study's name is taken, a study to resume is missing or was started with another configuration.
+        ConfigurationError: the name is taken, or cannot be a folder's.
     """
-    known = workspace.studies()
-    if not resume:
-        chosen = workspace.free_name(config.family) if name is None else name
-        workspace.study(chosen)  # refuses what can be no folder's name
-        if chosen in known:
-            raise ConfigurationError(
-                f"study {chosen} exists in {workspace.root}; add --resume to go on with it, or choose another --name"
-            )
-        return Study(name=chosen, config=_tracked_where_it_began(config), workspace=workspace)
-    if name is None and not known:
+    chosen = workspace.free_name(config.family) if name is None else check_name(name)
+    if chosen in workspace.studies():
+        raise ConfigurationError(
+            f"study {chosen} exists in {workspace.root}; add --resume to go on with it, or choose another --name"
+        )
+    return Study(name=chosen, config=_tracked_where_it_began(config), workspace=workspace)
+
+
+def resume_study(workspace: Workspace, name: str | None, *, named: Mapping[str, Any], preset: str | None = None) -> Study:
+    """A study in its next session: budget, workers, cache and store may differ from the last, nothing else.
+
+    Args:
+        workspace: where studies are.
+        name: the study; None for the one touched last.
+        named: the tree of what the flags and the file that they name say.
+        preset: what the rest is to be compared with; None for what the study itself was set to.
+
+    Raises:
+        ConfigurationError: there is no such study, it was set up otherwise, or what is named is wrong.
+    """
+    if name is None and not workspace.studies():
         raise ConfigurationError(f"nothing to resume: {workspace.root} holds no study; leave --resume out to start one")
     chosen = workspace.chosen(name)
     stored = load_stored(workspace.study(chosen) / CONFIG)
-    if given and stored.identity() != config.identity():
+    wanted = make_config(named, preset=preset, base=schema.to_plain(stored))
+    if stored.identity() != wanted.identity():
         raise ConfigurationError(
-            f"study {chosen} was started with another configuration ({_first_difference(stored, config)}); "
+            f"study {chosen} was started with another configuration ({_first_difference(stored, wanted)}); "
             f"resume it without configuration flags, or choose another --name"
         )
-    uri = config.tracking.uri and resolve_uri(config.tracking.uri)
-    wanted = replace(config, tracking=replace(config.tracking, uri=uri))
-    return Study(name=chosen, config=stored.resumed(wanted, changed), workspace=workspace)
+    uri = wanted.tracking.uri and resolve_uri(wanted.tracking.uri)
+    wanted = replace(wanted, tracking=replace(wanted.tracking, uri=uri))
+    return Study(name=chosen, config=stored.resumed(wanted, named), workspace=workspace)
 
 
 def load_study(workspace: Workspace, name: str | None) -> Study:

@@ -26,11 +26,11 @@ METRICS, MODES = ["accuracy", "latency_ms", "eps"], ["max", "min", "max"]
 
 def engine(folder: Path, order: Mapping[str, Any]) -> None:
     """The engine as `paretolens search` runs it, up to the end of the trials."""
-    from paretolens.search.study import open_study
+    from paretolens.search.study import new_study
 
     config = load_config(file=folder / "task.yaml", flags={"search": {"trials": order["trials"]}})
     began = time.time()
-    study = open_study(config, Workspace.at(folder / "runs"), "arm", resume=False, given=True, changed={})
+    study = new_study(config, Workspace.at(folder / "runs"), "arm")
     study.check()
     with study.open_journal() as journal:
         study.write_config()

@@ -66,13 +66,13 @@ def run(options: argparse.Namespace) -> int:
 
 def study_of(options: argparse.Namespace) -> "Study":
     """The new study, or the one to go on with, that a command line means."""
-    from paretolens.search.config import load_config, named_tree, names_bound
-    from paretolens.search.study import open_study
+    from paretolens.search.config import make_config, named_tree
+    from paretolens.search.study import new_study, resume_study
 
-    said: dict[str, Any] = {"file": options.config, "assignments": options.assignments, "flags": _flags(options)}
-    config, named = load_config(preset=options.preset or "default", **said), named_tree(**said)
-    given = bool(options.preset) or names_bound(named)
-    return open_study(config, workspace_of(options), options.name, resume=options.resume, given=given, changed=named)
+    named = named_tree(file=options.config, assignments=options.assignments, flags=_flags(options))
+    if options.resume:
+        return resume_study(workspace_of(options), options.name, named=named, preset=options.preset)
+    return new_study(make_config(named, preset=options.preset or "default"), workspace_of(options), options.name)
 
 
 def _search_flags(options: argparse.Namespace) -> dict[str, Any]:

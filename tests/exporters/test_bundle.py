@@ -122,7 +122,10 @@ def test_damaged_lists(bundle: Path, tmp_path: Path) -> None:
         verify_bundle(bundle)
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
     seal(bundle)
-    with pytest.raises(IntegrityError, match=r"manifest\.json has format 2, not 1"):
+    with pytest.raises(
+        IntegrityError,
+        match=r"has format 2, written by Paretolens .*, this is .* and reads format 1; use the",
+    ):
         verify_bundle(bundle)
     (bundle / "manifest.json").write_text("[]")
     seal(bundle)

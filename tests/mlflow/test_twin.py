@@ -67,13 +67,20 @@ def test_a_version_has_its_own_twin_or_that_of_its_run(study: StudyRecord, store
     assert content(f"models:/{name}@runs", store, tmp_path / "c") == [f"student {name}" for name in FILES]
     with pytest.raises(BackendError, match=r"no torch twin .* give the trial's folder"):
         fetch_twin(f"models:/{name}@none", tmp_path, tracking_uri=store)
+    for address, words in (
+        (f"models:/{name}@knees", r"; it has @none, @own, @runs, and versions 1 to 3"),
+        (f"models:/{name}/9", "versions 1 to 3"),
+        (f"models:/{name}s@own", rf"; did you mean {name}\? Valid: {name}; 'paretolens register STUDY'"),
+    ):
+        with pytest.raises(StoreError, match=words):
+            fetch_twin(address, tmp_path, tracking_uri=store)
 
 
 def test_what_is_not_there_is_told_in_one_line(study: StudyRecord, store: str, tmp_path: Path) -> None:
     for address, error, words in (
         (f"runs:/{run_of(study, 1)}", BackendError, "an exported file has no gradients"),
-        ("runs:/" + "0" * 32, StoreError, "not found"),
-        ("models:/nobody@knee", StoreError, "not found"),
+        ("runs:/" + "0" * 32, StoreError, "not found.*paretolens ui"),
+        ("models:/nobody@knee", StoreError, "not found; .*paretolens register STUDY"),
         ("models:/name", ConfigurationError, "models:/NAME@ALIAS"),
         ("runs:/", ConfigurationError, "runs:/RUN_ID"),
     ):

@@ -22,7 +22,7 @@ from paretolens.search.cli import search
 from paretolens.search.config import Config, load_config
 from paretolens.search.finish import pull_front
 from paretolens.search.progress import ConsoleSteps
-from paretolens.search.study import Study, load_study, open_study
+from paretolens.search.study import Study, load_study, new_study, resume_study
 from paretolens.search.workspace import Workspace
 
 
@@ -101,23 +101,18 @@ def test_latencies_of_another_device_are_refused(store: str, tmp_path: Path) -> 
 
 
 def test_a_study_stays_in_the_store_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(**options: bool) -> Study:
-        config = load_config(preset="default", file=None, assignments=[], flags={})
-        return open_study(config, Workspace(tmp_path), "mine", resume=options["resume"], given=options["given"], changed={})
-
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/first.db")
-    opened(resume=False, given=False).write_config()
+    new_study(load_config(flags={}), Workspace(tmp_path), "mine").write_config()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/second.db")
-    assert all(opened(resume=True, given=given).uri.endswith("first.db") for given in (False, True))
+    for preset in (None, "default"):
+        assert resume_study(Workspace(tmp_path), "mine", named={}, preset=preset).uri.endswith("first.db")
     assert load_study(Workspace(tmp_path), "mine").uri.endswith("first.db")
 
 
 def test_a_study_is_moved_by_naming_another_store(store: str, tmp_path: Path) -> None:
     study, other = _study(tmp_path / "here", store), f"sqlite:///{tmp_path}/other.db"
     first = _open(study)
-    config = load_config(flags={"tracking": {"uri": other}})
-    named = {"tracking": {"uri": other}}
-    moved = open_study(config, study.workspace, study.name, resume=True, given=False, changed=named)
+    moved = resume_study(study.workspace, study.name, named={"tracking": {"uri": other}})
     moved.write_config()
     assert _open(moved) != first
     here = load_study(study.workspace, study.name)
@@ -155,8 +150,12 @@ def test_a_resumed_study_keeps_every_setting_that_is_not_named(tmp_path: Path) -
     assert found.config.identity() == begun.identity()
     again = _resumed(tmp_path, "--preset", "default", "--set", "data.train=64")
     assert (again.config.search.trials, again.config.search.attempts) == (96, 5)
-    with pytest.raises(ConfigurationError, match=r"data\.train was 64"):
-        _resumed(tmp_path, "--set", "seed=0")
+    same = _resumed(tmp_path, "--set", "data.train=64", "--seed", "0")  # held against the study, not against a preset
+    assert (same.config.data["train"], same.config.identity()) == (64, begun.identity())
+    with pytest.raises(ConfigurationError, match=r"data\.train was 64, now 32"):
+        _resumed(tmp_path, "--set", "data.train=32")
+    with pytest.raises(ConfigurationError, match=r"data\.train was 64, now 640"):
+        _resumed(tmp_path, "--preset", "default")
 
 
 def test_a_study_goes_on_without_the_one_it_was_seeded_from(tmp_path: Path) -> None:
@@ -211,3 +210,13 @@ def test_a_search_that_was_told_to_stop_does_not_wait_long_for_its_store(
     search._finish(study, task, Away(), ConsoleSteps(console), console, quiet=quiet)
     assert waited == [seconds]
     assert "--name pinpoint-1 --resume" in capsys.readouterr().out
+
+
+def test_settings_of_another_version_are_told_with_their_key_and_what_to_do(tmp_path: Path) -> None:
+    Study(name="mine", config=load_config(flags={}), workspace=Workspace(tmp_path)).write_config()
+    path = tmp_path / "studies" / "mine" / "study.yaml"
+    path.write_text(path.read_text().replace("space_preset:", "space_presets:"))
+    with pytest.raises(
+        ConfigurationError, match=r"study\.yaml: .*space_presets \(did you mean space_preset\?\).*paretolens\.code"
+    ):
+        load_study(Workspace(tmp_path), "mine")
