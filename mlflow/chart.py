@@ -263,7 +263,8 @@ def format_knob(value: Any) -> str:
 def headline(front: Front) -> tuple[str, str]:
     """Title and subtitle of a picture."""
     name = front.study.name if front.study else "trials"
-    count = f"{len(front.members)} of {len(front.trials)} trials are on the front"
+    kept = f" with {front.where}" if front.where else ""
+    count = f"{len(front.members)} of {len(front.trials)} trials{kept} are on the front"
     knee = front.knee
     if knee is None:
         return name, "no complete trial yet"

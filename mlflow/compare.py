@@ -55,6 +55,8 @@ class Comparison:
 
     objectives: Mapping[str, Direction]
     """Metric → direction."""
+    where: str | None
+    """The filter that was applied to every study; None for none."""
     sides: tuple[Side, ...]
     """The parties, in the order they were named."""
     ideal: Mapping[str, float]
@@ -108,6 +110,7 @@ def compare(
     signs = _signs(checked)
     return Comparison(
         objectives=checked,
+        where=where,
         sides=parties,
         ideal=dict(zip(checked, (signs * best).tolist(), strict=True)),
         reference=dict(zip(checked, (signs * worst).tolist(), strict=True)),

@@ -88,4 +88,5 @@ def comparison_headline(found: Comparison) -> tuple[str, str]:
     shares = ", ".join(f"{side.name} {side.hypervolume:.3f}" for side in found.sides)
     several = any(len(side.fronts) > 1 for side in found.sides)
     lines = "; bold: median surface, dashed: best and worst" if several else ""
-    return " against ".join(side.name for side in found.sides), f"hypervolume in the common box: {shares}{lines}"
+    kept = f"; only trials with {found.where}" if found.where else ""
+    return " against ".join(side.name for side in found.sides), f"hypervolume in the common box: {shares}{lines}{kept}"

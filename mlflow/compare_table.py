@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from rich.markup import escape
+
 from paretolens.mlflow.chart import axis_label, format_value
 from paretolens.mlflow.compare import Comparison, Side
 
@@ -17,6 +19,7 @@ def comparison_json(found: Comparison) -> str:
     """Everything in a comparison; pairs as `{"A": {"B": …}}`."""
     content = {
         "objectives": dict(found.objectives),
+        "where": found.where,
         "ideal": dict(found.ideal),
         "reference": dict(found.reference),
         "sides": [_side(side) for side in found.sides],
@@ -53,6 +56,8 @@ def comparison_lines(found: Comparison) -> Iterator[Any]:
     """What `rich` prints: tables and lines, one after another."""
     yield _hypervolumes(found)
     yield _box(found)
+    if found.where:
+        yield f"only trials with {escape(found.where)}"
     yield from _coverage(found)
     yield from _settings(found)
     yield from (f"[yellow]{note}[/]" for note in found.notes)

@@ -47,6 +47,8 @@ class Front:
     """The other trials, with `why`."""
     study: StudyRecord | None = None
     """The study they are from, with the teacher's figures; None for a table of one's own."""
+    where: str | None = None
+    """The filter that was applied before sorting; None for none."""
     notes: tuple[str, ...] = ()
     """What the reader should know of how it came about, for instance samples that are gone; empty if nothing."""
 
@@ -199,7 +201,8 @@ def rank_trials(trials: pd.DataFrame, objectives: Mapping[str, str] = DEFAULT_OB
         why[~complete] = trials["state"][~complete]
     kept = trials[why == ""].reset_index(drop=True)
     left_out = trials[why != ""].assign(why=why[why != ""])
-    return Front(objectives=checked, trials=_ranked(kept.assign(**dict.fromkeys(missing, np.nan)), checked), excluded=left_out)
+    ranked = _ranked(kept.assign(**dict.fromkeys(missing, np.nan)), checked)
+    return Front(objectives=checked, trials=ranked, excluded=left_out, where=where)
 
 
 def _ranked(trials: pd.DataFrame, objectives: Mapping[str, Direction]) -> pd.DataFrame:

@@ -292,6 +292,28 @@ def _check_database(uri: str) -> None:
             f"tracking store {without_password(uri)}: no answer from {host}, port {port} ({error}); "
             "start it, or name another store with --tracking-uri"
         ) from error
+    _log_in(uri)
+
+
+def _log_in(uri: str) -> None:
+    """Open the database once: MLflow would take a refused password for an outage and try for minutes."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
+        engine.connect().close()
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"tracking store {without_password(uri)}: its driver is not installed ({error}); pip install '.[server]' has that of "
+            "PostgreSQL"
+        ) from error
+    except sqlalchemy.exc.ArgumentError as error:
+        raise StoreError(f"tracking URI {without_password(uri)!r}: {one_line(error)}") from error
+    except sqlalchemy.exc.DBAPIError as error:
+        raise StoreError(
+            f"tracking store {without_password(uri)}: the database does not let you in ({one_line(error.orig or error)}); "
+            "check user, password (PGPASSWORD keeps it out of the URI) and the database's name"
+        ) from error
 
 
 def without_password(uri: str) -> str:

@@ -63,6 +63,7 @@ def to_json(front: Front) -> str:
         "excluded": len(front.excluded),
         "hypervolume": front.hypervolume(),
         "knee": None if front.knee is None else str(front.knee["trial"]),
+        "where": front.where,
         "notes": list(front.notes),
         "history": _history(front),
         "front": front_rows(front),
@@ -123,7 +124,7 @@ def rich_table(front: Front, *, shown_knobs: Sequence[str] | None = None, width:
 def _title(front: Front) -> str:
     name = f"{front.study.name}: " if front.study else ""
     filtered = int((front.excluded["why"] == FILTERED).sum())
-    beside = f" ({filtered} more left out by the filter)" if filtered else ""
+    beside = f" ({filtered} more left out by the filter {front.where})" if filtered else ""
     return f"{name}{len(front.members)} of {len(front.trials)} complete trials are on the front{beside}"
 
 

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -81,6 +82,16 @@ def test_from_the_runs_to_a_copied_command(chromium: Chrome, study: Front, addre
     browser.get_log("browser")  # of earlier tests
     browser.get(runs_link(address, study.study.experiment_id, study="shown-in-ui"))
     _until(browser, "shown-in-ui", "7 matching runs")  # the study and, folded under it, its six trials
+
+    members = set(study.members["trial"])
+    others = set(study.trials["trial"]) - members
+    assert members and others
+    for value, shown_here in (("true", members), ("false", others)):
+        condition = f'tags.paretolens.study = "shown-in-ui" and tags.paretolens.pareto = "{value}"'
+        browser.get(f"{runs_link(address, study.study.experiment_id)}&searchFilter={quote(condition)}")
+        _until(browser, f"{len(shown_here)} matching run", *shown_here)
+        told = browser.execute_script("return document.body.innerText")
+        assert not any(name in told for name in set(study.trials["trial"]) - shown_here)
 
     browser.get(f"{address}/#/experiments/{study.study.experiment_id}/runs/{study.knee['run_id']}")
     _until(browser, study.knee["trial"], "paretolens.knee", "Parent run", "shown-in-ui")
