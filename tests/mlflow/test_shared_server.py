@@ -321,6 +321,24 @@ def _search(info: StudyInfo, store: str, space: Space, folder: Path) -> list[Tri
         return journal.records()
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("paretolens@", "paretolens:wrong@"), "password authentication failed"),
+        (("/tracking", "/trakcing"), 'database "trakcing" does not exist'),
+    ],
+)
+def test_a_database_that_refuses_is_told_at_once(
+    database: str, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], reason: str
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.setattr("mlflow.MlflowClient", None)  # it would try ten times, longer and longer
+    with pytest.raises(StoreError, match=f"does not let you in .*{reason}.*; check user, password") as caught:
+        open_client(database.replace(*change))
+    assert len(str(caught.value).splitlines()) == 1
+    assert "wrong" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("name", "password"), [("ada", "a wrong password"), ("", "")])
 def test_strangers_see_nothing(shared: Shared, monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
     _sign_in(monkeypatch, name, password)
