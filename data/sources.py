@@ -4,7 +4,6 @@ A source is stateless; what it makes lies in the cache under a hash of its setti
 asked for samples.
 """
 
-import importlib
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 from paretolens.data.generated.picture_settings import GeneratedPictures
 from paretolens.data.generated.settings import GeneratedSettings
 from paretolens.data.preprocessing import ClipSettings, audio_visual_signature, picture_signature
-from paretolens.errors import ConfigurationError
+from paretolens.lookup import Places, make
 from paretolens.models.signature import Signature
-from paretolens.naming import did_you_mean
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
@@ -175,7 +173,7 @@ class GeneratedPictureSource:
         return prepare_pictures(settings, cache, progress, workers=workers, verify=verify)
 
 
-_SOURCES = {
+_SOURCES: Places = {
     DEFAULT_SOURCE: ("paretolens.data.sources", "GeneratedClipSource"),
     "generated-pictures": ("paretolens.data.sources", "GeneratedPictureSource"),
 }
@@ -192,8 +190,5 @@ def get_source(name: str) -> Source[Any]:
     Raises:
         ConfigurationError: there is none; the nearest is named.
     """
-    if name not in _SOURCES:
-        raise ConfigurationError(f"data.source {name!r} is not known{did_you_mean(name, sources())}")
-    module, kind = _SOURCES[name]
-    source: Source[Any] = getattr(importlib.import_module(module), kind)()
+    source: Source[Any] = make("data.source", name, _SOURCES)
     return source

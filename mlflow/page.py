@@ -2,19 +2,33 @@
 
 import base64
 import hashlib
+import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-__all__ = ["BASE_STYLE", "content_policy", "fill", "resource"]
+__all__ = ["content_policy", "fill", "resource", "whole_page"]
 
-BASE_STYLE = ("paretolens.mlflow.explorer", "templates", "base.css")
-"""Where the colours and the type of all pages are, light and dark."""
+_TEMPLATES = ("paretolens.mlflow.explorer", "templates")
 
 
 def resource(package: str, *place: str) -> str:
     """A text file of a package."""
     return files(package).joinpath(*place).read_text(encoding="utf-8")
+
+
+def whole_page(*, title: str, style: str, body: str, scripts: Sequence[str] = ()) -> str:
+    """A page around a body: colours and type that all pages share, light and dark, and the policy that keeps others out.
+
+    Args:
+        title: Text, not markup.
+        style: The page's own, after the shared one.
+        body: Markup, with the elements of its scripts.
+        scripts: What these elements hold; nothing else runs.
+    """
+    shared = resource(*_TEMPLATES, "base.css")
+    parts = {"policy": content_policy(*scripts), "title": html.escape(title), "style": shared + style, "body": body}
+    return fill(resource(*_TEMPLATES, "skeleton.html"), parts)
 
 
 def fill(template: str, parts: Mapping[str, str]) -> str:

@@ -1,15 +1,13 @@
 """Families by name."""
 
-import importlib
 from typing import Any
 
-from paretolens.errors import ConfigurationError
-from paretolens.naming import did_you_mean
+from paretolens.lookup import Places, make
 from paretolens.spaces.family import Family
 
 __all__ = ["families", "get_family"]
 
-_FAMILIES = {
+_FAMILIES: Places = {
     "image-classifier": ("paretolens.spaces.image_classifier", "ImageClassifierFamily"),
     "pinpoint": ("paretolens.spaces.pinpoint", "PinpointFamily"),
 }
@@ -26,8 +24,5 @@ def get_family(name: str) -> Family[Any]:
     Raises:
         ConfigurationError: there is none; the nearest is named.
     """
-    if name not in _FAMILIES:
-        raise ConfigurationError(f"family {name!r} is not known{did_you_mean(name, families())}")
-    module, kind = _FAMILIES[name]
-    family: Family[Any] = getattr(importlib.import_module(module), kind)()
+    family: Family[Any] = make("family", name, _FAMILIES)
     return family

@@ -4,14 +4,13 @@ Vega draws (vendor/vega.min.js, BSD-3-Clause); the page's own script and style l
 the page lets only these very scripts run, by their hashes, and nothing be fetched.
 """
 
-import html
 from pathlib import Path
 
 from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.explorer.document import Document, build_document, to_json
 from paretolens.mlflow.explorer.pictures import load_pictures
 from paretolens.mlflow.front import Front
-from paretolens.mlflow.page import BASE_STYLE, content_policy, fill, resource
+from paretolens.mlflow.page import fill, resource, whole_page
 
 __all__ = ["render_page", "write_explorer"]
 
@@ -39,15 +38,13 @@ def render_page(document: Document) -> str:
     """The page of a document."""
     vega = resource(_PACKAGE, "vendor", "vega.min.js")
     script = _joined()
-    parts = {
-        "policy": content_policy(vega, script),
-        "title": html.escape(f"{document.study} – Paretolens"),
-        "style": resource(*BASE_STYLE) + resource(_PACKAGE, "templates", "explorer.css"),
-        "document": to_json(document),
-        "vega": vega,
-        "script": script,
-    }
-    return fill(resource(_PACKAGE, "templates", "page.html"), parts)
+    parts = {"document": to_json(document), "vega": vega, "script": script}
+    return whole_page(
+        title=f"{document.study} – Paretolens",
+        style=resource(_PACKAGE, "templates", "explorer.css"),
+        body=fill(resource(_PACKAGE, "templates", "page.html"), parts),
+        scripts=(vega, script),
+    )
 
 
 def _joined() -> str:

@@ -1,7 +1,6 @@
 """The report as Markdown and as HTML: the same text, pictures within the file, nothing asked of the network."""
 
 import base64
-import html
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.chart import headline
 from paretolens.mlflow.explorer.pictures import load_pictures
 from paretolens.mlflow.front import Front
-from paretolens.mlflow.page import BASE_STYLE, content_policy, fill, resource
+from paretolens.mlflow.page import resource, whole_page
 from paretolens.mlflow.plots import front_figure, png_bytes
 from paretolens.mlflow.report import sections
 from paretolens.mlflow.report.figures import chosen_member, trial_title
@@ -107,13 +106,9 @@ def render_page(text: str, title: str) -> str:
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    parts = {
-        "policy": content_policy(),
-        "title": html.escape(f"{title} – Paretolens report"),
-        "style": resource(*BASE_STYLE) + resource(_PACKAGE, "templates", "report.css"),
-        "body": body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>"),
-    }
-    return fill(resource(_PACKAGE, "templates", "report.html"), parts)
+    body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    style = resource(_PACKAGE, "templates", "report.css")
+    return whole_page(title=f"{title} – Paretolens report", style=style, body=f"<main>\n{body}\n</main>")
 
 
 def log_report(front: Front, paths: Sequence[Path]) -> None:
