@@ -1,0 +1,99 @@
+"""A CSV manifest: one row per file, with as much about it as is known.
+
+Columns (any order, any case): `path` (or file, filename, image_path, video_path) and `label` (0/1, real/fake) are needed;
+`split`, `kind` (or method, dataset), `group` (or original), `identity`, `video`, `start` and `end` (seconds), `mask`,
+`fake_picture`, `fake_sound` may be there.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from paretolens.data.readers.classes import SPLITS
+from paretolens.data.readers.listing import REAL, Item, Listing, Reader, tidy
+from paretolens.data.readers.tables import number, read_rows, unreadable
+
+__all__ = ["READER"]
+
+WANT = "a manifest with the columns path and label (0, 1, real or fake)"
+PATHS = ("path", "file", "filename", "image_path", "video_path")
+KINDS = ("kind", "method", "manipulation", "dataset")
+GROUPS = ("group", "original", "source")
+LABELS = {"0": False, "real": False, "false": False, "1": True, "fake": True, "true": True, "0.0": False, "1.0": True}
+SAID = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": None}
+TREE = """\
+anything/
+  manifest.csv             (path,label[,split,kind,group,identity,video,start,end,mask]; another name: data.path = the file)
+  …                        (paths are relative to the manifest's folder)"""
+
+
+def detect(folder: Path) -> float:
+    """Whether the head of the manifest names a path and a label."""
+    path = _list_of(folder)
+    if path is None:
+        return 0.0
+    with path.open("rb") as stream:
+        head = stream.readline(4096).decode("utf-8-sig", "replace")
+    names = {name.strip().lower() for name in head.split(",")}
+    return 0.95 if "label" in names and names & set(PATHS) else 0.0
+
+
+def read(folder: Path) -> Listing:
+    """Items in the order of the rows."""
+    path = _list_of(folder)
+    if path is None:
+        raise unreadable(folder / "manifest.csv", "it is not there", want=WANT)
+    items = tuple(_item(row, line, path) for line, row in read_rows(path, want=WANT))
+    return Listing(root=path.parent, layout="manifest", items=items)
+
+
+def _list_of(folder: Path) -> Path | None:
+    if folder.is_file():
+        return folder if folder.suffix.lower() == ".csv" else None
+    return next((path for name in ("manifest.csv", "metadata.csv") if (path := folder / name).is_file()), None)
+
+
+def _item(row: Mapping[str, str], line: int, path: Path) -> Item:
+    file = tidy(_first(row, PATHS))
+    label = LABELS.get(row.get("label", "").lower())
+    if not file or label is None:
+        raise unreadable(path, f"line {line} has no path or no label (label is {row.get('label', '')!r})", want=WANT)
+    split = row.get("split", "").lower()
+    if split and split not in SPLITS:
+        raise unreadable(path, f"line {line} has split {split!r} (allowed: train, val, test)", want=WANT)
+    group = _first(row, GROUPS)
+    return Item(
+        file=file,
+        fake=label,
+        kind=(_first(row, KINDS) or "fake") if label else REAL,
+        split=SPLITS[split] if split else None,
+        originals=(group,) if group else (),
+        identity=row.get("identity") or None,
+        video=row.get("video", ""),
+        fake_picture=_said(row, "fake_picture", line, path),
+        fake_sound=_said(row, "fake_sound", line, path),
+        periods=_period(row, line, path) if label else (),
+        mask=tidy(row["mask"]) if row.get("mask") else None,
+    )
+
+
+def _first(row: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((row[name] for name in names if row.get(name)), "")
+
+
+def _said(row: Mapping[str, str], name: str, line: int, path: Path) -> bool | None:
+    text = row.get(name, "").lower()
+    if text not in SAID:
+        raise unreadable(path, f"line {line} has {name} {text!r} (allowed: 0, 1 or nothing)", want=WANT)
+    return SAID[text]
+
+
+def _period(row: Mapping[str, str], line: int, path: Path) -> tuple[tuple[float, float], ...]:
+    if not row.get("start") and not row.get("end"):
+        return ()
+    first, last = (number(row.get(name, ""), path, line, want=WANT) for name in ("start", "end"))
+    if not 0 <= first < last:
+        raise unreadable(path, f"line {line} has a period from {first:g} to {last:g} s", want=WANT)
+    return ((first, last),)
+
+
+READER = Reader(name="manifest", title="CSV manifest", shape="manifest.csv with path,label", tree=TREE, detect=detect, read=read)
