@@ -4,7 +4,8 @@ The built-in set is read back from its encoded files by the same function, so wh
 Memory is bounded by the window of one sample, whatever the length of the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 from torch import Tensor
@@ -21,7 +23,11 @@ from paretolens.data.preprocessing import ClipSettings, Preprocessing
 from paretolens.errors import DataError
 from paretolens.models.signature import Signature
 
-__all__ = ["Clip", "read_clip", "read_inputs"]
+__all__ = ["Box", "Clip", "OpenClip", "open_clip", "read_clip", "read_inputs"]
+
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the upright picture; what lies outside of the picture is black."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,16 +51,8 @@ def read_clip(path: Path, settings: ClipSettings, *, start: float = 0.0) -> Clip
     Raises:
         DataError: The file is missing, cannot be decoded, or has no picture in the window.
     """
-    if not path.is_file():
-        raise DataError(f"a clip must be a file, {path} does not exist: check the path")
-    try:
-        pictures, wave = _decode(path, settings, start)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"a clip must be a video that FFmpeg decodes, {path} is not ({reason}): encode it again") from error
-    if not pictures:
-        raise DataError(f"a clip must have at least one frame after {start:g} s, {path} has none: choose another clip or start")
-    return _assemble(pictures, wave, settings)
+    with open_clip(path) as clip:
+        return clip.read(settings, start=start)
 
 
 def read_inputs(path: Path, signature: Signature, preprocessing: Preprocessing, *, start: float = 0.0) -> tuple[Tensor, ...]:
@@ -63,20 +61,81 @@ def read_inputs(path: Path, signature: Signature, preprocessing: Preprocessing, 
     return preprocessing.inputs(signature, {name: array[None] for name, array in clip.arrays.items()})
 
 
-def _decode(path: Path, settings: ClipSettings, start: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """The pictures of the window, one per 1 / fps, and its sound (samples,)."""
-    eye, ear = _Eye(settings), _Ear(settings)
-    with av.open(str(path)) as container:
+@contextmanager
+def open_clip(path: Path) -> Iterator["OpenClip"]:
+    """A video file from which several windows can be read.
+
+    Raises:
+        DataError: The file is missing, or is no video.
+    """
+    if not path.is_file():
+        raise DataError(f"a clip must be a file, {path} does not exist: check the path")
+    with _readable(path):
+        container = av.open(str(path))
+    with container:
         if not container.streams.video:
             raise DataError(f"a clip must have a picture track, {path} has none: give a video file")
         if container.format.name.endswith("_pipe") or container.format.name == "image2":
             raise DataError(f"a clip must be a video, {path} is a still picture: give a video file")
-        streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
-        streams[0].thread_type = "NONE"
-        eye.interval = float(1 / (streams[0].average_rate or settings.fps))
-        if start > 0.0:
-            container.seek(round(start * av.time_base))
-        for frame in container.decode(*streams):
+        yield OpenClip(path, container)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever the decoder raises, as one line that names the file."""
+    try:
+        yield
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"a clip must be a video that FFmpeg decodes, {path} is not ({reason}): encode it again") from error
+
+
+class OpenClip:
+    """An open video file; for one thread."""
+
+    def __init__(self, path: Path, container: InputContainer) -> None:
+        self.path = path
+        self.container = container
+        self.picture: Any = container.streams.video[0]
+        self.picture.thread_type = "NONE"
+        self.moved = False
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture track, or of the file; 0 where neither is written in it."""
+        if self.picture.duration:
+            return float(self.picture.duration * self.picture.time_base)
+        return (self.container.duration or 0) / av.time_base
+
+    def read(self, settings: ClipSettings, *, start: float = 0.0, box: Box | None = None, sound: bool = True) -> Clip:
+        """Decode one window; see `read_clip`.
+
+        Args:
+            settings: Geometry.
+            start: Where the window starts, in seconds.
+            box: What to take instead of the central square.
+            sound: False leaves the sound masked.
+
+        Raises:
+            DataError: It cannot be decoded, or has no picture in the window.
+        """
+        with _readable(self.path):
+            pictures, wave = self._decode(settings, start, box, sound)
+        if not pictures:
+            raise DataError(
+                f"a clip must have at least one frame after {start:g} s, {self.path} has none: choose another clip or start"
+            )
+        return _assemble(pictures, wave, settings)
+
+    def _decode(self, settings: ClipSettings, start: float, box: Box | None, sound: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        """The pictures of the window, one per 1 / fps, and its sound (samples,)."""
+        eye, ear = _Eye(settings, box), _Ear(settings)
+        streams: list[Any] = [self.picture, *self.container.streams.audio[: int(sound)]]
+        eye.interval = float(1 / (self.picture.average_rate or settings.fps))
+        if start > 0.0 or self.moved:
+            self.container.seek(round(start * av.time_base))
+        self.moved = True
+        for frame in self.container.decode(*streams):
             time = float(frame.time or 0.0) - start
             if isinstance(frame, av.VideoFrame):
                 eye.see(frame, time)
@@ -86,7 +145,7 @@ def _decode(path: Path, settings: ClipSettings, start: float) -> tuple[list[np.n
                 break
         eye.close()
         ear.close(start)
-    return eye.pictures, ear.sound[: ear.heard]
+        return eye.pictures, ear.sound[: ear.heard]
 
 
 class _Ear:
@@ -128,8 +187,9 @@ class _Eye:
 
     TOLERANCE = 1e-3
 
-    def __init__(self, settings: ClipSettings) -> None:
+    def __init__(self, settings: ClipSettings, box: Box | None = None) -> None:
         self.settings = settings
+        self.box = box
         self.converter = VideoReformatter()  # keeps its tables from frame to frame
         self.pictures: list[np.ndarray] = []
         self.interval = 1.0 / settings.fps
@@ -153,21 +213,31 @@ class _Eye:
     def _fill(self, until: float) -> None:
         picture: np.ndarray | None = None
         while self.last is not None and not self.done and len(self.pictures) / self.settings.fps < until - self.TOLERANCE:
-            picture = _square(self.last[0], self.settings.size, self.converter) if picture is None else picture
+            picture = _square(self.last[0], self.settings.size, self.converter, self.box) if picture is None else picture
             self.pictures.append(picture)
 
 
-def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter) -> np.ndarray:
-    """Upright central square of a frame: (size, size, 3) uint8."""
+def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter, box: Box | None = None) -> np.ndarray:
+    """Upright part of a frame, the central square unless a box is given: (size, size, 3) uint8."""
     picture: np.ndarray = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     turns = round((getattr(frame, "rotation", 0) or 0) / 90.0) % 4
     picture = np.rot90(picture, turns) if turns else picture
+    if box is not None:
+        return _boxed(picture, size, box)
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     picture = picture[top : top + side, left : left + side]
-    if side == size:
-        return picture
+    return picture if side == size else _resized(picture, size)
+
+
+def _boxed(picture: np.ndarray, size: int, box: Box) -> np.ndarray:
+    left, top, right, bottom = map(round, box)
+    part = Image.fromarray(np.ascontiguousarray(picture)).crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return np.array(part.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def _resized(picture: np.ndarray, size: int) -> np.ndarray:
     resized = Image.fromarray(np.ascontiguousarray(picture)).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.array(resized)
 

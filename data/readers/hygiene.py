@@ -120,7 +120,8 @@ def _without_leaks(items: list[Item], keys: Sequence[int | str | None], rule: Le
     if not leaks:
         return items
     item, other = leaks[0]
-    told = f"{len(leaks)} items share a {what} with a later split, for instance {item.file} ({item.split}) with {other.file} ({other.split})"
+    pair = f"{item.file} ({item.split}) with {other.file} ({other.split})"
+    told = f"{len(leaks)} items share a {what} with a later split, for instance {pair}"
     if rule is Leak.REFUSE:
         allowed = "drop" if what == "recording" else "drop or report"
         raise DataError(f"no {what} may stand in two splits, but {told}: mend the list, or set data.{what}s to {allowed}")
