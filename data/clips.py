@@ -4,7 +4,8 @@ The built-in set is read back from its encoded files by the same function, so wh
 Memory is bounded by the window of one sample, whatever the length of the file.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ from paretolens.data.preprocessing import ClipSettings, Preprocessing
 from paretolens.errors import DataError
 from paretolens.models.signature import Signature
 
-__all__ = ["Box", "Clip", "OpenClip", "open_clip", "read_clip", "read_inputs"]
+__all__ = ["WHOLE", "Box", "Clip", "OpenClip", "open_clip", "read_clip", "read_inputs"]
 
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the upright picture; what lies outside of the picture is black."""
+WHOLE: Box = (0.0, 0.0, math.inf, math.inf)
+"""All of the picture; each side is resized on its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +130,28 @@ class OpenClip:
             )
         return _assemble(pictures, wave, settings)
 
+    def stills(self, times: Sequence[float]) -> list[np.ndarray]:
+        """The frames shown at some moments (seconds, ascending), upright and at full size: (H, W, 3) uint8 each.
+
+        Raises:
+            DataError: They cannot be decoded. Moments after the last frame give the last one.
+        """
+        converter = VideoReformatter()
+        with _readable(self.path):
+            shown = [self._shown_at(time) for time in times]
+        return [_upright(frame, converter) for frame in shown if frame is not None]
+
+    def _shown_at(self, time: float) -> av.VideoFrame | None:
+        """The last frame that begins at `time` or before, else the first."""
+        self.container.seek(round(max(0.0, time) * av.time_base))
+        self.moved = True
+        last: av.VideoFrame | None = None
+        for frame in self.container.decode(self.picture):
+            if last is not None and float(frame.time or 0.0) > time:
+                break
+            last = frame
+        return last
+
     def _decode(self, settings: ClipSettings, start: float, box: Box | None, sound: bool) -> tuple[list[np.ndarray], np.ndarray]:
         """The pictures of the window, one per 1 / fps, and its sound (samples,)."""
         eye, ear = _Eye(settings, box), _Ear(settings)
@@ -217,11 +242,16 @@ class _Eye:
             self.pictures.append(picture)
 
 
-def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter, box: Box | None = None) -> np.ndarray:
-    """Upright part of a frame, the central square unless a box is given: (size, size, 3) uint8."""
+def _upright(frame: av.VideoFrame, converter: VideoReformatter) -> np.ndarray:
+    """All of a frame, turned as the container says: (H, W, 3) uint8."""
     picture: np.ndarray = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
     turns = round((getattr(frame, "rotation", 0) or 0) / 90.0) % 4
-    picture = np.rot90(picture, turns) if turns else picture
+    return np.rot90(picture, turns) if turns else picture
+
+
+def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter, box: Box | None = None) -> np.ndarray:
+    """Upright part of a frame, the central square unless a box is given: (size, size, 3) uint8."""
+    picture = _upright(frame, converter)
     if box is not None:
         return _boxed(picture, size, box)
     height, width = picture.shape[:2]
@@ -232,7 +262,9 @@ def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter, box: B
 
 
 def _boxed(picture: np.ndarray, size: int, box: Box) -> np.ndarray:
-    left, top, right, bottom = map(round, box)
+    height, width = picture.shape[:2]
+    left, top = round(box[0]), round(box[1])
+    right, bottom = (round(edge) if math.isfinite(edge) else end for edge, end in zip(box[2:], (width, height), strict=True))
     part = Image.fromarray(np.ascontiguousarray(picture)).crop((left, top, max(right, left + 1), max(bottom, top + 1)))
     return np.array(part.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))
 

@@ -1,11 +1,12 @@
 """Which frames of a clip a model looks at: pure functions on arrays, each from candidates in order to chosen indices in order.
 
-A candidate is one frame of the clip, taken evenly. All but `uniform` look at small grey or coloured copies of them, so that a choice
-costs little beside decoding.
+A candidate is one frame of the clip, taken evenly. Most look at small copies of them, so that a choice costs little beside
+decoding.
 """
 
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def sharpness(frames: Frames, count: int) -> Chosen:
 
 
 def diversity(frames: Frames, count: int) -> Chosen:
-    """Farthest points: from the middle frame on, always the frame farthest from all chosen ones (Gonzalez, 1985); see `uniform`."""
+    """Farthest points: first the middle frame, then always that farthest from all chosen ones (Gonzalez, 1985); see `uniform`."""
     n = len(frames)
     if n <= count:
         return np.arange(n)
@@ -82,7 +83,7 @@ def diversity(frames: Frames, count: int) -> Chosen:
 
 
 def content(frames: Frames, count: int) -> Chosen:
-    """Scenes begin where the histogram of colours jumps; each gives its middle, and the longest are divided until there are `count`.
+    """Scenes begin where the histogram of colours jumps; each gives its middle, the longest are divided until there are `count`.
 
     Where there are more scenes than wanted, those that begin with the largest jumps are told apart. See `uniform`.
     """
@@ -92,7 +93,7 @@ def content(frames: Frames, count: int) -> Chosen:
     jumps = 0.5 * np.abs(np.diff(_histograms(frames), axis=0)).sum(axis=1)
     cuts = [int(cut) + 1 for cut in np.argsort(-jumps, kind="stable")[: count - 1] if jumps[cut] >= SCENE]
     edges = [0, *sorted(cuts), n]
-    spans = list(zip(edges[:-1], edges[1:], strict=True))
+    spans = list(pairwise(edges))
     shares = [1] * len(spans)
     while sum(shares) < count:
         lengths = [(last - first) / share for (first, last), share in zip(spans, shares, strict=True)]

@@ -1,0 +1,85 @@
+"""Batches of work in several processes, whose results come as they are done, and which survive the death of a process."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["BATCH", "each_batch"]
+
+BATCH = 16
+"""Items of a batch; fewer where there are few."""
+AHEAD = 3
+"""Batches per process that wait in the pool."""
+Item = TypeVar("Item")
+Entry = TypeVar("Entry")
+Make = Callable[[Sequence[Item]], list[Entry]]
+
+
+def each_batch(
+    make: Make[Item, Entry], items: Sequence[Item], workers: int, *, crashed: Callable[[Item], list[Entry]]
+) -> Iterator[list[Entry]]:
+    """What `make` returns for a few items at a time, in the order in which they are done.
+
+    Args:
+        make: Handles a few items; picklable.
+        items: All of them.
+        workers: Processes; 1 does everything in this one.
+        crashed: What to return for an item whose process died, for instance of a fault in a decoder.
+    """
+    size = max(1, min(BATCH, len(items) // (2 * workers)))
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if workers <= 1 or len(batches) <= 1 or (script is not None and not Path(script).exists()):  # typed in: nothing to spawn from
+        yield from map(make, batches)
+        return
+    left = dict(enumerate(batches))
+    while left:
+        suspects = yield from _in_pool(make, left, workers)
+        for number in suspects:
+            yield from _one_by_one(make, left.pop(number), crashed)
+
+
+def _in_pool(make: Make[Item, Entry], left: dict[int, Sequence[Item]], workers: int) -> "Iterator[list[Entry]]":
+    """Work until all is done or a process dies; returns the batches that may have killed it."""
+    waiting = iter(list(left))
+    running: dict[Future[list[Entry]], int] = {}
+    with _pool(workers) as pool:
+        try:
+            while True:
+                for number in waiting:
+                    running[pool.submit(make, left[number])] = number
+                    if len(running) >= AHEAD * workers:
+                        break
+                if not running:
+                    return []
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    result = future.result()
+                    left.pop(running.pop(future))
+                    yield result
+        except BrokenProcessPool:
+            return sorted(running.values())[: workers + 1]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_by_one(make: Make[Item, Entry], items: Sequence[Item], crashed: Callable[[Item], list[Entry]]) -> Iterator[list[Entry]]:
+    for item in items:
+        with _pool(1) as pool:
+            try:
+                yield pool.submit(make, [item]).result()
+            except BrokenProcessPool:
+                yield crashed(item)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,133 @@
+"""Knobs of a data set that lies in a folder."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+
+from paretolens.data.pipeline.select import Select
+from paretolens.data.preprocessing import ClipSettings, ColourOrder, Fit, Normaliser, PictureSettings, PixelScale, Preprocessing
+from paretolens.data.readers.hygiene import SplitSettings
+from paretolens.errors import ConfigurationError
+
+__all__ = ["VERSION", "Contents", "Crop", "FolderSettings", "Take"]
+
+VERSION = 1
+"""Version of the pipeline: raised whenever the same files and settings would give other samples."""
+
+
+class Take(StrEnum):
+    """What one sample is."""
+
+    CLIPS = "clips"
+    """A window of a video with its sound."""
+    PICTURES = "pictures"
+    """One picture; of videos, some of their frames."""
+
+
+class Crop(StrEnum):
+    """Which part of a picture is kept."""
+
+    CENTRE = "centre"
+    """The central square."""
+    BOXES = "boxes"
+    """The boxes of a JSON file."""
+    YUNET = "yunet"
+    """The face that a YuNet model finds."""
+
+
+class Contents(StrEnum):
+    """What of a file tells whether it is still the same."""
+
+    ENDS = "ends"
+    """Its length and its first and last 64 KB, where videos keep their index."""
+    WHOLE = "whole"
+    """Every byte."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSettings(SplitSettings):
+    """A data set on disk: where it is, how it is split, and what is taken from it."""
+
+    path: Path
+    """Its folder, or a list in it (a manifest's .csv, a DeepfakeBench .json)."""
+    layout: str = "auto"
+    """Name of the layout, as `paretolens data layouts` lists them; auto = the one that fits."""
+    take: Take = Take.CLIPS
+    """Whether samples are clips or pictures."""
+    size: Annotated[int, Ge(8)] | None = None
+    """Height and width in pixels; None = 64 for clips, 128 for pictures."""
+    frames: Annotated[int, Ge(1)] = 8
+    """Frames of a clip."""
+    fps: Annotated[float, Gt(0.0)] = 8.0
+    """Frames a second; a clip's window lasts frames / fps seconds."""
+    windows: Annotated[int, Ge(1)] = 1
+    """Clips of one video."""
+    per_video: Annotated[int, Ge(1)] = 8
+    """Pictures of one video."""
+    select: Select = Select.UNIFORM
+    """How frames are chosen. All but uniform leave the moment of a frame open, so that no clip counts as in sync."""
+    oversample: Annotated[int, Ge(1), Le(64)] = 4
+    """Candidates per chosen frame; of no use with select uniform."""
+    crop: Crop = Crop.CENTRE
+    """Which part of the picture is kept."""
+    boxes: Path | None = None
+    """With crop boxes: JSON {file: [[seconds, left, top, width, height], …]}, pixels of the upright picture."""
+    face_model: Path | None = None
+    """With crop yunet: the model's .onnx file."""
+    margin: Annotated[float, Ge(0.0), Le(4.0)] = 0.3
+    """Room around a box on each side, as a share of its longer side."""
+    fit: Fit = Fit.CROP
+    """How a picture that is no square becomes one, without a box."""
+    order: ColourOrder = ColourOrder.RGB
+    """Order of the colours in the input of a model of pictures."""
+    scale: PixelScale = PixelScale.IMAGENET
+    """What the pixels of a model of pictures range over."""
+    max_skipped: Annotated[float, Ge(0.0), Le(1.0)] = 0.05
+    """Share of unreadable files from which on the run stops."""
+    contents: Contents = Contents.ENDS
+    """What of a file is looked at to know it again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = [
+            rule
+            for broken, rule in (
+                ((self.crop is Crop.BOXES) != (self.boxes is not None), "crop boxes and the file boxes belong together"),
+                (
+                    (self.crop is Crop.YUNET) != (self.face_model is not None),
+                    "crop yunet and the file face_model belong together",
+                ),
+                (self.take is Take.PICTURES and self.windows > 1, "windows are for clips; pictures have per_video"),
+            )
+            if broken
+        ]
+        if problems:
+            raise ConfigurationError("data of a folder: " + "; ".join(problems) + ": give both or neither")
+
+    @property
+    def pixels(self) -> int:
+        """Height and width."""
+        return self.size or (64 if self.take is Take.CLIPS else 128)
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip's window."""
+        return self.frames / self.fps
+
+    def preprocessing(self, normaliser: Normaliser | None = None) -> Preprocessing:
+        """How files become a model's input; the scales of sound must have been measured."""
+        if self.take is Take.PICTURES:
+            picture = PictureSettings(size=self.pixels, fit=self.fit, order=self.order)
+            return Preprocessing(picture=picture, normaliser=Normaliser.of_pixels(self.scale))
+        clip = ClipSettings(frames=self.frames, fps=self.fps, size=self.pixels)
+        return Preprocessing(clip=clip, normaliser=normaliser or Normaliser())
+
+    def decoding(self) -> dict[str, Any]:
+        """What decides the samples of given items, as plain values."""
+        plain = asdict(self)
+        for name in ("path", "layout", "max_skipped", "contents", "boxes", "face_model", *SplitSettings.__dataclass_fields__):
+            del plain[name]
+        return plain | {"version": VERSION}
