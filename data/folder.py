@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.data.pipeline.settings import Crop, FolderSettings, Take
-from paretolens.data.preprocessing import audio_visual_signature, picture_signature
 from paretolens.data.readers.hygiene import Organised, organise
 from paretolens.data.readers.listing import Listing, Media
 from paretolens.data.readers.registry import read_listing
@@ -28,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 class FolderSource:
-    """Recorded videos or pictures: LAV-DF, DFDC, FaceForensics++, Celeb-DF, FakeAVCeleb, WildRF, DeepfakeBench, folders, manifests."""
+    """Videos or pictures in a folder: published data sets, folders of classes, lists."""
 
     name = "folder"
     summary = "videos or pictures on disk, in one of the layouts of `paretolens data layouts`"
@@ -40,10 +39,7 @@ class FolderSource:
 
     def signature(self, settings: FolderSettings) -> Signature:
         """In the sizes of the settings."""
-        preprocessing = settings.preprocessing()
-        if settings.take is Take.CLIPS:
-            return audio_visual_signature(preprocessing.of_clips())
-        return picture_signature(preprocessing.of_pictures())
+        return settings.signature()
 
     def count(self, settings: FolderSettings, split: str) -> int | None:
         """Known only when the folder has been read."""

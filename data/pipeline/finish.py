@@ -12,7 +12,7 @@ from paretolens.data.pipeline.journal import Row
 from paretolens.data.pipeline.select import Select
 from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.pipeline.work import Work, columns_of
-from paretolens.data.preprocessing import Normaliser, audio_visual_signature, picture_signature
+from paretolens.data.preprocessing import Normaliser
 from paretolens.data.readers.hygiene import Organised
 from paretolens.data.samples import IN_SYNC, UNKNOWN_OFFSET
 from paretolens.data.scales import clip_scales, mean_picture
@@ -46,9 +46,9 @@ def finish_splits(decoded: Decoded, organised: Organised, settings: FolderSettin
     for split, kept in splits.items():
         _check(split, kept)
         _keep_rows(source / split, target / split, settings, np.array([row.row for _, row in kept]))
-    normaliser, mean_image = _scales(target / "train", settings)
+    scales = _scales(target / "train", settings)
     for split, kept in splits.items():
-        _finish_split(split, kept, organised, settings, target / split, normaliser, mean_image)
+        _finish_split(split, kept, organised, settings, target / split, scales=scales)
     write_skipped(target / "skipped.csv", decoded.skipped)
     _write_boxes(target / "boxes.json", decoded)
 
@@ -61,8 +61,8 @@ def _check(split: str, kept: Kept) -> None:
     lacks = [name for name, fake in (("real", False), ("fake", True)) if not any(row.fake is fake for _, row in kept)]
     if lacks:
         raise DataError(
-            f"every split needs real and fake samples, of {split} no {' and no '.join(lacks)} one is left once the files are read: "
-            "look at its periods and at what was skipped, or add files"
+            f"every split needs real and fake samples, {split} has no {' and no '.join(lacks)} one once the files are read: "
+            "look at the periods and at what was skipped, or add files"
         )
 
 
@@ -99,8 +99,8 @@ def _finish_split(
     organised: Organised,
     settings: FolderSettings,
     place: Path,
-    normaliser: Normaliser | None,
-    mean_image: np.ndarray,
+    *,
+    scales: tuple[Normaliser | None, np.ndarray],
 ) -> None:
     numbers = [work.number for work, _ in kept]
     small: dict[str, np.ndarray] = {
@@ -110,7 +110,7 @@ def _finish_split(
         "strengths": np.array([row.fake for _, row in kept], np.float32),
         "offsets": np.array([_offset(row, settings) for _, row in kept], np.int64),
         "periods": np.array([row.period for _, row in kept], np.float32),
-        "mean_image": mean_image,
+        "mean_image": scales[1],
     }
     for name, array in small.items():
         np.save(place / f"{name}.npy", array, allow_pickle=False)

@@ -8,9 +8,20 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Le
 
 from paretolens.data.pipeline.select import Select
-from paretolens.data.preprocessing import ClipSettings, ColourOrder, Fit, Normaliser, PictureSettings, PixelScale, Preprocessing
+from paretolens.data.preprocessing import (
+    ClipSettings,
+    ColourOrder,
+    Fit,
+    Normaliser,
+    PictureSettings,
+    PixelScale,
+    Preprocessing,
+    audio_visual_signature,
+    picture_signature,
+)
 from paretolens.data.readers.hygiene import SplitSettings
 from paretolens.errors import ConfigurationError
+from paretolens.models.signature import Signature
 
 __all__ = ["VERSION", "Contents", "Crop", "FolderSettings", "Take"]
 
@@ -125,9 +136,16 @@ class FolderSettings(SplitSettings):
         clip = ClipSettings(frames=self.frames, fps=self.fps, size=self.pixels)
         return Preprocessing(clip=clip, normaliser=normaliser or Normaliser())
 
+    def signature(self) -> Signature:
+        """The inputs that samples give."""
+        preprocessing = self.preprocessing()
+        if self.take is Take.CLIPS:
+            return audio_visual_signature(preprocessing.of_clips())
+        return picture_signature(preprocessing.of_pictures())
+
     def decoding(self) -> dict[str, Any]:
         """What decides the samples of given items, as plain values."""
         plain = asdict(self)
         for name in ("path", "layout", "max_skipped", "contents", "boxes", "face_model", *SplitSettings.__dataclass_fields__):
             del plain[name]
-        return plain | {"version": VERSION}
+        return plain | {"seed": self.seed, "version": VERSION}
