@@ -114,14 +114,10 @@ def _finish_split(
     }
     for name, array in small.items():
         np.save(place / f"{name}.npy", array, allow_pickle=False)
-    preprocessing = settings.preprocessing(normaliser)
-    pictures = settings.take is Take.PICTURES
     finish_set(
         place,
-        signature=picture_signature(preprocessing.of_pictures())
-        if pictures
-        else audio_visual_signature(preprocessing.of_clips()),
-        preprocessing=preprocessing,
+        signature=settings.signature(),
+        preprocessing=settings.preprocessing(scales[0]),
         ids=_names(split, kept),
         kinds=tuple(row.kind for _, row in kept),
         generated=False,

@@ -1,8 +1,8 @@
 """YuNet, a face detector, from an .onnx file that the user supplies.
 
 Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023). The file as OpenCV's model zoo publishes it
-(face_detection_yunet_2023mar.onnx) has one BGR input (1, 3, H, W) in 0..255 and, for strides 8, 16 and 32, the outputs cls_s, obj_s
-and bbox_s; boxes are decoded as OpenCV's FaceDetectorYN does it.
+(face_detection_yunet_2023mar.onnx) has one BGR input (1, 3, H, W) in 0..255 and, for strides 8, 16 and 32, the outputs cls_s,
+obj_s and bbox_s; boxes are decoded as OpenCV's FaceDetectorYN does it.
 """
 
 from collections.abc import Mapping, Sequence
