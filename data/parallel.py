@@ -2,7 +2,7 @@
 
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -20,7 +20,7 @@ Make = Callable[[Sequence[Item]], list[Entry]]
 
 
 def each_batch(
-    make: Make[Item, Entry], items: Sequence[Item], workers: int, *, crashed: Callable[[Item], list[Entry]]
+    make: Make[Item, Entry], items: Sequence[Item], workers: int, *, crashed: Callable[[Item], list[Entry]] | None = None
 ) -> Iterator[list[Entry]]:
     """What `make` returns for a few items at a time, in the order in which they are done.
 
@@ -28,7 +28,10 @@ def each_batch(
         make: Handles a few items; picklable.
         items: All of them.
         workers: Processes; 1 does everything in this one.
-        crashed: What to return for an item whose process died, for instance of a fault in a decoder.
+        crashed: What to return for an item whose process died, for instance of a fault in a decoder; None raises.
+
+    Raises:
+        BrokenProcessPool: a process died, and nobody says what to return for its item.
     """
     size = max(1, min(BATCH, len(items) // (2 * workers)))
     batches = [items[start : start + size] for start in range(0, len(items), size)]
@@ -38,12 +41,16 @@ def each_batch(
         return
     left = dict(enumerate(batches))
     while left:
-        suspects = yield from _in_pool(make, left, workers)
+        suspects = yield from _in_pool(make, left, workers, forgiving=crashed is not None)
+        if crashed is None:
+            return
         for number in suspects:
             yield from _one_by_one(make, left.pop(number), crashed)
 
 
-def _in_pool(make: Make[Item, Entry], left: dict[int, Sequence[Item]], workers: int) -> "Iterator[list[Entry]]":
+def _in_pool(
+    make: Make[Item, Entry], left: dict[int, Sequence[Item]], workers: int, *, forgiving: bool
+) -> Generator[list[Entry], None, list[int]]:
     """Work until all is done or a process dies; returns the batches that may have killed it."""
     waiting = iter(list(left))
     running: dict[Future[list[Entry]], int] = {}
@@ -61,6 +68,8 @@ def _in_pool(make: Make[Item, Entry], left: dict[int, Sequence[Item]], workers: 
                     left.pop(running.pop(future))
                     yield result
         except BrokenProcessPool:
+            if not forgiving:
+                raise
             return sorted(running.values())[: workers + 1]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -17,13 +17,14 @@ class UnreadablePictureError(Exception):
     """A picture file is missing or cannot be decoded; the message says why, without the path."""
 
 
-def read_pixels(path: Path, size: int, fit: str) -> np.ndarray:
+def read_pixels(path: Path, size: int, fit: str, part: tuple[float, float, float, float] | None = None) -> np.ndarray:
     """Decode a picture, upright as its EXIF data say, without transparency (on black).
 
     Args:
         path: Any file that Pillow reads; of an animation the first picture.
         size: Height and width of the result.
         fit: "crop" takes the central square, "stretch" all of the picture; both are then resized (bicubic).
+        part: Left, top, right, bottom in pixels, taken instead; what lies outside of the picture is black.
 
     Returns:
         (3, size, size) uint8, RGB.
@@ -38,6 +39,9 @@ def read_pixels(path: Path, size: int, fit: str) -> np.ndarray:
             picture = _rgb(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
         raise UnreadablePictureError(getattr(error, "strerror", None) or str(error).split(": ")[0]) from error
+    if part is not None:
+        picture = picture.crop((round(part[0]), round(part[1]), round(part[2]), round(part[3])))
+        fit = "stretch"
     box = _central(picture.width, picture.height) if fit == "crop" else (0, 0, picture.width, picture.height)
     if box[2] - box[0] != size or box[3] - box[1] != size:
         picture = picture.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from paretolens.data.clips import Box
 from paretolens.data.picture_reader import UnreadablePictureError, read_pixels
 from paretolens.data.preprocessing import PictureSettings, Preprocessing
 from paretolens.errors import DataError
@@ -13,8 +14,8 @@ from paretolens.models.signature import Signature
 __all__ = ["read_picture", "read_picture_inputs"]
 
 
-def read_picture(path: Path, settings: PictureSettings) -> np.ndarray:
-    """Decode a picture: (3, S, S) uint8 RGB, upright.
+def read_picture(path: Path, settings: PictureSettings, *, box: Box | None = None) -> np.ndarray:
+    """Decode a picture, or the part of it in a box: (3, S, S) uint8 RGB, upright.
 
     Raises:
         DataError: the file is missing, cannot be decoded, or is too large.
@@ -22,7 +23,7 @@ def read_picture(path: Path, settings: PictureSettings) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"a picture must be a file, {path} does not exist: check the path")
     try:
-        return read_pixels(path, settings.size, settings.fit)
+        return read_pixels(path, settings.size, settings.fit, box)
     except UnreadablePictureError as error:
         raise DataError(f"a picture must be a file that Pillow decodes, {path} is not ({error}): save it again") from error
 

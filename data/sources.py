@@ -176,6 +176,7 @@ class GeneratedPictureSource:
 _SOURCES: Places = {
     DEFAULT_SOURCE: ("paretolens.data.sources", "GeneratedClipSource"),
     "generated-pictures": ("paretolens.data.sources", "GeneratedPictureSource"),
+    "folder": ("paretolens.data.folder", "FolderSource"),
 }
 
 

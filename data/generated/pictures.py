@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from paretolens.data.generated.build import NOTE, REGION_CELLS, shoot
+from paretolens.data.generated.build import NOTE, shoot
 from paretolens.data.generated.picture_settings import GeneratedPictures
 from paretolens.data.generated.plan import ClipPlan, plan_split
 from paretolens.data.generated.rows import Columns, allocate_rows, in_batches, open_rows
 from paretolens.data.generated.settings import SPLITS
 from paretolens.data.pictures import read_picture
 from paretolens.data.preprocessing import picture_signature
+from paretolens.data.regions import REGION_CELLS
 from paretolens.data.samples import UNKNOWN_OFFSET
+from paretolens.data.scales import mean_picture
 from paretolens.data.store import finish_set
 
 __all__ = ["build_pictures", "encode_picture", "plan_pictures"]
@@ -108,8 +110,7 @@ def _metadata(plan: ClipPlan, path: Path) -> dict[str, Any]:
 def _finish(settings: GeneratedPictures, place: Path, plans: Sequence[ClipPlan]) -> None:
     """Write the small columns, the training split's mean picture, and each split's record."""
     preprocessing = settings.preprocessing()
-    images = np.load(place / "train" / "input_image.npy", mmap_mode="r")
-    mean_image = images.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean_image = mean_picture(place / "train")
     for split in SPLITS:
         chosen = [plan for plan in plans if plan.split == split]
         small: dict[str, np.ndarray] = {
