@@ -82,9 +82,10 @@ def organise(listing: Listing, settings: SplitSettings) -> Organised:
     notes = list(listing.notes)
     items = _one_variant(list(listing.items), settings.variant, notes)
     items = _without_leaks(items, families_of(items), settings.recordings, notes, what="recording")
+    items = _without_leaks(items, [item.identity for item in items], settings.persons, notes, what="person")
     items = _complete(items, settings, notes)
-    persons = [item.identity for item in items]
-    items = _without_leaks(items, persons, settings.persons, notes, what="person")
+    if settings.persons is not Leak.REPORT:  # items that had no split may share a person with one that had
+        items = _without_leaks(items, [item.identity for item in items], settings.persons, notes, what="person")
     items = _limited(_with_unseen(items, settings.unseen), settings)
     _check_classes(items, listing)
     groups = families_of(items)

@@ -60,7 +60,7 @@ def read_listing(folder: Path, layout: str = AUTO) -> Listing:
     reader = find_reader(folder, layout)
     listing = reader.read(folder)
     if not listing.items:
-        raise DataError(f"{folder} holds no video or picture as {reader.title} has them ({reader.shape}): mend data.path")
+        raise DataError(f"{folder} holds no video or picture where {reader.name} has them ({reader.shape}): mend data.path")
     seen: set[str] = set()
     for item in listing.items:
         if item.file in seen:

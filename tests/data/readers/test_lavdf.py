@@ -6,16 +6,21 @@ import pytest
 from paretolens.data.readers.registry import find_reader, read_listing
 from paretolens.errors import DataError
 
+
+def entry(file: str, periods: list[list[float]], original: str | None, *, picture: bool = False, sound: bool = False) -> dict:
+    return {
+        "file": file, "n_fakes": len(periods), "fake_periods": periods, "duration": 8.52, "original": original,
+        "modify_video": picture, "modify_audio": sound, "split": file.split("/", maxsplit=1)[0],
+        "video_frames": 213, "audio_channels": 1, "audio_frames": 136320,
+    }  # fmt: skip
+
+
 ENTRIES = [
-    {"file": "train/000000.mp4", "n_fakes": 0, "fake_periods": [], "duration": 8.5, "original": None, "modify_video": False,
-     "modify_audio": False, "split": "train", "video_frames": 213, "audio_channels": 1, "audio_frames": 136320},
-    {"file": "train/000001.mp4", "n_fakes": 1, "fake_periods": [[2.44, 3.88]], "duration": 8.52, "original": "train/000000.mp4",
-     "modify_video": True, "modify_audio": False, "split": "train", "video_frames": 213, "audio_channels": 1, "audio_frames": 136320},
-    {"file": "dev/000002.mp4", "n_fakes": 2, "fake_periods": [[0.5, 1.0], [2, 3]], "duration": 4, "original": None,
-     "modify_video": True, "modify_audio": True, "split": "dev", "video_frames": 100, "audio_channels": 1, "audio_frames": 64000},
-    {"file": "test/000003.mp4", "n_fakes": 1, "fake_periods": [[0, 1]], "duration": 4, "original": "test/000009.mp4",
-     "modify_video": False, "modify_audio": True, "split": "test", "video_frames": 100, "audio_channels": 1, "audio_frames": 64000},
-]  # fmt: skip
+    entry("train/000000.mp4", [], None),
+    entry("train/000001.mp4", [[2.44, 3.88]], "train/000000.mp4", picture=True),
+    entry("dev/000002.mp4", [[0.5, 1.0], [2, 3]], None, picture=True, sound=True),
+    entry("test/000003.mp4", [[0, 1]], "test/000009.mp4", sound=True),
+]
 
 
 @pytest.fixture
