@@ -108,7 +108,12 @@ class OpenClip:
         """Length of the picture track, or of the file; 0 where neither is written in it."""
         if self.picture.duration:
             return float(self.picture.duration * self.picture.time_base)
-        return (self.container.duration or 0) / av.time_base
+        return float((self.container.duration or 0) / av.time_base)
+
+    @property
+    def count(self) -> int:
+        """Frames of the picture track as the file says, or as its length and rate say; 0 where neither is written in it."""
+        return int(self.picture.frames or round(self.seconds * float(self.picture.average_rate or 0)))
 
     def read(self, settings: ClipSettings, *, start: float = 0.0, box: Box | None = None, sound: bool = True) -> Clip:
         """Decode one window; see `read_clip`.

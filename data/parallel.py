@@ -1,6 +1,7 @@
 """Batches of work in several processes, whose results come as they are done, and which survive the death of a process."""
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -76,12 +77,16 @@ def _in_pool(
 
 
 def _one_by_one(make: Make[Item, Entry], items: Sequence[Item], crashed: Callable[[Item], list[Entry]]) -> Iterator[list[Entry]]:
-    for item in items:
+    left = list(items)
+    while left:
         with _pool(1) as pool:
             try:
-                yield pool.submit(make, [item]).result()
+                while left:
+                    result = pool.submit(make, left[:1]).result()
+                    left.pop(0)
+                    yield result
             except BrokenProcessPool:
-                yield crashed(item)
+                yield crashed(left.pop(0))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -89,6 +94,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _one_thread() -> None:
-    import torch
+    os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that is imported later
+    if "torch" in sys.modules:
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)

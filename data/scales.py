@@ -44,4 +44,5 @@ def mean_picture(folder: Path) -> np.ndarray:
     image = np.zeros(shape, np.float64)
     for start in range(0, rows, ROWS):
         image += np.load(folder / "input_image.npy", mmap_mode="r")[start : start + ROWS].sum(axis=0, dtype=np.float64)
-    return (image / max(1, rows)).astype(np.float32)
+    mean: np.ndarray = (image / max(1, rows)).astype(np.float32)
+    return mean

@@ -146,6 +146,7 @@ def _frames(item: Item, path: Path, decoder: Decoder) -> Iterator[Sample]:
     settings = decoder.settings
     wanted = settings.per_video * (1 if settings.select is Select.UNIFORM else settings.oversample)
     with open_clip(path) as clip:
+        wanted = min(wanted, clip.count or wanted)
         step = clip.seconds / wanted if clip.seconds > 0 else 1.0 / settings.fps
         boxes, box = decoder.box_of(item, [part * step * wanted for part in LOOKS])
         box = WHOLE if box is None and settings.fit is Fit.STRETCH else box

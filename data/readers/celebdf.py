@@ -38,7 +38,7 @@ def read(folder: Path) -> Listing:
         for file in files_below(folder / name, folder)
     ]
     absent = len(tested - {item.file for item in items})
-    notes = () if tested else (f"no {LIST}: splits are made by recording",)
+    notes: tuple[str, ...] = () if tested else (f"no {LIST}: splits are made by recording",)
     notes += (f"{absent} videos of {LIST} are not in the folders",) if absent else ()
     return Listing(root=folder, layout="celebdf", items=tuple(items), notes=notes)
 
