@@ -32,6 +32,8 @@ class FolderSource:
     name = "folder"
     summary = "videos or pictures on disk, in one of the layouts of `paretolens data layouts`"
     settings_type = FolderSettings
+    kinds = (DataKind.CLIPS, DataKind.PICTURES)
+    generated = False
 
     def signature_kind(self, settings: FolderSettings) -> DataKind:
         """As `take` says."""
