@@ -18,7 +18,16 @@ from paretolens.models.signature import Signature
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["DEFAULT_SOURCE", "DataKind", "GeneratedClipSource", "GeneratedPictureSource", "Source", "get_source", "sources"]
+__all__ = [
+    "DEFAULT_SOURCE",
+    "DataKind",
+    "GeneratedClipSource",
+    "GeneratedPictureSource",
+    "Source",
+    "get_source",
+    "source_label",
+    "sources",
+]
 
 DEFAULT_SOURCE = "generated-clips"
 Progress = Callable[[int, int], None]
@@ -183,6 +192,11 @@ _SOURCES: Places = {
 def sources() -> tuple[str, ...]:
     """The names of all sources, sorted."""
     return tuple(sorted(_SOURCES))
+
+
+def source_label(name: str) -> str:
+    """A source's name in stores and tables: of the built-in clips `generated`, as it was before there were others."""
+    return name.removesuffix("-clips")
 
 
 def get_source(name: str) -> Source[Any]:

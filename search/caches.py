@@ -18,6 +18,7 @@ __all__ = ["KINDS", "CacheKind", "clear", "stage_cache", "survey"]
 
 KINDS = {
     "generated": "generated clips, decoded",
+    "generated-pictures": "generated pictures, decoded",
     "teachers": "trained teachers",
     "outputs": "what teachers say about training clips",
     "maps": "what teachers look at in explained clips",

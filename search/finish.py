@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from paretolens.data.samples import SampleSet
+from paretolens.data.sources import source_label
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.evaluators.latency import LatencySettings
 from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
@@ -28,6 +29,7 @@ from paretolens.mlflow.store import sqlite_path
 from paretolens.mlflow.table import to_csv, to_json
 from paretolens.mlflow.tracking import Tracker
 from paretolens.naming import nearest
+from paretolens.search.limits_of_use import limits_of_use
 from paretolens.search.progress import Steps
 from paretolens.search.samples import prepared
 from paretolens.search.study import Study
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from paretolens.search.targets import Targets
 
 __all__ = [
-    "GENERATED_LIMITS",
     "FrontFiles",
     "bundle_content",
     "choose",
@@ -53,11 +54,6 @@ _QUIET = {"latency_ms": "quiet_ms", "latency_p50_ms": "quiet_p50_ms", "latency_p
 _QUIET |= {"latency_p99_ms": "quiet_p99_ms", "latency_load_average": "quiet_load_average"}
 SAMPLES = 4
 """Clips that travel with a bundle."""
-GENERATED_LIMITS = (
-    "It was trained on the built-in generated clips (drawn faces, synthesised voices): it has never seen a recorded person "
-    "and is no detector of real-world fakes.",
-    "It expects one face that fills most of the frame, and clips of about a second; of longer ones it sees the first second.",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +193,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
     """
     place = trial_folder(study, row)
     artefact, parity = _exported(place)
-    samples = prepared(study.config, study.workspace)["val"]
+    samples, source = prepared(study.config, study.workspace)["val"], study.config.make_source()
     overlays = sorted((place / "overlays").glob("*.png"))
     return BundleContent(
         name=f"{study.name}-{row['trial']}",
@@ -208,12 +204,12 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         objectives=_objectives(row),
         parity=parity,
         sample=_sample(samples),
-        limits=GENERATED_LIMITS if samples.generated else (),
+        limits=limits_of_use(source_label(source.name)),
         details={
             "study": study.name,
             "trial": str(row["trial"]),
             "run_id": str(row["run_id"]),
-            "data": "built-in generated clips" if samples.generated else "recorded clips",
+            "data": source.summary,
             "genome": {
                 str(name).removeprefix("params."): _plain(row[name])
                 for name in row.index

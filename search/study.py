@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from paretolens.data.samples import SampleSet
+from paretolens.data.sources import source_label
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError, StoreError
 from paretolens.evaluators.latency import Backend, Calibration
@@ -156,12 +157,13 @@ class Study:
             experiment=self.config.tracking.experiment,
             system_metrics_s=_SYSTEM_METRICS_S,
         )
+        source = self.config.make_source()
         info = StudyInfo(
             name=self.name,
             identity=self.identity(),
             configuration=flatten(self._shown_config()),
-            tags={"family": self.config.family, "data": "generated", **describe_environment()},
-            description=f"Paretolens study **{self.name}** on the built-in generated clips.",
+            tags={"family": self.config.family, "data": source_label(source.name), **describe_environment()},
+            description=f"Paretolens study **{self.name}**: {self.config.make_family().summary} Data: {source.summary}.",
         )
         with ExitStack() as opened:
             opened.enter_context(tracker)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from paretolens.data.samples import SampleSet
+from paretolens.data.sources import source_label
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.errors import IntegrityError
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference, floor
@@ -89,7 +90,7 @@ class Task:
         family, settings = config.make_family(), config.make_model_settings()
         signature = family.signature(settings)
         source = config.make_source()
-        with steps.step(f"data ({source.name.removesuffix('-clips')})") as update:
+        with steps.step(f"data ({source_label(source.name)})") as update:
             samples = prepared(config, workspace, update)
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:

@@ -68,16 +68,20 @@ def setting(front: Front, study: StudyRecord) -> list[str]:
     return blocks
 
 
+_BUILT_IN = {"generated": "built-in generated clips", "generated-pictures": "built-in generated pictures"}
+
+
 def _task(study: StudyRecord) -> list[tuple[str, str]]:
     params, tags = study.params, study.tags
-    data = {"generated": "built-in generated clips"}.get(tags.get("paretolens.data", ""), tags.get("paretolens.data", ""))
+    named = tags.get("paretolens.data", "")
+    data = _BUILT_IN.get(named, named)
     version = tags.get("paretolens.data.version")
     counts = [f"{params[f'data.{key}']} {words}" for key, words in _DATA if params.get(f"data.{key}", "null") != "null"]
     explained = [f"{params[key]}{words}" for key, words in _EXPLAINED if key in params]
     return [
         ("family", tags.get("paretolens.family", params.get("family", ""))),
         ("data", f"{data}, version {version}" if version else data),
-        ("clips", ", ".join(counts)),
+        ("pictures" if named == "generated-pictures" else "clips", ", ".join(counts)),
         ("objectives", tags.get(Tag.OBJECTIVES, "")),
         ("explanations", ", ".join(explained)),
     ]

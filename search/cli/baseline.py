@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 def _scores(baseline: "Baseline") -> "Table":
     from rich.table import Table
 
-    scores = Table(title="teacher on the generated clips", title_justify="left", pad_edge=False)
+    scores = Table(title="teacher", title_justify="left", pad_edge=False)
     for name in ("", "val", "test", "unseen manipulation"):
         scores.add_column(name, justify="right" if name else "left")
     for name in _SCORES:

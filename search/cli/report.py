@@ -51,14 +51,15 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.errors import StoreError
     from paretolens.mlflow.front import front_of
     from paretolens.mlflow.report import log_report, write_report
-    from paretolens.search.finish import GENERATED_LIMITS, choose
+    from paretolens.search.finish import choose
+    from paretolens.search.limits_of_use import limits_of_use
 
     (record,) = read_studies(options, [options.study])
     found = front_of(record, options.objectives, options.where)
     # A study without a complete trial has a report too; only what was asked for by name must be there.
     wanted = len(found.members) or options.where or options.select != "knee"
     trial = str(choose(found, options.select)[0]["trial"]) if wanted else None
-    limits = GENERATED_LIMITS if record.tags.get("paretolens.data") == "generated" else ()
+    limits = limits_of_use(record.tags.get("paretolens.data", ""))
     paths = write_report(found, _stem(options, found), formats=options.format, trial=trial, limits=limits)
     console = make_console()
     for path in paths:
