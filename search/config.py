@@ -21,7 +21,7 @@ from paretolens.search import schema
 from paretolens.search.bounds import LimitSettings
 from paretolens.search.engine import EngineSettings
 from paretolens.search.stage_cache import CacheSettings
-from paretolens.search.trees import PRESETS, check_preset
+from paretolens.search.trees import PRESETS, check_preset, preset_of
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
@@ -247,10 +247,9 @@ class Config:
         source, family = self.make_source(), self.make_family()
         kind = source.signature_kind(self.make_data_settings())
         if kind is not family.data_kind:
-            fitting = "generated-pictures" if family.data_kind is DataKind.PICTURES else DEFAULT_SOURCE
             raise ConfigurationError(
                 f"data.source {source.name} gives {kind}, and family {family.name} takes {family.data_kind}; "
-                f"use another source, such as {fitting}, or another family"
+                f"begin with --preset {preset_of(family.name)}, or name another source or family"
             )
 
     def _check_shapes(self) -> None:

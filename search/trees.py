@@ -9,7 +9,7 @@ import yaml
 from paretolens.errors import ConfigurationError
 from paretolens.naming import nearest
 
-__all__ = ["PRESETS", "Tree", "check_preset", "merge", "parse_assignment", "read_yaml"]
+__all__ = ["PRESETS", "Tree", "check_preset", "merge", "parse_assignment", "preset_of", "read_yaml"]
 
 Tree = dict[str, Any]
 PRESETS = Path(__file__).parent / "presets"
@@ -25,6 +25,12 @@ def check_preset(name: str) -> str:
     if name not in available:
         raise ConfigurationError(f"preset {name}: not known{nearest(name, available)}")
     return name
+
+
+def preset_of(family: str) -> str:
+    """The preset that a family is searched with unless another is named."""
+    own = f"{family}-quick"
+    return own if (PRESETS / f"{own}.yaml").is_file() else "default"
 
 
 def read_yaml(path: Path) -> Tree:

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     """Make, count and draw."""
     from rich.table import Table
 
-    from paretolens.data.generated.sheet import draw_sheet
+    from paretolens.data.sources import DataKind, source_label
     from paretolens.search.config import load_config
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.samples import prepared
@@ -31,19 +31,27 @@ def run(options: argparse.Namespace) -> int:
     workspace, console = workspace_of(options), make_console()
     workspace.ensure_writable()
     source, settings = config.make_source(), config.make_data_settings()
-    with ConsoleSteps(console).step("data (generated)") as update:
+    with ConsoleSteps(console).step(f"data ({source_label(source.name)})") as update:
         sets = prepared(config, workspace, update)
         update(1, 1, str(source.place(settings, workspace.cache)))
     counts = {split: Counter(str(kind) for kind in samples.kinds) for split, samples in sets.items()}
     kinds = list(dict.fromkeys(kind for found in counts.values() for kind in sorted(found, key=lambda name: name != "real")))
-    table = Table(title="generated clips: drawn faces, synthesised voices", title_justify="left", pad_edge=False)
-    for name in ("split", "clips", "source clips", *kinds):
+    kind = source.signature_kind(settings)
+    table = Table(title=f"{source.name}: {source.summary}", title_justify="left", pad_edge=False)
+    for name in ("split", str(kind), f"source {kind}", *kinds):
         table.add_column(name, justify="left" if name == "split" else "right")
     for split, samples in sets.items():
         sources = len(set(samples.groups.tolist()))
         table.add_row(split, str(len(samples)), str(sources), *(str(counts[split][kind]) for kind in kinds))
     console.print(table)
     if options.sheet:
-        draw_sheet(sets, settings, options.sheet)
+        if kind is DataKind.PICTURES:
+            from paretolens.data.generated.picture_sheet import draw_picture_sheet
+
+            draw_picture_sheet(sets, options.sheet)
+        else:
+            from paretolens.data.generated.sheet import draw_sheet
+
+            draw_sheet(sets, settings, options.sheet)
         console.print(f"  contact sheet          {options.sheet}", highlight=False, soft_wrap=True)
     return 0

@@ -18,9 +18,11 @@ def run(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     from paretolens.search.config import load_config
+    from paretolens.search.trees import preset_of
 
     flags = {"family": options.family} if options.family else {}
-    config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags=flags)
+    preset = options.preset or (preset_of(options.family) if options.family else "default")
+    config = load_config(preset=preset, file=options.config, assignments=options.assignments, flags=flags)
     space, family = config.make_space(), config.make_family()
     size = space.size()
     count = f"{size:,} genomes" if size else "continuous ranges, so no end of genomes"
