@@ -11,6 +11,8 @@ import numpy as np
 from torch import nn
 
 from paretolens.data.clips import read_clip
+from paretolens.data.picture_reader import ENDINGS
+from paretolens.data.pictures import read_picture
 from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, ConfigurationError, DataError, TrialError, UserError
 from paretolens.evaluators.eps import EpsScore, EpsSettings, ExplainedSet, TeacherReference, score_eps
@@ -109,19 +111,27 @@ def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Pa
             if (train := training_split(place)) is not None:
                 refuse_training_clips(samples.arrays, samples.ids, train, place)
             return ExplainedSet.choose(samples, settings)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in CLIPS) if folder.is_dir() else []
+    wanted = _endings(like)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted) if folder.is_dir() else []
     if not files:
         raise DataError(
             f"{folder}: no clips are there; give a prepared set ({RECORD}), a folder with a split {split}/, or a folder of "
-            f"video files ({', '.join(CLIPS)})"
+            f"files ({', '.join(wanted)})"
         )
     if like is None or not (like / RECORD).is_file():
         raise DataError(
-            f"{folder}: video files become inputs as a prepared set says; name one with --like (a folder with {RECORD}), "
+            f"{folder}: files become inputs as a prepared set says; name one with --like (a folder with {RECORD}), "
             f"got {like or 'none'}"
         )
     drawn = stratified_choice(["clip"] * len(files), settings.samples, settings.seed)
     return decoded([files[place] for place in drawn], like, settings)
+
+
+def _endings(like: Path | None) -> tuple[str, ...]:
+    """Endings of the files that become inputs as those of a prepared set: pictures for one of pictures, else videos."""
+    if like is None or not (like / RECORD).is_file():
+        return CLIPS
+    return CLIPS if SampleSet.load(like, verify=False).preprocessing.picture is None else ENDINGS
 
 
 def training_split(place: Path) -> SampleSet | None:
@@ -131,9 +141,9 @@ def training_split(place: Path) -> SampleSet | None:
 
 
 def decoded(files: list[Path], place: Path, settings: EpsSettings) -> ExplainedSet:
-    """Video files, each its own group, prepared as the samples of the set in `place`."""
+    """Video files or pictures, each its own group, prepared as the samples of the set in `place`."""
     like = SampleSet.load(place)
-    clips = [read_clip(path, like.preprocessing.of_clips()).arrays for path in files]
+    clips = [_arrays(path, like) for path in files]
     arrays = {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
     names = tuple(path.stem for path in files)
     if (train := training_split(place)) is not None:
@@ -141,6 +151,13 @@ def decoded(files: list[Path], place: Path, settings: EpsSettings) -> ExplainedS
     baseline = ExplainedSet.choose(like, replace(settings, samples=1)).baseline  # the same for all samples
     found = ExplainedSet.of_tensors(like.signature, like.preprocessing.inputs(like.signature, arrays), baseline)
     return replace(found, kinds=names)
+
+
+def _arrays(path: Path, like: SampleSet) -> Mapping[str, np.ndarray]:
+    """One file as the arrays of a sample of that set."""
+    if like.preprocessing.picture is None:
+        return read_clip(path, like.preprocessing.of_clips()).arrays
+    return {like.signature.inputs[0].name: read_picture(path, like.preprocessing.picture)}
 
 
 def score_pair(
