@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from paretolens.data.clips import read_clip
 from paretolens.data.generated.encode import write_clip
+from paretolens.data.generated.picture_settings import GeneratedPictures
+from paretolens.data.prepare import pictures_folder, prepare_pictures
 from paretolens.data.preprocessing import ClipSettings, Preprocessing, audio_visual_signature
 from paretolens.data.samples import SampleSet
-from paretolens.errors import BackendError
+from paretolens.errors import BackendError, DataError
 from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import check_store, open_client
@@ -282,3 +285,19 @@ def test_the_example_in_the_docs_runs(tmp_path: Path) -> None:
         os.chdir(here)
     score = found["score"]
     assert -0.5 <= score.eps <= 1.0  # type: ignore[attr-defined]  # an EpsScore
+
+
+def test_a_folder_of_pictures_is_explained_as_the_set_they_are_like(tmp_path: Path) -> None:
+    made = GeneratedPictures(seed=2, train=4, val=4, test=2, unseen=2, size=48, pictures_per_identity=4)
+    sets = prepare_pictures(made, tmp_path / "cache", workers=1)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "notes.txt").write_text("no picture")
+    found = explained_clips(folder, EpsSettings(samples=8), split="test", like=sets["val"].folder)
+    assert found.kinds == ("0", "1", "2")
+    assert found.inputs[0].shape == (3, 3, 48, 48)
+    taken = pictures_folder(made, tmp_path / "cache") / "train"
+    with pytest.raises(DataError, match="4 of 4"):
+        explained_clips(taken, EpsSettings(samples=8), split="test", like=sets["val"].folder)
