@@ -7,12 +7,10 @@ configurations that search the family on data made on the spot; the others need 
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from paretolens.search.cli.common import make_console
-
-if TYPE_CHECKING:
-    from paretolens.search.config import Config
 
 __all__ = ["add_arguments", "run"]
 
@@ -53,13 +51,19 @@ def _names() -> tuple[str, ...]:
     return families()
 
 
-def _row(name: str, known: "dict[str, Config]") -> dict[str, Any]:
+def _source(tree: Mapping[str, Any]) -> str:
+    from paretolens.data.sources import DEFAULT_SOURCE
+
+    return str(tree.get("data", {}).get("source", DEFAULT_SOURCE))
+
+
+def _row(name: str, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     from paretolens.data.sources import get_source, sources
     from paretolens.spaces.registry import get_family
 
     family = get_family(name)
-    mine = {preset: config for preset, config in known.items() if config.family == name}
-    here = [preset for preset, config in mine.items() if config.make_source().generated]
+    mine = {preset: tree for preset, tree in known.items() if tree.get("family") == name}
+    here = [preset for preset, tree in mine.items() if get_source(_source(tree)).generated]
     return {
         "family": name,
         "summary": family.summary,
