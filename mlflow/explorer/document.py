@@ -47,7 +47,9 @@ class PanelDocument:
     teacher: list[float] | None
     """(x, y) of the teacher."""
     rules: list[Rule]
-    """Floor and reference."""
+    """Floor and reference at values of y."""
+    x_rules: list[Rule]
+    """The same at values of x."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +210,7 @@ def _panels(front: Front) -> list[PanelDocument]:
                 step="step-before" if front.objectives[panel.x] == "max" else "step-after",
                 teacher=list(teacher) if teacher else None,
                 rules=list(panel.rules),
+                x_rules=list(panel.x_rules),
             )
         )
     return drawn

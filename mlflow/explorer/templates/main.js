@@ -26,7 +26,8 @@ function showLegend() {
   if (rows((row) => ranked(row) && !TRIALS.pareto[row]).length) legend.append(item(drawSwatch(LAYERS.dominated), "dominated"));
   if (DOC.panels.some((panel) => panel.teacher)) legend.append(item(drawSwatch(LAYERS.teacher), "teacher"));
   if (members) legend.append(item(drawSwatch({ ...LAYERS.front, ring: "chosen" }), "passes the filter"));
-  for (const rule of DOC.panels.flatMap((panel) => panel.rules)) {
+  const rules = DOC.panels.flatMap((panel) => [...panel.rules, ...panel.x_rules]);
+  for (const rule of new Map(rules.map((one) => [one.label, one])).values()) {
     legend.append(item(drawStroke(rule.dash === "dash" ? "floor" : "reference", rule.dash === "dash" ? "7 4" : "2 3"), rule.label));
   }
   if (OBJECTIVES.some((name) => `${name}_low` in TRIALS.values)) legend.append(item(drawStroke("front", "0"), `whiskers: ${DOC.levels} interval`));

@@ -51,7 +51,7 @@ class Scatter {
     if (axis === "y") for (const row of some) if (TRIALS.pareto[row] || this.zoomed) found.push(...(interval(name, row) ?? []));
     if (!this.zoomed) {
       if (this.panel.teacher) found.push(this.panel.teacher[axis === "x" ? 0 : 1]);
-      if (axis === "y") for (const rule of this.panel.rules) found.push(rule.low, rule.high);
+      for (const rule of axis === "y" ? this.panel.rules : this.panel.x_rules) found.push(rule.low, rule.high);
     }
     if (!found.length) return axis === "x" && this.panel.log_x ? [0.1, 10] : [0, 1];
     let low = found[0], high = found[0];
@@ -231,21 +231,39 @@ function chosenSpec(plot) {
     data: [
       { name: "chosen" }, { name: "bars" }, { name: "marked" }, { name: "brush" },
       { name: "rules", values: panel.rules },
+      { name: "x_rules", values: panel.x_rules },
       { name: "teacher", values: panel.teacher ? [{ x: panel.teacher[0], y: panel.teacher[1] }] : [] },
     ],
     marks: [
       veil(0.82),
-      { type: "rect", from: { data: "rules" }, clip: true, encode: { update: { x: { value: 0 }, x2: { signal: "width" }, y: { scale: "y", field: "low" }, y2: { scale: "y", field: "high" }, fill: { signal: "datum.dash == 'dash' ? floor : reference" }, fillOpacity: { value: 0.15 } } } },
-      { type: "rule", from: { data: "rules" }, clip: true, encode: { update: { x: { value: 0 }, x2: { signal: "width" }, y: { scale: "y", field: "value" }, stroke: { signal: "datum.dash == 'dash' ? floor : reference" }, strokeDash: { signal: "datum.dash == 'dash' ? [7, 4] : [2, 3]" }, strokeWidth: { value: 1.6 } } } },
+      ...ruleMarks("rules", "y"),
+      ...ruleMarks("x_rules", "x"),
       { type: "rule", from: { data: "bars" }, clip: true, interactive: false, encode: { enter: { x: { scale: "x", field: "x" }, y: { scale: "y", field: "low" }, y2: { scale: "y", field: "high" }, stroke: { field: "ink" }, strokeWidth: { value: 1.2 }, opacity: { value: 0.5 } }, update: { x: { scale: "x", field: "x" }, y: { scale: "y", field: "low" }, y2: { scale: "y", field: "high" } } } },
       symbols("chosen", { opacity: { value: 1 }, stroke: { value: colour("chosen") }, strokeWidth: { value: 1.8 }, size: { signal: "datum.size + 12" } }),
       { type: "symbol", from: { data: "teacher" }, clip: true, interactive: false, encode: { update: { ...at("x", "y"), shape: { value: SHAPES.star }, size: { value: LAYERS.teacher.size }, fill: { value: colour("teacher") }, stroke: { value: colour("halo") }, strokeWidth: { value: 1 } } } },
       symbols("marked", { fill: { value: "transparent" }, stroke: { value: colour("focus") }, strokeWidth: { value: 2.5 }, size: { signal: "datum.size * 1.3 + 150" }, shape: { value: "circle" } }),
       { type: "text", from: { data: "marked" }, interactive: false, encode: { update: { ...at("x", "y"), dy: { value: -16 }, align: { value: "center" }, text: { signal: "labels[datum.row]" }, fontWeight: { value: 600 }, fontSize: { value: 12 }, fill: { value: colour("ink") }, stroke: { value: colour("halo") }, strokeWidth: { value: 0 } } } },
-      { type: "text", from: { data: "rules" }, interactive: false, encode: { update: { x: { signal: "width - 4" }, y: { scale: "y", field: "value" }, dy: { value: -5 }, align: { value: "right" }, text: { field: "label" }, fontSize: { value: 11.5 }, fill: { signal: "datum.dash == 'dash' ? floor : reference" }, opacity: { signal: "inrange(datum.value, ydomain) ? 1 : 0" } } } },
+      ruleText("rules", "y", { x: { signal: "width - 4" }, dy: { value: -5 }, align: { value: "right" } }),
+      ruleText("x_rules", "x", { y: { value: 4 }, dx: { value: -5 }, angle: { value: -90 }, align: { value: "right" }, baseline: { value: "bottom" } }),
       { type: "rect", from: { data: "brush" }, interactive: false, encode: { update: { x: { field: "x" }, x2: { field: "x2" }, y: { field: "y" }, y2: { field: "y2" }, fill: { value: colour("chosen") }, fillOpacity: { value: 0.08 }, stroke: { value: colour("chosen") }, strokeWidth: { value: 1.2 } } } },
     ],
   };
+}
+
+// Lines at values of one axis, across the whole of the other, and their bands.
+function ruleMarks(data, axis) {
+  const [other, size] = axis === "y" ? ["x", "width"] : ["y", "height"];
+  const across = { [other]: { value: 0 }, [`${other}2`]: { signal: size } };
+  const ink = { signal: "datum.dash == 'dash' ? floor : reference" };
+  return [
+    { type: "rect", from: { data }, clip: true, encode: { update: { ...across, [axis]: { scale: axis, field: "low" }, [`${axis}2`]: { scale: axis, field: "high" }, fill: ink, fillOpacity: { value: 0.15 } } } },
+    { type: "rule", from: { data }, clip: true, encode: { update: { ...across, [axis]: { scale: axis, field: "value" }, stroke: ink, strokeDash: { signal: "datum.dash == 'dash' ? [7, 4] : [2, 3]" }, strokeWidth: { value: 1.6 } } } },
+  ];
+}
+
+function ruleText(data, axis, place) {
+  const shown = { signal: `inrange(datum.value, ${axis}domain) ? 1 : 0` };
+  return { type: "text", from: { data }, interactive: false, encode: { update: { [axis]: { scale: axis, field: "value" }, ...place, text: { field: "label" }, fontSize: { value: 11.5 }, fill: { signal: "datum.dash == 'dash' ? floor : reference" }, opacity: shown } } };
 }
 
 function frameSpec(plot) {

@@ -56,6 +56,14 @@ def test_panels_have_teacher_floor_and_reference(drawn: Front) -> None:
     assert all(drawn.trials["pareto"].iloc[row] for row in eps["stairs"])
 
 
+def test_floor_and_reference_lie_on_the_axis_of_eps(drawn: Front) -> None:
+    both = replace(rank_trials(drawn.trials, {"accuracy": "max", "eps": "max"}), study=drawn.study)
+    (panel,) = _read(both)["panels"]
+    assert (panel["x"], panel["rules"]) == ("eps", [])
+    assert [(rule["value"], rule["dash"]) for rule in panel["x_rules"]] == [(0.11, "dash"), (0.83, "dot")]
+    assert [panel["x_rules"] for panel in _read(drawn)["panels"]] == [[], []]
+
+
 def test_a_band_alone_is_drawn_around_its_middle(drawn: Front) -> None:
     assert drawn.study is not None
     known = {"eps_reference_low": 0.8, "eps_reference_high": 0.9}
