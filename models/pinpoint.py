@@ -120,7 +120,18 @@ def masked_mean(x: Tensor, ignore: Tensor) -> Tensor:
     return (x * keep).sum(1) / keep.sum(1).clamp(min=1.0)
 
 
-@register("pinpoint")
+def _inputs(
+    *, input_frames: int, input_size: int, audio_frames: int, coefficients: int, **_: object
+) -> dict[str, tuple[int, ...]]:
+    return {
+        "video": (input_frames, 3, input_size, input_size),
+        "audio": (audio_frames, coefficients),
+        "video_mask": (input_frames,),
+        "audio_mask": (audio_frames,),
+    }
+
+
+@register("pinpoint", inputs=_inputs)
 def pinpoint(
     *,
     backbone: str = "resnet18",

@@ -12,11 +12,15 @@ from torch import nn
 from paretolens.errors import ConfigurationError
 from paretolens.naming import did_you_mean
 
-__all__ = ["build", "build_seeded", "builder_of", "did_you_mean", "names", "register"]
+__all__ = ["InputShapes", "build", "build_seeded", "builder_of", "did_you_mean", "input_shapes", "names", "register"]
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
+InputShapes = Mapping[str, tuple[int, ...]]
+"""Name of an input, as its signature has it, in call order → its shape without the batch."""
+
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_INPUTS: dict[str, Callable[..., InputShapes]] = {}
 _MODULES = (  # imported at the first look-up; each registers its own builders
     "paretolens.models.classifier",
     "paretolens.models.cross_efficient_vit",
@@ -27,8 +31,12 @@ _MODULES = (  # imported at the first look-up; each registers its own builders
 )
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
+def register(name: str, *, inputs: Callable[..., InputShapes] | None = None) -> Callable[[Builder], Builder]:
     """Make a builder known as `name`. A builder takes keyword arguments of plain JSON types only.
+
+    Args:
+        name: what `build` knows it by.
+        inputs: what its models take, by the builder's arguments (all of them, by name); None = it is not known.
 
     Raises:
         ValueError: the name is taken.
@@ -38,6 +46,8 @@ def register(name: str) -> Callable[[Builder], Builder]:
         if name in _BUILDERS:
             raise ValueError(f"model {name!r} is registered twice")
         _BUILDERS[name] = builder
+        if inputs is not None:
+            _INPUTS[name] = inputs
         return builder
 
     return add
@@ -91,3 +101,13 @@ def builder_of(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
             f"a {type(model).__name__} not made by paretolens.models.registry.build cannot be saved; build it by its name"
         )
     return made
+
+
+def input_shapes(model: nn.Module) -> InputShapes | None:
+    """What a model takes, by how it was built; None where it was not made by `build` or its builder does not tell."""
+    made: tuple[str, Mapping[str, Any]] | None = vars(model).get("builder")
+    if made is None or made[0] not in _INPUTS:
+        return None
+    bound = inspect.signature(_BUILDERS[made[0]]).bind(**made[1])
+    bound.apply_defaults()
+    return _INPUTS[made[0]](**bound.arguments)

@@ -20,6 +20,7 @@ from paretolens.evaluators.eps.explained import stratified_choice
 from paretolens.evaluators.explain import make_explainer
 from paretolens.mlflow.twin import TWIN, fetch_twin, is_address
 from paretolens.models.record import MODEL_FILE, load_model
+from paretolens.models.registry import input_shapes
 from paretolens.search.overlap import refuse_training_clips
 from paretolens.trainers.quantise import quantisers_off
 
@@ -174,6 +175,8 @@ def score_pair(
         UserError: a model cannot be explained, or takes other inputs, its logits or gradients are not finite, all of its maps
             are constant, or no sample is worth it; the message says which model.
     """
+    for role, model in (("teacher", teacher), ("student", student)):
+        check_inputs(role, model, explained)
     with ExitStack() as stack:
         for model in (teacher, student):
             stack.enter_context(quantisers_off(model))
@@ -188,6 +191,29 @@ def score_pair(
                     scores.append((score_eps(student, reference, explainer=explainer), reference))
     second = scores[1][0] if len(scores) > 1 else None
     return PairScore(score=scores[0][0], second=second, reference=scores[0][1])
+
+
+def check_inputs(role: str, model: nn.Module, explained: ExplainedSet) -> None:
+    """Raise where a model was built for other inputs than the clips have; one that does not tell is tried.
+
+    Networks of convolutions run on pictures of any size, and would be explained there on what they were never trained on.
+
+    Raises:
+        ConfigurationError: it was.
+    """
+    wanted, given = input_shapes(model), {spec.name: tuple(spec.shape) for spec in explained.signature.inputs}
+    if wanted is None or list(wanted.items()) == list(given.items()):
+        return
+    names = [name for name in (*wanted, *given) if wanted.get(name) != given.get(name)] or [*wanted]
+    raise ConfigurationError(
+        f"{role}: teacher and student must take the same inputs, those of the clips: it takes {_listed(wanted, names)}, the clips "
+        f"have {_listed(given, names)}; give a model and clips of one data set"
+    )
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]], names: list[str]) -> str:
+    """`video (8, 3, 64, 64), audio (80, 13)`, of some of the inputs."""
+    return ", ".join(f"{name} {shapes[name]}" for name in dict.fromkeys(names) if name in shapes) or "none of them"
 
 
 @contextmanager
