@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from paretolens.mlflow.chart import half_up
 from paretolens.mlflow.table import front_rows
 from paretolens.search.finish import pull_front
 from paretolens.search.study import load_study
@@ -23,14 +24,14 @@ FASTER, SMALLER, MEMBERS = 5.0, 10.0, 5
 def table(teacher: dict[str, float], rows: list[dict[str, Any]]) -> str:
     """The front as Markdown, the teacher first."""
     lines = ["| | accuracy (val) | latency | faster | size | smaller | EPS [95 %] |", "|---|---|---|---|---|---|---|"]
-    own = f"{teacher['accuracy']:.3f} | {teacher['latency_ms']:.2f} ms | | {teacher['size_mb']:.2f} MB"
+    own = f"{half_up(teacher['accuracy'], 3)} | {teacher['latency_ms']:.2f} ms | | {teacher['size_mb']:.2f} MB"
     lines.append(f"| teacher | {own} | | 1 |")
     for row in rows:
         mark = " (knee)" if row["knee"] else ""
         fast = f"{row['latency_ms']:.2f} ms | {row['speed_up']:.1f}x"
         small = f"{row['size_mb']:.2f} MB | {row['size_ratio']:.1f}x"
         eps = f"{row['eps']:.3f} [{row['eps_low']:.3f}, {row['eps_high']:.3f}]"
-        lines.append(f"| {row['trial']}{mark} | {row['accuracy']:.3f} | {fast} | {small} | {eps} |")
+        lines.append(f"| {row['trial']}{mark} | {half_up(row['accuracy'], 3)} | {fast} | {small} | {eps} |")
     return "\n".join(lines)
 
 
@@ -56,7 +57,7 @@ def main() -> int:
     teacher = found.study.teacher if found.study else {}
     rows = front_rows(found)
     print(table(teacher, rows))
-    print(f"\nTeacher: test accuracy {teacher['test_accuracy']:.3f}, test AUC {teacher['test_auc']:.3f}.")
+    print(f"\nTeacher: test accuracy {half_up(teacher['test_accuracy'], 3)}, test AUC {teacher['test_auc']:.3f}.")
     held = claims(teacher, rows)
     for text, holds in held.items():
         print(f"- {'holds' if holds else 'DOES NOT HOLD'}: {text}")

@@ -26,6 +26,7 @@ from paretolens.evaluators.eps import score_eps
 from paretolens.evaluators.latency import Calibration
 from paretolens.evaluators.memory import peak_memory
 from paretolens.exporters.onnx import export_onnx
+from paretolens.mlflow.chart import half_up
 from paretolens.models.record import load_model
 from paretolens.search.baseline import measure_baseline
 from paretolens.search.measuring import bench_of
@@ -57,7 +58,7 @@ class Row:
         eps = f"{m['eps']:.3f}" + (f" [{m['eps_low']:.3f}, {m['eps_high']:.3f}]" if "eps_low" in m else "")
         cost = [f"{m['size_mb']:.2f} MB", f"{m['parameters'] / 1e6:.3f} M", f"{m['macs'] / 1e6:.1f} M"]
         speed = [f"{m['latency_p50_ms']:.2f} ms", f"{m['latency_ms']:.2f} ms", f"{self.memory_mb:.0f} MB"]
-        figures = [*cost, *speed, f"{m['accuracy']:.3f}", f"{m['test_accuracy']:.3f}", eps]
+        figures = [*cost, *speed, half_up(m["accuracy"], 3), half_up(m["test_accuracy"], 3), eps]
         return f"| {self.name} | {self.precision} | " + " | ".join(figures) + " |"
 
 

@@ -24,9 +24,9 @@ class Interval:
     mean: float
     """Mean over the samples."""
     low: float
-    """Lower end."""
+    """Lower end; NaN where there is no interval, for fewer than two source clips."""
     high: float
-    """Upper end."""
+    """Upper end, or NaN."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +40,20 @@ class PairedDifference:
 
     @property
     def tied(self) -> bool:
-        """Whether the interval holds 0: the two candidates cannot be told apart."""
-        return self.difference.low <= 0.0 <= self.difference.high
+        """Whether the interval holds 0, or there is none: the two candidates cannot be told apart."""
+        return not (self.difference.low > 0.0 or self.difference.high < 0.0)
 
 
 def clustered_interval(values: Floats, groups: NDArray[np.generic], *, resamples: int, confidence: float, seed: int) -> Interval:
     """Mean of `values` (N,) and its percentile interval, whole groups (N,) drawn with replacement.
 
     A draw of groups is a row of multinomial counts, so that all resamples are two matrix products.
-    A single group gives an interval of no width: it says nothing about other groups.
+    A single group gives no interval (NaN at both ends): it says nothing about other groups.
     """
     _, group = np.unique(groups, return_inverse=True)
     count = int(group.max()) + 1
+    if count < 2:
+        return Interval(mean=float(values.mean()), low=float("nan"), high=float("nan"))
     total = np.bincount(group, weights=values, minlength=count)
     size = np.bincount(group, minlength=count).astype(np.float64)
     draws = _draws(count, resamples, seed)

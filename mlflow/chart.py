@@ -20,6 +20,7 @@ __all__ = [
     "ValueKind",
     "axes_of",
     "format_value",
+    "half_up",
     "headline",
     "panels",
     "rules_of",
@@ -205,13 +206,21 @@ def format_value(name: str, value: float, *, unit: bool = True) -> str:
     if not math.isfinite(value):
         return "–"
     if is_share(name):
-        return f"{100 * value:.1f} %" if unit else f"{100 * value:.1f}"
+        return f"{half_up(value, 1, percent=True)} %" if unit else half_up(value, 1, percent=True)
     suffix = _UNITS.get(name.removesuffix(_UNTRAINED).rsplit("_", maxsplit=1)[-1], "") if unit and "_" in name else ""
     kind = value_kind(name)
     if kind == "count":
         return _count(value)
     digits = 3 if kind == "score" else max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:.{min(digits, 4)}f} {suffix}".rstrip()
+
+
+def half_up(value: float, places: int, *, percent: bool = False) -> str:
+    """A number as people and browsers round it: 219 of 240 is 91.3 % and .913, not 91.2 % by the nearest even digit."""
+    from decimal import ROUND_HALF_UP, Decimal
+
+    shown = Decimal(repr(float(value))) * (100 if percent else 1)
+    return f"{shown.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)}"
 
 
 def _count(value: float) -> str:

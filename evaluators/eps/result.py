@@ -69,9 +69,9 @@ class EpsScore:
     eps: float
     """The headline: mean over the eligible samples, evidence maps."""
     ci_low: float
-    """Lower end of the bootstrap interval, clustered by source clip."""
+    """Lower end of the bootstrap interval, clustered by source clip; NaN where all scored samples are of one."""
     ci_high: float
-    """Upper end."""
+    """Upper end, or NaN."""
     floor: float | None
     """Mean EPS of re-initialised students; None where it is not known."""
     neps: float | None

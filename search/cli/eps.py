@@ -99,6 +99,7 @@ def _device(name: str) -> "torch.device":
 def _print(found: "PairScore") -> None:
     from rich.table import Table
 
+    from paretolens.mlflow.chart import half_up
     from paretolens.search.pair import rows_of
 
     console, score, used = make_console(), found.score, found.score.settings
@@ -106,12 +107,12 @@ def _print(found: "PairScore") -> None:
     for name in ("", "EPS", "interval", "ρ", "J", "samples"):
         table.add_column(name, justify="right" if name else "left")
     for name, row in rows_of(score):
-        interval = f"{row['low']:.3f} – {row['high']:.3f}" if "low" in row else ""
+        interval = _interval(row["low"], row["high"], " – ") if "low" in row else ""
         figures = (f"{row[part]:.3f}" for part in ("rho", "iou"))
         table.add_row(name, f"{row['eps']:.3f}", interval, *figures, f"{row['samples']:.0f}")
     console.print(table)
     lines = {
-        "agreement": f"{score.agreement_explained:.3f} of the explained clips' verdicts, "
+        "agreement": f"{half_up(score.agreement_explained, 3)} of the explained clips' verdicts, "
         f"logits correlate {score.logit_correlation:.3f}",
         "counts": f"{score.eligible} eligible, {score.excluded} excluded, {score.degenerate} degenerate maps, "
         f"{score.unconverged} unconverged (teacher {score.teacher_unconverged})",
@@ -121,6 +122,11 @@ def _print(found: "PairScore") -> None:
     if found.second is not None:
         second = found.second
         kind = second.explainer.split()[0]
-        lines["second"] = f"{second.eps:.3f} [{second.ci_low:.3f}, {second.ci_high:.3f}] by {kind}"
+        lines["second"] = f"{second.eps:.3f} [{_interval(second.ci_low, second.ci_high, ', ')}] by {kind}"
     for name, text in lines.items():
         console.print(f"  {name:<12} {text}", highlight=False, soft_wrap=True)
+
+
+def _interval(low: float, high: float, between: str) -> str:
+    """Both ends; in words where one source clip leaves nothing to draw from."""
+    return f"{low:.3f}{between}{high:.3f}" if low == low and high == high else "n = 1: no interval"

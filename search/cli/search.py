@@ -157,9 +157,11 @@ def _command(study: "Study", name: str) -> str:
 
 
 def _describe(metrics: dict[str, float], details: dict[str, Any]) -> str:
-    latency = details["latency"]
+    from paretolens.mlflow.chart import half_up
+
+    latency, (val, test) = details["latency"], (half_up(metrics[name], 3) for name in ("accuracy", "test_accuracy"))
     return (
-        f"accuracy {metrics['accuracy']:.3f} on val, {metrics['test_accuracy']:.3f} on test (AUC {metrics['test_auc']:.3f}), "
+        f"accuracy {val} on val, {test} on test (AUC {metrics['test_auc']:.3f}), "
         f"{metrics['latency_ms']:.2f} ms, {metrics['size_mb']:.1f} MB; {latency['runtime']} on {latency['device']}"
     )
 

@@ -49,6 +49,13 @@ def test_uneven_groups_weigh_by_their_samples() -> None:
     assert (found.low, found.high) == (0.0, 1.0)
 
 
+def test_one_source_clip_gives_no_interval() -> None:
+    found = clustered_interval(np.array([0.2, 0.6]), np.array([7, 7]), resamples=100, confidence=0.95, seed=0)
+    assert found.mean == pytest.approx(0.4)
+    assert np.isnan([found.low, found.high]).all()
+    assert paired_difference(np.array([0.9, 0.8]), np.array([0.1, 0.2]), np.array([7, 7])).tied, "nothing tells them apart"
+
+
 def test_missing_values_are_left_out() -> None:
     values = np.array([1.0, np.nan, 3.0])
     assert nanmean_interval(values, np.arange(3), resamples=100, confidence=0.95, seed=0).mean == 2.0

@@ -6,6 +6,7 @@ import pytest
 from paretolens.mlflow.chart import (
     axis_label,
     format_value,
+    half_up,
     headline,
     interval,
     panels,
@@ -21,6 +22,7 @@ from paretolens.mlflow.front import Front, rank_trials
     ("name", "value", "text"),
     [
         ("accuracy", 0.9517, "95.2 %"),
+        ("accuracy", 0.9125, "91.3 %"),
         ("latency_ms", 1.234, "1.23 ms"),
         ("latency_ms", 123.4, "123 ms"),
         ("latency_ms", 0.01234, "0.0123 ms"),
@@ -36,6 +38,11 @@ from paretolens.mlflow.front import Front, rank_trials
 )
 def test_values_as_a_person_reads_them(name: str, value: float, text: str) -> None:
     assert format_value(name, value) == text
+
+
+def test_halves_are_rounded_up_as_browsers_do() -> None:
+    assert [half_up(k / 240, 3) for k in (219, 213, 240)] == ["0.913", "0.888", "1.000"]
+    assert half_up(-0.0005, 3) == "-0.001"
 
 
 @pytest.mark.parametrize(

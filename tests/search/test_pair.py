@@ -109,6 +109,12 @@ def test_prints_a_table_and_writes_json(place: Path, capsys: pytest.CaptureFixtu
     assert written["second"]["explainer"].startswith("GradCam")
 
 
+def test_one_clip_has_no_interval(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(place, "--samples", "1", "--second", "none", "--json", str(place / "one.json")) == 0
+    assert "n = 1: no interval" in capsys.readouterr().out
+    assert not {"eps_low", "eps_high"} & json.loads((place / "one.json").read_text())["metrics"].keys()
+
+
 def test_a_model_is_its_own_best_student(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(place, "--second", "none", "--explainer", "gradient_shap", student="teacher") == 0
     shown = capsys.readouterr().out
