@@ -17,6 +17,7 @@ from paretolens.mlflow.names import teacher_metrics
 from paretolens.mlflow.tracking import Tracker
 from paretolens.models.record import load_model
 from paretolens.search.finish import trial_folder
+from paretolens.search.origin import source_digest
 from paretolens.search.progress import Steps
 from paretolens.search.stored import read_json
 from paretolens.search.study import Study
@@ -26,7 +27,8 @@ from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["faithfulness_pass", "member_faithfulness", "truth_of"]
 
-_VERSION = 1
+_SOURCES = ("evaluators/eps", "evaluators/explain", "evaluators/faithfulness", "search/faithful.py")
+"""What the figures depend on beside models and clips."""
 _CURVE_CLIPS = 24
 """Clips of the deletion and insertion curves, which cost 16 forward passes each."""
 
@@ -72,7 +74,7 @@ def _maps(task: Task, folder: Path, model: nn.Module) -> dict[str, Tensor]:
 def _teacher_and_control(task: Task, truth: Truth) -> dict[str, Any]:
     """The teacher's figures and the mean hit rate of the untrained students that make the floor; cached."""
     plain = {
-        "version": _VERSION,
+        "code": source_digest(_SOURCES),
         "teacher": task.teacher_folder.name,
         "eps": task.reference.settings.record(),
         "explained": [int(row) for row in task.reference.explained.indices],

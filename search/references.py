@@ -14,6 +14,7 @@ from paretolens.data.bootstrap import nanmean_interval
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.evaluators.eps import score_eps
 from paretolens.models.record import load_model
+from paretolens.search.origin import source_digest
 from paretolens.search.progress import Update
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task, trained_teacher
@@ -21,6 +22,8 @@ from paretolens.search.task import Task, trained_teacher
 __all__ = ["RetrainedTeachers", "retrained_teachers"]
 
 _FIRST_SEED = 1000
+_SOURCES = ("evaluators/eps", "evaluators/explain", "search/references.py")
+"""What a score depends on beside models and clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,18 @@ class RetrainedTeachers:
     """Upper end."""
     values: tuple[float, ...]
     """EPS of each."""
+    trained: int
+    """How many were trained for this call; the others were kept from before."""
+    scored: bool
+    """Whether they were scored for this call."""
+
+    @property
+    def effort(self) -> str:
+        """What was done for this call, in words."""
+        kept = len(self.values) - self.trained
+        parts = [f"{self.trained} trained"] if self.trained else []
+        parts += [f"{kept} kept from before and not trained again"] if kept else []
+        return f"{', '.join(parts)}; {'scored now' if self.scored else 'scores kept too'}"
 
     def metrics(self) -> dict[str, float]:
         """By the names that the study's run keeps them by; the first is the line in every EPS plot."""
@@ -47,11 +62,12 @@ def retrained_teachers(task: Task, count: int, update: Update, *, again: bool = 
     Each teacher is content-addressed like the study's own, so that an interrupted call goes on where it was. `again` scores them
     again; it does not train them again.
     """
-    folders = []
+    folders, trained = [], set[int]()
     for number in range(count):
         config = replace(task.config, seed=task.config.seed + _FIRST_SEED + number)
 
         def told(done: int, total: int, note: str, number: int = number) -> None:
+            trained.add(number)
             update(number * total + done, count * total, f"teacher {number + 1} of {count}, {note}")
 
         folders.append(trained_teacher(config, task.workspace, task.samples, told))
@@ -60,13 +76,15 @@ def retrained_teachers(task: Task, count: int, update: Update, *, again: bool = 
         "retrained": [folder.name for folder in folders],
         "eps": task.config.eps.record(),
         "explained": [int(row) for row in task.reference.explained.indices],
+        "code": source_digest(_SOURCES),
     }
     place = task.workspace.cache / "references" / digest_of_json(plain)[:24]
     if again:
         shutil.rmtree(place, ignore_errors=True)
+    scored = not place.is_dir()
     build_once(place, lambda folder: _score(task, folders, folder))
     stored = read_json(place / "reference.json", "mean", "low", "high", "values", entry=place)
-    return RetrainedTeachers(**{**stored, "values": tuple(stored["values"])})
+    return RetrainedTeachers(**{**stored, "values": tuple(stored["values"])}, trained=len(trained), scored=scored)
 
 
 def _score(task: Task, folders: list[Path], place: Path) -> None:

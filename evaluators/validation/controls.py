@@ -32,7 +32,7 @@ def check_other_samples(subject: Subject) -> Check:
         expected="the student's interval lies above (chance is .056; what is over it is bias to the usual place)",
         passed=other.high < own.ci_low,
         figures={"other": other.mean, "other_high": other.high, "student": own.eps, "student_low": own.ci_low},
-    )
+    ).unless_undefined("the scored clips come from fewer than two source clips, so that there is no interval")
 
 
 def turns(count: int) -> list[int]:
@@ -61,7 +61,13 @@ def check_pointing(subject: Subject) -> Check:
     chance = np.concatenate([g.chance for g in play_pointing(reference, teacher_grids(reference), subject.truth).values()])
     known = np.flatnonzero(~np.isnan(teacher - control))
     if not len(known):
-        return Check(name="pointing game", measured="no clip with a known region", expected="some", passed=False)
+        return Check(
+            name="pointing game",
+            measured="nothing",
+            expected="the teacher's lead over the untrained is above 0",
+            passed=False,
+            undefined="no scored clip has a region that is known to be manipulated, and is neither nothing nor nearly everything",
+        )
     lead = bootstrap_of((teacher - control)[known], np.tile(reference.explained.groups, len(reference.modalities))[known])
     shown = [float(np.nanmean(values)) for values in (teacher, student, control, chance)]
     return Check(
@@ -70,8 +76,8 @@ def check_pointing(subject: Subject) -> Check:
         + f" ({len(known)} maps; lead [{lead.low:.2f}, {lead.high:.2f}])",
         expected="the teacher's lead over the untrained is above 0",
         passed=lead.low > 0,
-        figures=dict(zip(("teacher", "student", "untrained", "chance"), shown, strict=True)),
-    )
+        figures=dict(zip(("teacher", "student", "untrained", "chance"), shown, strict=True)) | {"lead_low": lead.low},
+    ).unless_undefined("clips with a known region come from fewer than two source clips, so that there is no interval", "lead_low")
 
 
 def hits(subject: Subject, grids: Mapping[str, Tensor]) -> Floats:
@@ -98,6 +104,7 @@ def check_curves(subject: Subject, tick: Tick) -> Check:
         for kind, (mine, random) in areas.items():
             gap = bootstrap(mine - random, reference, rows)
             passed &= gap.high < 0 if kind == "deletion" else gap.low > 0
+            figures[f"{name}_{kind}_gap"] = gap.high if kind == "deletion" else gap.low
             shown.append(f"{name} {kind} {mine.mean():.2f} (random {random.mean():.2f})")
             figures |= {f"{name}_{kind}": float(mine.mean()), f"{name}_{kind}_random": float(random.mean())}
         tick(done + 1, len(models))
@@ -107,7 +114,7 @@ def check_curves(subject: Subject, tick: Tick) -> Check:
         expected="deletion below and insertion above a random order",
         passed=bool(passed),
         figures=figures,
-    )
+    ).unless_undefined("the model's logit does not move from the baseline towards the teacher's verdict, or all clips have one source")
 
 
 def grids_of(model: nn.Module, reference: TeacherReference) -> dict[str, Tensor]:

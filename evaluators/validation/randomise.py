@@ -119,7 +119,7 @@ def judged(stages: Sequence[str], found: Sequence[Sequence[Levels]]) -> Check:
             "largest_rise": float(steps.mean(0).max()),
             **{f"after {name}": float(value) for name, value in zip(stages, curves.mean(0)[1:], strict=True)},
         },
-    )
+    ).unless_undefined("both models' maps are constant on all clips, so that there is nothing to compare")
 
 
 def standard_error(values: Floats) -> Floats:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from paretolens.errors import TrialError
 from paretolens.evaluators.eps import EpsSettings, ExplainedSet, TeacherReference, score_eps
 from paretolens.evaluators.faithfulness import Truth
 
@@ -37,6 +38,13 @@ class Subject:
     def score(self, model: nn.Module) -> float:
         """EPS on the quick reference; the teacher itself scores 1."""
         return score_eps(model, self.quick).eps
+
+    def score_or_nan(self, model: nn.Module) -> float:
+        """The same; NaN for a model that is broken: all its maps are constant, or its logits or gradients are not finite."""
+        try:
+            return self.score(model)
+        except TrialError:
+            return float("nan")
 
 
 def quick_reference(teacher: nn.Module, reference: TeacherReference, clips: int) -> TeacherReference:

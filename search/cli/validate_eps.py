@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--references", type=_references, default=2, metavar="N", help="teachers to train again; 0 = none (default: %(default)s)"
     )
-    parser.add_argument("--again", action="store_true", help="do finished checks again")
+    parser.add_argument("--again", action="store_true", help="do finished checks again; teachers that were trained again before are scored again, but not trained")
     add_workspace(parser)
 
 
@@ -74,11 +74,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _table(found: "Validation") -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(pad_edge=False, show_lines=True)
     for name in ("check", "measured", "expected", "verdict"):
         table.add_column(name, overflow="fold")
     for check in found.checks:
-        table.add_row(check.name, check.measured, check.expected, "[green]passed[/]" if check.passed else "[bold red]FAILED[/]")
+        style = "yellow" if check.undefined else "green" if check.passed else "bold red"
+        words = f"{check.verdict}: {check.undefined}" if check.undefined else check.verdict
+        table.add_row(check.name, check.measured, check.expected, f"[{style}]{escape(words)}[/]")
     return table

@@ -126,15 +126,46 @@ def test_pointing_elsewhere_is_found(subject: Subject) -> None:
     elsewhere = {"image": ~subject.truth.cells["image"]}
     assert not check_pointing(replace(subject, truth=Truth(cells=elsewhere, known=subject.truth.known))).passed
     nowhere = {"image": torch.zeros(12, dtype=torch.bool)}
-    assert not check_pointing(replace(subject, truth=Truth(cells=subject.truth.cells, known=nowhere))).passed
+    unknown = check_pointing(replace(subject, truth=Truth(cells=subject.truth.cells, known=nowhere)))
+    assert (unknown.passed, unknown.failed, unknown.verdict) == (False, False, "not judged")
+    assert "no scored clip has a region" in unknown.undefined
 
 
-def test_a_model_that_ignores_its_evidence_is_found(subject: Subject) -> None:
+def test_maps_that_hide_the_evidence_are_found(subject: Subject) -> None:
+    maps = subject.reference.grids["image"]
+    upside_down = {"image": replace(maps, values=maps.values.max() - maps.values)}
+    found = check_curves(replace(subject, reference=replace(subject.reference, grids=upside_down)), quiet)
+    assert found.failed and found.verdict == "FAILED"
+    assert found.figures["teacher_deletion"] > found.figures["teacher_deletion_random"]
+
+
+def test_curves_of_a_model_that_moves_away_from_the_verdict_are_undefined(subject: Subject) -> None:
     class Elsewhere(Finder):
         def forward(self, x: Tensor) -> Tensor:
             return -super().forward(x)
 
-    assert not check_curves(replace(subject, student=Elsewhere(5, trained=True)), quiet).passed
+    found = check_curves(replace(subject, student=Elsewhere(5, trained=True)), quiet)
+    assert found.verdict == "not judged"
+    assert "student_deletion" in found.undefined and "teacher_deletion" not in found.undefined
+
+
+def test_one_source_clip_leaves_checks_unjudged_and_says_so(subject: Subject) -> None:
+    explained = replace(subject.reference.explained, groups=np.zeros(12, dtype=np.int64))
+    one = replace(subject, reference=replace(subject.reference, explained=explained))
+    for found in (check_other_samples(one), check_pointing(one)):
+        assert found.verdict == "not judged"
+        assert "fewer than two source clips" in found.undefined
+
+
+def test_a_model_that_damage_breaks_is_told(subject: Subject) -> None:
+    class Brittle(Finder):
+        def forward(self, x: Tensor) -> Tensor:
+            whole = float(self.see.weight.unique().numel() > 40)
+            return super().forward(x) * whole
+
+    found = check_dose(replace(subject, teacher=Brittle(0, trained=True)), quiet, seeds=1)
+    assert found.verdict == "not judged"
+    assert "int2" in found.undefined and "int8" not in found.undefined
 
 
 @pytest.mark.parametrize("seed", [1, 2])

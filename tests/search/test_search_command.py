@@ -185,13 +185,15 @@ def test_members_are_judged_by_their_own_evidence(study: Path, ground: Ground) -
 def test_metric_is_validated_once_and_its_reference_kept_with_the_study(study: Path, ground: Ground) -> None:
     done = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
     assert done.returncode in (0, 1), done.stderr
-    assert done.stdout.count("passed") + done.stdout.count("FAILED") >= 10
+    assert sum(done.stdout.count(verdict) for verdict in ("passed", "FAILED", "not judged")) >= 10
     uri = f"sqlite:///{ground.workspace}/mlflow.db"
     metrics = read_study("tiny", tracking_uri=uri).metrics
     assert metrics["eps_reference_low"] <= metrics["eps_reference"] <= metrics["eps_reference_high"]
     kept = {path: path.stat().st_mtime_ns for path in (ground.workspace / "cache" / "validation").rglob("*.json")}
     again = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
     assert again.returncode == done.returncode
+    assert "2 trained; scored now" in done.stdout
+    assert "2 kept from before and not trained again; scores kept too" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len([path for path in kept if not path.name.startswith("cascade-")]) == 9
     refused = paretolens("validate-eps", "tiny", "--references", "1", ground=ground)
