@@ -5,7 +5,7 @@ it is made, whatever is scored.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,11 +74,11 @@ def scoring(name: str, folder: Path) -> float:
     return watched(lambda: score_eps(student, reference))[1]
 
 
-def memory() -> list[Goal]:
+def memory(kinds: Sequence[str]) -> list[Goal]:
     """Print what both take at two sample counts, each in a fresh process; what has to hold."""
     goals = []
-    for name, counts in COUNTS.items():
-        found = []
+    for name in kinds:
+        counts, found = COUNTS[name], []
         for count in counts:
             with TemporaryDirectory() as place, get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
                 folder = Path(place) / "reference"
