@@ -66,12 +66,12 @@ class EpsSettings:
     """Least share |Σ IG of a modality| / |ΔF| of the teacher for the modality to count on a sample."""
     nodes: Annotated[int, Ge(1), Le(1024)] = 16
     """Gradients per sample: 16 in a search, 32 in a report."""
-    probes: Annotated[int, Ge(0), Le(1024)] = 8
-    """Forward passes that place the nodes; 0 = uniform Gauss–Legendre nodes. 24 gave no better maps than 8."""
+    probes: Annotated[int, Ge(0), Le(1024)] = 33
+    """Most forward passes that place the nodes, of which no more are taken than nodes + 1; 0 = uniform Gauss–Legendre nodes."""
     tolerance: Annotated[float, Gt(0)] = 0.05
     """A sample is converged where |δ| ≤ tolerance · max(|ΔF|, Σ|A|)."""
     doublings: Annotated[int, Ge(0), Le(6)] = 1
-    """How often the nodes of an unconverged sample are doubled."""
+    """How often the nodes and probes of an unconverged sample are doubled."""
     chunk: Annotated[int, Ge(1)] = 32
     """Points (samples × nodes) that go through a model at once."""
     pixels: bool = True

@@ -25,7 +25,7 @@ from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "fingerprint", "load_reference", "save_reference"]
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "reference.json"
 SCALARS = ("logit", "baseline_logit", "converged", "sums")
 COLUMNS = ("indices", "labels", "groups", "regions")

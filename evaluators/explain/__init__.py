@@ -7,7 +7,7 @@ from paretolens.evaluators.explain.forward import ClassLogit, end_logits, held_s
 from paretolens.evaluators.explain.grad_cam import GradCam, feature_layers
 from paretolens.evaluators.explain.gradient_shap import GradientShap
 from paretolens.evaluators.explain.integrated_gradients import IntegratedGradients
-from paretolens.evaluators.explain.nodes import adaptive_nodes, gauss_legendre, probe_positions
+from paretolens.evaluators.explain.nodes import gauss_legendre
 from paretolens.evaluators.explain.occlusion import Occlusion
 from paretolens.evaluators.explain.patch_logits import PatchLogits
 from paretolens.evaluators.explain.paths import Paths
@@ -26,7 +26,6 @@ __all__ = [
     "Occlusion",
     "PatchLogits",
     "Paths",
-    "adaptive_nodes",
     "check_explainer",
     "end_logits",
     "feature_layers",
@@ -39,6 +38,5 @@ __all__ = [
     "logits_in_chunks",
     "make_explainer",
     "norms_folded",
-    "probe_positions",
     "register_explainer",
 ]

@@ -17,11 +17,14 @@ from paretolens.errors import ConfigurationError, TrialError
 from paretolens.evaluators.explain.attribution import Attribution
 from paretolens.evaluators.explain.fold import norms_folded
 from paretolens.evaluators.explain.forward import held_still
-from paretolens.evaluators.explain.nodes import adaptive_nodes, gauss_legendre, probe_positions
+from paretolens.evaluators.explain.nodes import gauss_legendre, halving_points, nodes_in_cells
 from paretolens.evaluators.explain.paths import Paths, keep_freed_memory
 from paretolens.evaluators.explain.stem import Cut, find_cut
 
 __all__ = ["IntegratedGradients"]
+
+AT_ONCE = 8
+"""One cell of so many is halved before the model is asked again where its logit moves."""
 
 Explain = Callable[[nn.Module, Sequence[Tensor], Sequence[Tensor | None]], Attribution]
 """An explainer that is ready for one model."""
@@ -33,14 +36,15 @@ class IntegratedGradients:
 
     nodes: Annotated[int, Ge(1), Le(1024)] = 16
     """Gradients per sample on the first attempt."""
-    probes: Annotated[int, Ge(0), Le(1024)] = 8
-    """Forward passes per sample that find where the logit moves; 0 = uniform Gauss–Legendre nodes."""
+    probes: Annotated[int, Ge(0), Le(1024)] = 33
+    """Most forward passes per sample that find where the logit moves, both ends among them; no more are taken than nodes + 1.
+    0 = uniform Gauss–Legendre nodes."""
     uniform_share: Annotated[float, Gt(0), Le(1)] = 0.15
-    """Share of the nodes that is spread evenly whatever the logit does."""
+    """Share of a cell's mass that is its width, whatever the logit does."""
     tolerance: Annotated[float, Gt(0)] = 0.05
     """A sample is converged where |δ| ≤ tolerance · max(|ΔF|, Σ|A|)."""
     doublings: Annotated[int, Ge(0), Le(6)] = 1
-    """How often the nodes of an unconverged sample are doubled."""
+    """How often the nodes and probes of an unconverged sample are doubled."""
     chunk: Annotated[int, Ge(1)] = 32
     """Points (samples × nodes) that go through the model at once; 16 to 48 are best on a CPU, hundreds on a GPU."""
 
@@ -54,6 +58,11 @@ class IntegratedGradients:
         """
         with self.holding(model) as explain:
             return explain(model, inputs, baseline)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether nodes lie where the logit moves."""
+        return self.probes > 2
 
     @contextmanager
     def holding(self, model: nn.Module) -> Iterator[Explain]:
@@ -77,30 +86,40 @@ class IntegratedGradients:
             yield explain
 
     def _explain(self, paths: Paths) -> Attribution:
-        at = probe_positions(max(self.probes, 2))
-        seen = paths.logits(at.expand(len(paths), -1))
-        name = type(paths.model).__name__
-        if not bool(torch.isfinite(seen).all()):
-            raise TrialError(f"{name} gives logits that are not finite; lower its learning rate")
+        at, seen = self._probed(paths, torch.tensor([[0.0, 1.0]]).double().expand(len(paths), -1), None, self.nodes)
         logit, start = seen[:, -1], seen[:, 0]
         values, delta, converged = self._integrate(paths, (at, seen), self.nodes)
-        used = torch.full((len(logit),), self.nodes)
+        used, rows = torch.full((len(logit),), self.nodes), torch.arange(len(logit))
         for doubling in range(1, self.doublings + 1):
-            left = (~converged).nonzero()[:, 0]
-            if not len(left):
+            left = ~converged[rows]
+            if not bool(left.any()):
                 break
-            count = self.nodes * 2**doubling
-            again, delta_again, converged_again = self._integrate(paths.rows(left), (at, seen[left]), count)
-            delta[left], converged[left], used[left] = delta_again, converged_again, count
+            rows, count = rows[left], self.nodes * 2**doubling
+            some = paths.rows(rows)
+            at, seen = self._probed(some, at[left], seen[left], count)
+            again, delta[rows], converged[rows] = self._integrate(some, (at, seen), count)
+            used[rows] = count
             for old, new in zip(values, again, strict=True):
                 if old is not None and new is not None:
-                    old[left.to(old.device)] = new
+                    old[rows.to(old.device)] = new
         return Attribution(values=tuple(values), logit=logit, baseline_logit=start, delta=delta, converged=converged, nodes=used)
+
+    def _probed(self, paths: Paths, at: Tensor, seen: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+        """Ascending positions (B, P) and the logits there, P such that `count` nodes are placed by them."""
+        seen = paths.logits(at) if seen is None else seen
+        cells = min(count, (self.probes - 1) * count // self.nodes) if self.adaptive else 1
+        while (known := at.shape[1] - 1) < cells and bool(torch.isfinite(seen).all()):
+            new = halving_points(at, seen, min(cells - known, max(1, known // AT_ONCE)), self.uniform_share)
+            at, order = torch.cat([at, new], dim=1).sort(dim=1)
+            seen = torch.cat([seen, paths.logits(new)], dim=1).gather(1, order)
+        if not bool(torch.isfinite(seen).all()):
+            raise TrialError(f"{type(paths.model).__name__} gives logits that are not finite; lower its learning rate")
+        return at, seen
 
     def _integrate(self, paths: Paths, probed: tuple[Tensor, Tensor], count: int) -> tuple[list[Tensor | None], Tensor, Tensor]:
         """Attributions, δ (B,) and what has converged (B,)."""
-        at, seen = probed
-        nodes = adaptive_nodes(at, seen, count, self.uniform_share) if self.probes > 2 else gauss_legendre(len(seen), count)
+        seen = probed[1]
+        nodes = nodes_in_cells(*probed, count, self.uniform_share) if self.adaptive else gauss_legendre(len(seen), count)
         values = paths.gradient_sums(*nodes)
         total, size = torch.zeros(len(seen), dtype=torch.float64), torch.zeros(len(seen), dtype=torch.float64)
         for x, b, value in zip(paths.inputs, paths.starts, values, strict=True):
