@@ -206,8 +206,8 @@ def check_inputs(role: str, model: nn.Module, explained: ExplainedSet) -> None:
         return
     names = [name for name in (*wanted, *given) if wanted.get(name) != given.get(name)] or [*wanted]
     raise ConfigurationError(
-        f"{role}: teacher and student must take the same inputs, those of the clips: it takes {_listed(wanted, names)}, the clips "
-        f"have {_listed(given, names)}; give a model and clips of one data set"
+        f"{role}: teacher and student must take the same inputs, those of the clips: it takes {_listed(wanted, names)}, "
+        f"the clips have {_listed(given, names)}; give a model and clips of one data set"
     )
 
 

@@ -48,6 +48,15 @@ class Teachers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is compared, and how often it is measured."""
+
+    same: EpsSettings
+    default: EpsSettings
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """What came out for one student."""
 
@@ -110,10 +119,9 @@ def teachers(case: Case, same: EpsSettings, default: EpsSettings) -> Teachers:
     )
 
 
-def compare_student(
-    case: Case, student: nn.Module, known: Teachers, same: EpsSettings, default: EpsSettings, rounds: int
-) -> Found:
+def compare_student(case: Case, student: nn.Module, known: Teachers, settings: Settings) -> Found:
     """Print one student."""
+    same, default, rounds = settings.same, settings.default, settings.rounds
 
     def score(reference: TeacherReference, settings: EpsSettings | None = None) -> float:
         return score_eps(student, reference, settings).eps
@@ -131,17 +139,19 @@ def compare_student(
     found = in_turns(rounds, **works, **({} if known.second is None else {"second": partial(score, known.second)}))
     (plain, plain_s), (ours, ours_s), (usual, usual_s), (quick, quick_s) = (found[name] for name in works)
     plain_s, usual_s = plain_s + known.plain_s, usual_s + known.usual_s
+    far = f"|dEPS| {abs(ours - plain):.1e}"
     say(f"    plain recipe, {same.nodes:3} steps   EPS {plain:.6f}   {plain_s:7.2f} s")
-    say(f"    same, teacher cached      EPS {ours:.6f}   {ours_s:7.2f} s   {plain_s / ours_s:5.1f}x   |dEPS| {abs(ours - plain):.1e}")
+    say(f"    same, teacher cached      EPS {ours:.6f}   {ours_s:7.2f} s   {plain_s / ours_s:5.1f}x   {far}")
     say(f"    plain recipe, {STEPS:3} steps   EPS {usual:.6f}   {usual_s:7.2f} s")
-    note = f"{default.nodes} nodes, {default.probes} probes, pixel maps too"
+    note = f"{default.nodes} nodes, placed; pixel maps too"
     say(f"    default of a search       EPS {quick:.6f}   {quick_s:7.2f} s   {usual_s / quick_s:5.1f}x   ({note})")
     if known.second is not None:
         second, second_s = found["second"]
         say(f"    and {known.second.settings.explainer:<21} EPS {second:.6f}   {second_s:7.2f} s   (the second explainer)")
     best = float("nan") if known.exact is None else score(known.exact)
     if known.exact is not None:
-        say(f"    at {EXACT['nodes']} nodes              EPS {best:.6f}   default off by {quick - best:+.4f}, plain by {usual - best:+.4f}")
+        off = f"default off by {quick - best:+.4f}, plain by {usual - best:+.4f}"
+        say(f"    at {EXACT['nodes']} nodes              EPS {best:.6f}   {off}")
     return Found(apart=abs(ours - plain), equal=plain_s / ours_s, quick=usual_s / quick_s, off=abs(quick - best))
 
 
@@ -156,7 +166,7 @@ def compare(case: Case, nodes: int, rounds: int) -> list[Goal]:
     for name, student in case.students.items():
         say(f"  {name}")
         with quantisers_off(student):
-            found.append(compare_student(case, student, known, same, default, rounds))
+            found.append(compare_student(case, student, known, Settings(same=same, default=default, rounds=rounds)))
     at_least, at_most = partial(Goal, at_least=True), partial(Goal, at_least=False)
     slowest = {part: min(getattr(one, part) for one in found) for part in ("equal", "quick")}
     goals = [

@@ -77,7 +77,9 @@ def check_pointing(subject: Subject) -> Check:
         expected="the teacher's lead over the untrained is above 0",
         passed=lead.low > 0,
         figures=dict(zip(("teacher", "student", "untrained", "chance"), shown, strict=True)) | {"lead_low": lead.low},
-    ).unless_undefined("clips with a known region come from fewer than two source clips, so that there is no interval", "lead_low")
+    ).unless_undefined(
+        "clips with a known region come from fewer than two source clips, so that there is no interval", "lead_low"
+    )
 
 
 def hits(subject: Subject, grids: Mapping[str, Tensor]) -> Floats:
@@ -114,7 +116,9 @@ def check_curves(subject: Subject, tick: Tick) -> Check:
         expected="deletion below and insertion above a random order",
         passed=bool(passed),
         figures=figures,
-    ).unless_undefined("the model's logit does not move from the baseline towards the teacher's verdict, or all clips have one source")
+    ).unless_undefined(
+        "the model's logit does not move from the baseline towards the teacher's verdict, or all clips have one source"
+    )
 
 
 def grids_of(model: nn.Module, reference: TeacherReference) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ have no gradients; give their torch twin.
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,4 +130,4 @@ def _print(found: "PairScore") -> None:
 
 def _interval(low: float, high: float, between: str) -> str:
     """Both ends; in words where one source clip leaves nothing to draw from."""
-    return f"{low:.3f}{between}{high:.3f}" if low == low and high == high else "n = 1: no interval"
+    return f"{low:.3f}{between}{high:.3f}" if math.isfinite(low + high) else "n = 1: no interval"

@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--references", type=_references, default=2, metavar="N", help="teachers to train again; 0 = none (default: %(default)s)"
     )
-    parser.add_argument("--again", action="store_true", help="do finished checks again; teachers that were trained again before are scored again, but not trained")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="do finished checks again; teachers that were trained again before are scored again, but not trained",
+    )
     add_workspace(parser)
 
 
