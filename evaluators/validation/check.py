@@ -39,7 +39,7 @@ class Check:
         return "not judged" if self.undefined else "passed" if self.passed else "FAILED"
 
     def unless_undefined(self, why: str, *deciding: str) -> "Check":
-        """The check; where a figure that decides it (all of them by default) is not a number, marked as not judged, with the reason."""
+        """The check, marked as not judged where a figure that decides it (all of them by default) is not a number."""
         names = [name for name in deciding or self.figures if math.isnan(self.figures[name])]
         return replace(self, passed=False, undefined=f"{', '.join(names)} undefined: {why}") if names else self
 
