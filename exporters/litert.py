@@ -1,8 +1,8 @@
 """LiteRT files (.tflite) of a saved model, held against the torch model on the same clips.
 
-Three files: `fp32`, `dynamic` (int8 weights, float activations) and `int8` (both, calibrated on clips). They take one sample at a
-time. A student that was trained to be quantised is converted with its quantisers off: LiteRT quantises its weights by its own
-grid, so its `int8` is not the ONNX file's.
+Files of several `precisions`; rounded activations are calibrated on clips. They take one sample at a time. A student that was
+trained to be quantised is converted with its quantisers off: LiteRT quantises its weights by its own grid, so its `int8` is not
+the ONNX file's.
 """
 
 import tempfile
@@ -17,13 +17,11 @@ from paretolens.errors import BackendError
 from paretolens.exporters.files import sha256_of
 from paretolens.exporters.litert_env import run_in
 from paretolens.exporters.parity import TOLERANCE
+from paretolens.exporters.precisions import AGREEMENT, USUAL
 from paretolens.models.signature import Signature
 
-__all__ = ["AGREEMENT", "PRECISIONS", "TargetFile", "compare_target", "export_litert", "run_litert"]
+__all__ = ["TargetFile", "compare_target", "export_litert", "run_litert"]
 
-PRECISIONS = ("fp32", "dynamic", "int8")
-AGREEMENT = {"fp32": 1.0, "fp16": 0.98, "dynamic": 0.95, "int8": 0.9}
-"""Share of the clips on which the verdict must be the torch model's, by precision."""
 CALIBRATION = 32
 """Clips that activations are calibrated on."""
 
@@ -37,7 +35,7 @@ class TargetFile:
     runtime: str
     """Library and version it was checked with."""
     precision: str
-    """`fp32`, `fp16`, `dynamic` or `int8`."""
+    """`fp32`, `fp16`, or as in PRECISIONS."""
     size_bytes: int
     """Size on disk."""
     sha256: str
@@ -64,7 +62,7 @@ class TargetFile:
 
 def export_litert(
     python: Path, model: Path, signature: Signature, calibration: Arrays, out: Path, *,
-    precisions: Iterable[str] = PRECISIONS, tell: Callable[[str], None] = lambda line: None,
+    precisions: Iterable[str] = USUAL, tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:  # fmt: skip
     """Convert a saved model; returns the files by precision.
 

@@ -13,7 +13,11 @@ import numpy as np
 
 __all__ = ["main"]
 
-RECIPES = {"dynamic": "dynamic_wi8_afp32", "int8": "static_wi8_ai8"}
+RECIPES = {"dynamic": "dynamic_wi8_afp32", "full-int8": "static_wi8_ai8"}
+INT8 = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""Operators that `int8` rounds; softmax, layer norms and sums stay in float, as in an ONNX file that was trained for int8."""
+IN_FLOAT = (r".*serving_default_output.*", r".*_gate[;/].*")
+"""Names of tensors whose fully connected layers stay in float too: outputs, which a step of calibrated reach would clip, and gates."""
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
@@ -88,9 +92,19 @@ def clock(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _quantise(out: Path, precision: str, calibration: list[dict[str, np.ndarray]]) -> None:
-    from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer import qtyping, quantizer, recipe
 
-    worker = quantizer.Quantizer(str(out / "fp32.tflite"), getattr(recipe, RECIPES[precision])())
+    worker = quantizer.Quantizer(str(out / "fp32.tflite"))
+    if precision in RECIPES:
+        worker.load_quantization_recipe(getattr(recipe, RECIPES[precision])())
+    else:
+        for name in INT8:
+            operator = qtyping.TFLOperationName[name]
+            worker.add_static_config(regex=".*", operation_name=operator, activation_num_bits=8, weight_num_bits=8)
+        for pattern in IN_FLOAT:
+            worker.update_quantization_recipe(
+                regex=pattern, operation_name=qtyping.TFLOperationName.FULLY_CONNECTED, algorithm_key="no_quantize"
+            )
     found = worker.calibrate({"serving_default": calibration}) if worker.need_calibration else None
     worker.quantize(found).export_model(str(out / f"{precision}.tflite"), overwrite=True)
 

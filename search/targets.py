@@ -16,6 +16,7 @@ from paretolens.evaluators.eps import EpsScore
 from paretolens.exporters.file_model import FileModel
 from paretolens.exporters.litert import compare_target, export_litert, run_litert
 from paretolens.exporters.litert_env import make_environment
+from paretolens.exporters.precisions import USUAL
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.exporters.tensorrt import EngineSettings
 from paretolens.models.record import load_model
@@ -41,6 +42,8 @@ class Targets:
 
     names: tuple[str, ...]
     """Of TARGETS; see `parse_targets`."""
+    litert: tuple[str, ...] = USUAL
+    """Precisions of LiteRT files, of PRECISIONS of `exporters.precisions`."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     """How a TensorRT engine is built; without a timing cache of its own, that of the workspace for this library and GPU."""
 
@@ -93,7 +96,7 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
             records[name] = {"file": "model.onnx", **judge.onnx(trial / "model.onnx")}
         elif name == "litert":
             python = make_environment(study.workspace.cache, tell)
-            files = export_litert(python, trial / "model", samples.signature, judge.inputs, out, tell=tell)
+            files = export_litert(python, trial / "model", samples.signature, judge.inputs, out, precisions=targets.litert, tell=tell)
             for precision, path in files.items():
                 made[f"litert/{precision}.tflite"] = path
                 records[f"litert-{precision}"] = {"file": f"litert/{precision}.tflite", **judge.litert(python, path, precision)}

@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretolens.exporters.precisions import PRECISIONS, USUAL
 from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
-from paretolens.search.cli.values import number
+from paretolens.search.cli.values import choices, number
 
 if TYPE_CHECKING:
     from paretolens.search.progress import Update
@@ -26,6 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--targets", metavar="A,B",
         help="files for other runtimes, each checked against torch on the validation clips: onnx, litert, tensorrt (needs a GPU)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--litert", type=choices(PRECISIONS), default=USUAL, metavar="P,P",
+        help="LiteRT files: of fp32, dynamic, int8 and full-int8 (default: the first three)",
     )  # fmt: skip
     group = parser.add_argument_group("TensorRT engines")
     group.add_argument(
@@ -76,7 +81,7 @@ def _targets(options: argparse.Namespace) -> "Targets":
         flavour=options.tensorrt_flavour, min_batch=low, opt_batch=tuned, max_batch=high,
         workspace_mb=options.tensorrt_workspace, timing_cache=options.tensorrt_timing_cache,
     )  # fmt: skip
-    return Targets(names=parse_targets(options.targets), engine=engine)
+    return Targets(names=parse_targets(options.targets), litert=options.litert, engine=engine)
 
 
 def _batches(text: str) -> tuple[int, int, int]:

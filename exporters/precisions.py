@@ -1,0 +1,13 @@
+"""Precisions of files for other runtimes. Imports nothing, so that flags may name them."""
+
+from collections.abc import Mapping
+
+__all__ = ["AGREEMENT", "PRECISIONS", "USUAL"]
+
+PRECISIONS = ("fp32", "dynamic", "int8", "full-int8")
+"""Of LiteRT files: `dynamic` has int8 weights and float activations, `int8` rounds both in convolutions and linear layers, and
+`full-int8` rounds every operator, for accelerators that know integers only."""
+USUAL = PRECISIONS[:3]
+"""Those made unless others are asked for."""
+AGREEMENT: Mapping[str, float] = {"fp32": 1.0, "fp16": 0.98, "dynamic": 0.95, "int8": 0.9, "full-int8": 0.9}
+"""Share of the clips on which the verdict must be the torch model's."""
