@@ -5,6 +5,7 @@ measured on the file itself. The figure is no study's EPS, which is of Integrate
 """
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from paretolens.evaluators.eps.compare import agreement, rank_maps
 from paretolens.evaluators.eps.settings import NONE
 from paretolens.exporters.file_model import FileModel
 from paretolens.exporters.runner import OnnxRunner
-from paretolens.search.study import Study
 
 __all__ = ["CLIPS", "EPS_TOLERANCE", "ExplainedJudge", "ExplanationParity"]
 
@@ -58,25 +58,25 @@ class ExplainedJudge:
     """The clips that are explained, and the teacher's maps of them, which are computed once per workspace.
 
     Args:
-        study: its teacher is the ONNX file of the baseline.
+        teacher: its ONNX file.
         samples: the validation split.
+        settings: the study's definition of EPS.
+        cache: where maps are kept.
 
     Raises:
         IntegrityError: the teacher's file is gone.
         DataError: the teacher has nothing to say about these clips.
     """
 
-    def __init__(self, study: Study, samples: SampleSet) -> None:
-        path = study.folder / "baseline" / "model.onnx"
-        if not path.is_file():
-            raise IntegrityError(f"study {study.name}: the teacher's file {path} is gone; put it back from a copy")
-        config = study.config.eps
+    def __init__(self, teacher: Path, samples: SampleSet, settings: EpsSettings, cache: Path) -> None:
+        if not teacher.is_file():
+            raise IntegrityError(f"the teacher's file {teacher} is gone; put it back from a copy")
         self.ids = samples.ids
-        self.settings = replace(config, explainer="occlusion", second=NONE, pixels=False, samples=min(CLIPS, config.samples))
+        self.settings = replace(settings, explainer="occlusion", second=NONE, pixels=False, samples=min(CLIPS, settings.samples))
         self.names = [spec.name for spec in samples.signature.inputs]
         explained = ExplainedSet.choose(samples, self.settings)
-        teacher = FileModel(path, OnnxRunner(path).run, self.names)
-        self.reference = TeacherReference.load_or_compute(study.workspace.cache / "maps", teacher, explained, self.settings)
+        model = FileModel(teacher, OnnxRunner(teacher).run, self.names)
+        self.reference = TeacherReference.load_or_compute(cache, model, explained, self.settings)
 
     def score(self, model: nn.Module, chunk: int | None = None) -> EpsScore:
         """EPS of a model by occlusion, `chunk` points at once.

@@ -89,14 +89,18 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
     samples = prepared(study.config, study.workspace)["val"]
     made, records = dict[str, Path](), dict[str, dict[str, Any]]()
     tell("the teacher's explanations by occlusion")
-    judge = _Judge(samples, trial, ExplainedJudge(study, samples), tell)
+    teacher = study.folder / "baseline" / "model.onnx"
+    explained = ExplainedJudge(teacher, samples, study.config.eps, study.workspace.cache / "maps")
+    judge = _Judge(samples, trial, explained, tell)
     for name in targets.names:
         tell(name)
         if name == "onnx":
             records[name] = {"file": "model.onnx", **judge.onnx(trial / "model.onnx")}
         elif name == "litert":
             python = make_environment(study.workspace.cache, tell)
-            files = export_litert(python, trial / "model", samples.signature, judge.inputs, out, precisions=targets.litert, tell=tell)
+            files = export_litert(
+                python, trial / "model", samples.signature, judge.inputs, out, precisions=targets.litert, tell=tell
+            )
             for precision, path in files.items():
                 made[f"litert/{precision}.tflite"] = path
                 records[f"litert-{precision}"] = {"file": f"litert/{precision}.tflite", **judge.litert(python, path, precision)}
