@@ -17,7 +17,7 @@ RECIPES = {"dynamic": "dynamic_wi8_afp32", "full-int8": "static_wi8_ai8"}
 INT8 = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operators that `int8` rounds; softmax, layer norms and sums stay in float, as in an ONNX file that was trained for int8."""
 IN_FLOAT = (r".*serving_default_output.*", r".*_gate[;/].*")
-"""Names of tensors whose fully connected layers stay in float too: outputs, which a step of calibrated reach would clip, and gates."""
+"""Names of tensors whose fully connected layers stay in float too: outputs, which calibrated steps would clip, and gates."""
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:

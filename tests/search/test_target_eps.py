@@ -27,7 +27,7 @@ def student_of(task: Task) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
-            weight *= 1 + 0.2 * torch.randn(weight.shape, generator=generator)
+            weight.mul_(1 + 0.2 * torch.randn(weight.shape, generator=generator))
     return model.eval()
 
 
