@@ -8,7 +8,6 @@ The maps to explain by are `small_trunk.stages.stage8` and `large_trunk.stages.s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +15,11 @@ from torch import Tensor, nn
 from paretolens.errors import ConfigurationError
 from paretolens.models.attention import Attention
 from paretolens.models.registry import register
+from paretolens.models.signature import Verdict
 from paretolens.models.transformer import Encoder, Tokens
 from paretolens.models.trunk import HEAD, Trunk, grid_of
 
-__all__ = ["CrossAttend", "CrossEfficientViT", "FaceVerdict", "cross_efficient_vit"]
-
-
-class FaceVerdict(NamedTuple):
-    """Output of detectors that judge a face as a whole."""
-
-    logit: Tensor
-    """(B, 1), raw score, positive = fake."""
+__all__ = ["CrossAttend", "CrossEfficientViT", "cross_efficient_vit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +97,13 @@ class CrossEfficientViT(nn.Module):
         self.small_verdict = nn.Sequential(nn.LayerNorm(widths[0]), nn.Linear(widths[0], 1))
         self.large_verdict = nn.Sequential(nn.LayerNorm(widths[1]), nn.Linear(widths[1], 1))
 
-    def forward(self, image: Tensor) -> FaceVerdict:
+    def forward(self, image: Tensor) -> Verdict:
         """Judge pictures (B, 3, H, H), scaled as the preprocessing says."""
         large, small = self.features(image)
         small, large = self.small_tokens(small), self.large_tokens(large)
         for scale in self.scales:
             small, large = scale(small, large)
-        return FaceVerdict(self.small_verdict(small[:, 0]) + self.large_verdict(large[:, 0]))
+        return Verdict(self.small_verdict(small[:, 0]) + self.large_verdict(large[:, 0]))
 
     def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The maps of the large branch (B, C, g, g) and of the small branch."""

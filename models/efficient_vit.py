@@ -7,8 +7,8 @@ tokens, so that a picture is judged alike in every batch.
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
-from paretolens.models.cross_efficient_vit import FaceVerdict
 from paretolens.models.registry import register
+from paretolens.models.signature import Verdict
 from paretolens.models.transformer import Layer, Tokens
 from paretolens.models.trunk import HEAD, Trunk, grid_of
 
@@ -28,12 +28,12 @@ class EfficientViT(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.verdict = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
-    def forward(self, image: Tensor) -> FaceVerdict:
+    def forward(self, image: Tensor) -> Verdict:
         """Judge pictures (B, 3, H, H), scaled as the preprocessing says."""
         x = self.tokens(self.trunk(image)[0])
         for layer in self.layers:
             x = layer(x)
-        return FaceVerdict(self.verdict(x[:, 0]))
+        return Verdict(self.verdict(x[:, 0]))
 
 
 @register("efficient-vit")

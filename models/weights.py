@@ -14,21 +14,27 @@ __all__ = ["load_weights"]
 SHOWN = 4
 
 
-def load_weights(model: nn.Module, path: Path) -> tuple[str, ...]:
+def load_weights(model: nn.Module, path: Path, *, whole: bool = False) -> tuple[str, ...]:
     """Load a state dict into a model in place; layers whose shape differs (the head of other classes) keep their own weights.
+
+    The matrix of a linear layer fills a 1×1 convolution, which is the same map.
 
     Args:
         model: whose names the file uses; a prefix that all of the file's names share, such as `module.`, is taken away.
         path: .safetensors, or what `torch.save` wrote of a state dict, also under `state_dict`, `model` or `model_state_dict`.
+        whole: take every tensor of the model from the file and leave none of the file's, or change nothing.
 
     Returns:
         The model's tensors that were not loaded.
 
     Raises:
-        ConfigurationError: the file cannot be read, holds more than tensors, or fits less than half of the model's tensors.
+        ConfigurationError: the file cannot be read, holds more than tensors, or fits less than half of the model's tensors; with
+            `whole`, any tensor differs.
     """
-    found = _unprefixed(_read(path), model)
     own = model.state_dict()
+    found = {name: _as_convolution(value, own.get(name)) for name, value in _unprefixed(_read(path), model).items()}
+    if whole:
+        _require_all(found, own, path, type(model).__name__)
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     missing = tuple(name for name in own if name not in fitting)
     if len(fitting) <= len(missing):
@@ -67,3 +73,30 @@ def _unprefixed(found: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, T
         if own & {name.removeprefix(prefix) for name in found if name.startswith(prefix)}:
             return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
     return found
+
+
+def _require_all(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path, kind: str) -> None:
+    problems = [f"{name} is missing" for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    problems += [f"{name} is none of the model's" for name in found if name not in own]
+    problems += [
+        f"{name} is {_size(value)}, the model's is {_size(own[name])}"
+        for name, value in found.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise ConfigurationError(
+            f"weights {path}: not those of a {kind} of this shape ({'; '.join(problems[:SHOWN])}{more}); "
+            "set the model's shape to that of the file"
+        )
+
+
+def _as_convolution(value: Tensor, wanted: Tensor | None) -> Tensor:
+    """(out, in) as (out, in, 1, 1) where the model has a 1×1 convolution."""
+    if wanted is not None and value.ndim == 2 and wanted.shape == (*value.shape, 1, 1):
+        return value[:, :, None, None]
+    return value
+
+
+def _size(value: Tensor) -> str:
+    return "×".join(map(str, value.shape)) or "a number"

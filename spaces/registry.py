@@ -8,7 +8,9 @@ from paretolens.spaces.family import Family
 __all__ = ["families", "get_family"]
 
 _FAMILIES: Places = {
+    "cross-efficient-vit": ("paretolens.spaces.cross_efficient_vit", "CrossEfficientViTFamily"),
     "image-classifier": ("paretolens.spaces.image_classifier", "ImageClassifierFamily"),
+    "ladeda": ("paretolens.spaces.ladeda", "LadedaFamily"),
     "pinpoint": ("paretolens.spaces.pinpoint", "PinpointFamily"),
 }
 
