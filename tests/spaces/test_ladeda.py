@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_the_teacher_may_begin_from_a_checkpoint(tmp_path):
     loaded = FAMILY.teacher(settings).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in other.state_dict().items())
     with pytest.raises(ConfigurationError, match=r"conv1\.weight is 2×3×1×1"):
-        FAMILY.teacher(LadedaSettings(teacher=LadedaTeacher(width=4, weights=settings.teacher.weights)))
+        FAMILY.teacher(LadedaSettings(teacher=replace(settings.teacher, width=4)))
     assert any(not torch.equal(FAMILY.teacher(LadedaSettings(teacher=plain)).state_dict()[name], loaded[name]) for name in loaded)
 
 
