@@ -3,7 +3,7 @@
     model.onnx        the exported student
     manifest.json     inputs, preprocessing with every constant, labels, objectives and intervals, parity, versions, checksums
     predict.py        judges a clip (needs onnxruntime, numpy and av) or a picture (onnxruntime, numpy and pillow)
-    clip_reader.py    reads it; picture_reader.py for pictures
+    clip_reader.py    reads it; picture_reader.py for pictures, over which heatmap.py draws what patches say
     bundle_model.py   opens the model; session_options.py says how ONNX Runtime runs it
     requirements.txt  their versions
     sample.npz        a few inputs and the outputs they gave, for `paretolens verify`
@@ -34,6 +34,7 @@ from paretolens.exporters.manifest import FORMAT, MANIFEST, MODEL, SUMS, make_ma
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
 from paretolens.exporters.sample import SAMPLE, record_sample
+from paretolens.models.receptive import Field
 from paretolens.models.signature import Signature
 
 __all__ = ["FORMAT", "BundleContent", "Objective", "check_files", "verify_bundle", "write_bundle"]
@@ -43,7 +44,8 @@ _HERE = Path(__file__).parent
 _PARTS = {name: _HERE / name for name in ("bundle_model.py", "session_options.py")}
 _CLIP_SCRIPTS = {SCRIPT: _HERE / "predict_template.py", "clip_reader.py": _HERE / "clip_reader.py", **_PARTS}
 _PICTURE_SCRIPTS = {
-    SCRIPT: _HERE / "predict_pictures_template.py", "picture_reader.py": Path(picture_reader.__file__), **_PARTS,
+    SCRIPT: _HERE / "predict_pictures_template.py", "picture_reader.py": Path(picture_reader.__file__),
+    "heatmap.py": _HERE / "heatmap.py", **_PARTS,
 }  # fmt: skip
 _IMPORT = re.compile(r"^from paretolens\.\w+\.(\w+) import", re.MULTILINE)
 """How a script names another one here; in a bundle they lie side by side."""
@@ -86,6 +88,8 @@ class BundleContent:
     """Scores by name."""
     parity: Parity
     """Agreement with the torch model."""
+    patches: Field | None = None
+    """What a patch of the output `patches` sees; None where the model has none."""
     sample: Mapping[str, np.ndarray]
     """A few inputs (B, ...) by name, scaled as the model wants them; kept with the outputs for `paretolens verify`."""
     labels: tuple[str, str] = ("real", "fake")

@@ -64,6 +64,7 @@ def make_manifest(content: "BundleContent", versions: Mapping[str, str]) -> dict
                 for spec in content.signature.inputs
             ],
             "outputs": list(content.signature.outputs),
+            **({} if content.patches is None else {"patches": asdict(content.patches)}),
         },
         "preprocessing": content.preprocessing.to_json(),
         "objectives": {name: asdict(objective) for name, objective in content.objectives.items()},

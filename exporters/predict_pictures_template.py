@@ -4,6 +4,8 @@
     python predict.py picture.jpg         one line per picture
     python predict.py pictures/           every picture in a folder and below it
     python predict.py --json picture.jpg  one JSON object per picture
+    python predict.py --heatmap maps/ picture.jpg
+                                          also a PNG of what each patch says, where the model judges patches
 
 Needs only onnxruntime, numpy and pillow (requirements.txt). A picture is read exactly as the training pictures were; every
 constant for that is in manifest.json. The model's checksum is verified before it is loaded. Exit code 2 if a picture or the
@@ -22,6 +24,7 @@ import numpy as np
 
 from paretolens.data.picture_reader import ENDINGS, UnreadablePictureError, read_pixels
 from paretolens.exporters.bundle_model import Arrays, BundleModel, PredictError
+from paretolens.exporters.heatmap import write_heatmap
 
 
 class PicturePredictor(BundleModel):
@@ -51,6 +54,29 @@ class PicturePredictor(BundleModel):
             raise PredictError(f"a picture must be a file that Pillow decodes, {path} is not ({error}): save it again") from error
         return {spec["name"]: np.ascontiguousarray(pixels[::-1]) if geometry["order"] == "bgr" else pixels}
 
+    def draw(self, path: Path, target: Path) -> None:
+        """Draw what each patch of a picture says over it, as a PNG at `target`.
+
+        Raises:
+            PredictError: as `predict`; the model has no patches; or the PNG cannot be written.
+        """
+        field = self.manifest["model"].get("patches")
+        if field is None:
+            raise PredictError(
+                "a heat map needs a model that judges patches, this one judges whole pictures: leave --heatmap out"
+            )
+        arrays = self.read(path)
+        (pixels,) = arrays.values()
+        patches = self.session.run(["patches"], self.inputs(arrays))[0][0]
+        order = self.manifest["preprocessing"]["picture"]["order"]
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_heatmap(target, pixels[::-1] if order == "bgr" else pixels, patches, field["size"], field["stride"])
+        except OSError as error:
+            raise PredictError(
+                f"heat map {target} cannot be written ({error.strerror or error}): choose another folder"
+            ) from error
+
 
 def pictures_in(path: Path) -> Iterator[Path]:
     """The path itself, or the pictures in a folder and below it in the order of their names."""
@@ -68,12 +94,15 @@ def main(arguments: list[str] | None = None, folder: Path | None = None, *, pref
     parser = argparse.ArgumentParser(description="Tell whether pictures are real or fake.")
     parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture, or folder of pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
+    parser.add_argument(
+        "--heatmap", type=Path, metavar="FOLDER", help="draw what each patch says over the picture, as PNGs there"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     parser.set_defaults(prefix=prefix)
     given = parser.parse_args(arguments)
     try:
         predictor = PicturePredictor(folder or Path(__file__).resolve().parent, threads=given.threads)
-        return max([_judge(predictor, path, given) for named in given.pictures for path in pictures_in(named)])
+        return max([_judge(predictor, path, named, given) for named in given.pictures for path in pictures_in(named)])
     except PredictError as error:
         print(f"{prefix}: {error}", file=sys.stderr)
         return 2
@@ -82,10 +111,13 @@ def main(arguments: list[str] | None = None, folder: Path | None = None, *, pref
         return 2
 
 
-def _judge(predictor: PicturePredictor, path: Path, given: argparse.Namespace) -> int:
+def _judge(predictor: PicturePredictor, path: Path, named: Path, given: argparse.Namespace) -> int:
     """Print the verdict on one picture, or what is wrong with it; the pictures after it are judged all the same."""
     try:
         result = predictor.predict(path)
+        if given.heatmap is not None:
+            inner = path.relative_to(named) if named.is_dir() else Path(path.name)
+            predictor.draw(path, given.heatmap / inner.with_name(f"{inner.name}.heatmap.png"))
     except PredictError as error:
         print(f"{given.prefix}: {error}", file=sys.stderr)
         return 2

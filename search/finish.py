@@ -28,6 +28,7 @@ from paretolens.mlflow.plots import draw_png
 from paretolens.mlflow.store import sqlite_path
 from paretolens.mlflow.table import to_csv, to_json
 from paretolens.mlflow.tracking import Tracker
+from paretolens.models.receptive import Field
 from paretolens.naming import nearest
 from paretolens.search.limits_of_use import limits_of_use
 from paretolens.search.progress import Steps
@@ -192,7 +193,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         IntegrityError: the trial's files are missing or damaged.
     """
     place = trial_folder(study, row)
-    artefact, parity = _exported(place)
+    artefact, parity, patches = _exported(place)
     samples, source = prepared(study.config, study.workspace)["val"], study.config.make_source()
     overlays = sorted((place / "overlays").glob("*.png"))
     return BundleContent(
@@ -203,6 +204,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         preprocessing=samples.preprocessing,
         objectives=_objectives(row),
         parity=parity,
+        patches=patches,
         sample=_sample(samples),
         limits=limits_of_use(source_label(source.name)),
         details={
@@ -225,11 +227,12 @@ def trial_folder(study: Study, row: "Mapping[Any, Any] | pd.Series[Any]") -> Pat
     return study.folder / "trials" / str(row["genome"])
 
 
-def _exported(place: Path) -> tuple[OnnxArtefact, Parity]:
+def _exported(place: Path) -> tuple[OnnxArtefact, Parity, Field | None]:
     try:
         stored = json.loads((place / ARTEFACT).read_text(encoding="utf-8"))
         artefact = OnnxArtefact(**{**stored["artefact"], "path": place / stored["artefact"]["path"]})
-        return artefact, Parity(**stored["parity"])
+        patches = stored.get("patches")
+        return artefact, Parity(**stored["parity"]), None if patches is None else Field(**patches)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"trial {place}: its files are missing or damaged ({error}); put them back from a copy, or make such a student "

@@ -29,6 +29,7 @@ from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
 from paretolens.mlflow.system import own_process
+from paretolens.models.receptive import Field
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
 from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student_cost
@@ -226,17 +227,18 @@ class Trial:
         artefact = export_onnx(student, self.task.signature, example_of(samples["val"]), self.folder / "model.onnx")
         parity = check_parity(student, artefact.path, [samples["val"].batch(slice(0, BATCH))])
         save_model(student, self.folder / "model")
-        self._note_parity(artefact, parity)
+        self._note_parity(artefact, parity, getattr(student, "patch_field", None))
         return artefact
 
-    def _note_parity(self, artefact: OnnxArtefact, parity: Parity) -> None:
+    def _note_parity(self, artefact: OnnxArtefact, parity: Parity, patches: Field | None) -> None:
         self.metrics |= {
             "size_mb": artefact.size_bytes / 1e6,
             "parity_max_difference": parity.max_difference,
             "parity_decision_agreement": parity.decision_agreement,
         }
         self.details |= {"sha256": artefact.sha256, "precision": artefact.precision}
-        self._write(ARTEFACT, {"artefact": {**asdict(artefact), "path": artefact.path.name}, "parity": asdict(parity)})
+        stored = {"artefact": {**asdict(artefact), "path": artefact.path.name}, "parity": asdict(parity)}
+        self._write(ARTEFACT, stored if patches is None else {**stored, "patches": asdict(patches)})
 
     def _score(self, student: nn.Module, artefact: OnnxArtefact) -> None:
         logits = score_artefact(artefact.path, self.task.samples)

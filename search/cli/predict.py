@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fps", type=number(above=0), help="pictures a second in a folder (default: as many as the model looks at)"
     )
+    parser.add_argument("--heatmap", type=Path, metavar="FOLDER", help="draw what the patches of pictures say, as PNGs there")
     parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
     parser.add_argument(
         "--output", type=output_file, metavar="FILE",
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
     pictures = "picture" in verify_bundle(options.bundle)["preprocessing"]
     if pictures and (options.stream or options.fps):
         raise ConfigurationError(f"bundle {options.bundle}: judges single pictures; --stream and --fps are for clips")
+    if options.heatmap and (not pictures or options.output):
+        raise ConfigurationError("--heatmap draws over single pictures; leave it out for clips, and beside --output")
     if options.output or options.stream:
         predictor = _predictor(options, pictures=pictures)
         return _batch(predictor, options) if options.output else _stream(predictor, options)
@@ -62,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if pictures:
         from paretolens.exporters.predict_pictures_template import main as judge_pictures
 
+        flags += ["--heatmap", str(options.heatmap)] if options.heatmap else []
         return judge_pictures([*flags, *options.clip], options.bundle, prefix="paretolens predict")
     from paretolens.exporters.predict_template import main as judge_clips
 
