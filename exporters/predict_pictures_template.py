@@ -63,7 +63,7 @@ class PicturePredictor(BundleModel):
         field = self.manifest["model"].get("patches")
         if field is None:
             raise PredictError(
-                "a heat map needs a model that judges patches, this one judges whole pictures: leave --heatmap out"
+                "a heat map needs a model that judges patches, this one does not: leave --heatmap out"
             )
         arrays = self.read(path)
         (pixels,) = arrays.values()
