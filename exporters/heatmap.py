@@ -33,9 +33,9 @@ def write_heatmap(path: Path, pixels: np.ndarray, patches: np.ndarray, size: int
 def on_pixels(patches: np.ndarray, shape: tuple[int, ...], size: int, stride: int) -> np.ndarray:
     """(h, w) → (H, W): linear between the centres of the patches, and as the nearest patch beyond the outermost."""
     found = patches.astype(np.float64)
-    for axis, side in enumerate(shape):
-        centres = np.arange(found.shape[axis]) * stride + (size - 1) / 2
-        found = np.apply_along_axis(lambda row, at=centres, count=side: np.interp(np.arange(count), at, row), axis, found)
+    for side in reversed(shape):  # columns, then rows: each pass turns the map
+        centres = np.arange(found.shape[1]) * stride + (size - 1) / 2
+        found = np.stack([np.interp(np.arange(side), centres, row) for row in found], axis=1)
     return found
 
 
@@ -44,4 +44,5 @@ def blended(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
     most = max(float(np.quantile(np.abs(values), 0.99)), 1e-12)
     opacity = np.clip(np.abs(values) / most, 0, 1)[..., None] * STRENGTH
     colour = np.where(values[..., None] > 0, np.array(FAKE, np.float64), np.array(REAL, np.float64))
-    return np.rint(pixels * (1 - opacity) + colour * opacity).astype(np.uint8)
+    drawn: np.ndarray = np.rint(pixels * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return drawn

@@ -62,9 +62,7 @@ class PicturePredictor(BundleModel):
         """
         field = self.manifest["model"].get("patches")
         if field is None:
-            raise PredictError(
-                "a heat map needs a model that judges patches, this one does not: leave --heatmap out"
-            )
+            raise PredictError("a heat map needs a model that judges patches, this one does not: leave --heatmap out")
         arrays = self.read(path)
         (pixels,) = arrays.values()
         patches = self.session.run(["patches"], self.inputs(arrays))[0][0]

@@ -3,6 +3,7 @@
 All that may vary is in `_student_knobs`; `student` says what each knob means for the network.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from torch import nn
 
 from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
-from paretolens.models.ladeda import PatchDetection
+from paretolens.models.ladeda import LaDeDa, PatchDetection
 from paretolens.models.prefilter import PreFilterKind
 from paretolens.models.registry import build_seeded, did_you_mean
 from paretolens.models.rules import KeptLayer, PruningRules
@@ -60,9 +61,11 @@ class LadedaSettings:
 def _student_knobs(width: tuple[int, ...], top_share: tuple[float, ...]) -> tuple[Knob, ...]:
     """The student's knobs; the arguments are the choices in which the presets differ. The defaults are Tiny-LaDeDa."""
 
-    def knob(name: str, choices: tuple[Value, ...], doc: str, default: Value, **limits: tuple[float, float]) -> Knob:
-        allowed = () if limits else choices
-        return Knob(name=name, stage=Stage.STUDENT, doc=doc, default=default, choices=choices, allowed=allowed, **limits)
+    def knob(name: str, choices: tuple[Value, ...], doc: str, default: Value, limits: tuple[float, float] | None = None) -> Knob:
+        return Knob(
+            name=name, stage=Stage.STUDENT, doc=doc, default=default, choices=choices,
+            allowed=choices if limits is None else (), limits=limits or (-math.inf, math.inf),
+        )  # fmt: skip
 
     return (
         knob("width", width, "channels of every layer", 8, limits=(1, 1024)),
@@ -150,7 +153,8 @@ class LadedaFamily:
     def check(self, space: Space, settings: LadedaSettings) -> None:
         """See that the teacher can be built and that it sees whole patches of the picture."""
         teacher = self.teacher(settings)
-        teacher.patch_field.cells(settings.size)  # type: ignore[operator]  # a LaDeDa has its field there
+        assert isinstance(teacher, LaDeDa)
+        teacher.patch_field.cells(settings.size)
 
     def student(self, genome: Genome, signature: Signature, seed: int = 0) -> nn.Module:
         """The untrained student of a genome; the same seed gives the same weights."""
