@@ -42,7 +42,7 @@ class Tokens(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Make tokens."""
         patches = self.project(features).flatten(2).transpose(1, 2)
-        tokens = torch.cat((self.first.expand(len(patches), -1, -1), patches), dim=1)
+        tokens = torch.cat((self.first.expand(patches.shape[0], -1, -1), patches), dim=1)
         out: Tensor = self.dropout(tokens + self.positions[:, : tokens.shape[1]])
         return out
 
