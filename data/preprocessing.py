@@ -187,6 +187,12 @@ class Preprocessing:
             pixels = pixels[..., ::-1, :, :]
         return self.normaliser.image(pixels)
 
+    def pixels(self, values: Tensor) -> np.ndarray:
+        """The reverse of `image`: RGB pixels (..., 3, H, W) in 0..1 of what a model sees, not clipped, float64."""
+        mean = np.reshape(self.normaliser.image_mean, (3, 1, 1))
+        shown: np.ndarray = values.double().numpy() * np.reshape(self.normaliser.image_std, (3, 1, 1)) + mean
+        return shown[..., ::-1, :, :] if self.picture is not None and self.picture.order is ColourOrder.BGR else shown
+
     def inputs(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> tuple[Tensor, ...]:
         """Arrays with a batch axis → tensors in the signature's order; positions that a mask hides are 0.
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretolens.data.preprocessing import Preprocessing
 from paretolens.errors import ConfigurationError, DataError
 from paretolens.evaluators.eps.settings import BaselineKind, EpsSettings
 from paretolens.models.signature import InputKind, InputSpec, Signature
@@ -73,6 +74,8 @@ class ExplainedSet:
     """(n,) kind of manipulation."""
     regions: NDArray[np.generic] | None = None
     """(n, T, h, w) bool, where the truth is known."""
+    preprocessing: Preprocessing | None = None
+    """How pictures were scaled, so that they can be drawn; None = by ImageNet's figures."""
 
     def __post_init__(self) -> None:
         if not len(self.indices):
@@ -102,6 +105,7 @@ class ExplainedSet:
             groups=np.asarray(samples.groups)[rows],
             kinds=tuple(samples.kinds[int(row)] for row in rows),
             regions=np.asarray(samples.regions)[rows],
+            preprocessing=getattr(samples, "preprocessing", None),
         )
 
     @staticmethod

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOTH", "COLUMNS", "GAP", "MEAN", "PALE", "STD", "STUDENT", "TEACHER", "TILE", "TRUTH", "Floats"]
+__all__ = ["BOTH", "COLUMNS", "GAP", "PALE", "STUDENT", "TEACHER", "TILE", "TRUTH", "Floats"]
 
 Floats = NDArray[np.float64]
 
@@ -16,5 +16,3 @@ COLUMNS = 8
 TEACHER, STUDENT, BOTH, TRUTH = "#0072B2", "#E69F00", "#FFFFFF", "#F5A9D0"
 PALE = 0.3
 """How strongly a modality is drawn that was not scored."""
-MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-"""ImageNet's, by which pictures were normalised."""

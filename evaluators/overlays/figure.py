@@ -7,12 +7,15 @@ from paretolens.evaluators.eps import EpsScore, TeacherReference
 from paretolens.evaluators.overlays.panel import make_panel
 from paretolens.evaluators.overlays.part import WIDTH_INCHES, Part
 from paretolens.evaluators.overlays.sound import SOUND_INCHES, draw_sound
+from paretolens.evaluators.overlays.still import STILL_INCHES, draw_still
 from paretolens.evaluators.overlays.strip import draw_strip, strip_inches
 from paretolens.models.signature import InputKind
 
 __all__ = ["draw_overlay"]
 
 TITLE_INCHES = 0.34
+_HEIGHTS = {InputKind.AUDIO: SOUND_INCHES, InputKind.IMAGE: STILL_INCHES}
+_DRAW = {InputKind.AUDIO: draw_sound, InputKind.IMAGE: draw_still, InputKind.VIDEO: draw_strip}
 TITLE: dict[str, Any] = {"fontsize": 10.5, "ha": "left", "va": "center", "weight": "bold"}
 
 
@@ -29,15 +32,14 @@ def draw_overlay(reference: TeacherReference, score: EpsScore, row: int, name: s
     from matplotlib.figure import Figure
 
     panels = [make_panel(reference, score, row, column) for column in range(len(reference.modalities))]
-    heights = [SOUND_INCHES if panel.kind is InputKind.AUDIO else strip_inches(panel) for panel in panels]
+    heights = [_HEIGHTS.get(panel.kind) or strip_inches(panel) for panel in panels]
     figure = Figure(figsize=(WIDTH_INCHES, sum(heights) + TITLE_INCHES), dpi=100)
     FigureCanvasAgg(figure)
     figure.text(0.012, 1 - 0.5 * TITLE_INCHES / figure.get_figheight(), title_of(reference, score, row, name), **TITLE)
     top = figure.get_figheight() - TITLE_INCHES
     for panel, height in zip(panels, heights, strict=True):
         top -= height
-        draw = draw_sound if panel.kind is InputKind.AUDIO else draw_strip
-        draw(Part(figure=figure, bottom=top, height=height), panel, score.settings.audio_pool)
+        _DRAW[panel.kind](Part(figure=figure, bottom=top, height=height), panel, score.settings.audio_pool)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 4})
     return buffer.getvalue()

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paretolens.evaluators.eps import EpsScore, TeacherReference
+from paretolens.data.preprocessing import PictureSettings, Preprocessing
+from paretolens.evaluators.eps import EpsScore, ExplainedSet, TeacherReference
 from paretolens.evaluators.eps.masks import top_mask
 from paretolens.evaluators.overlays.colours import Floats
 from paretolens.models.signature import InputKind
@@ -22,7 +23,7 @@ class Panel:
     name: str
     kind: InputKind
     image: Floats
-    """Input: (T, 3, H, W) or (L, F)."""
+    """Input: (T, 3, H, W) in 0..1, or (L, F)."""
     teacher: Floats
     """(T, g, g) or (cells, F), scaled to 0..1."""
     student: Floats
@@ -49,7 +50,7 @@ def make_panel(reference: TeacherReference, score: EpsScore, row: int, column: i
     mine = torch.from_numpy(score.samples.grids[name][row : row + 1])
     mask = top_mask(mine, score.settings.top_share, maps.valid)
     ignored = explained.ignored(name, torch.tensor([row]))
-    image = explained.inputs[position][row].numpy().astype(np.float64)
+    image = shown(explained, explained.inputs[position][row], spec.kind)
     no_padding = np.zeros(1 if spec.kind is InputKind.IMAGE else len(image), dtype=bool)
     rho, iou = score.samples.rho[row, column], score.samples.iou[row, column]
     share = float(reference.share[row, column])
@@ -68,6 +69,15 @@ def make_panel(reference: TeacherReference, score: EpsScore, row: int, column: i
         caption=f"{name}   {scored}   teacher's share {share:.0%}",
         scored=counts,
     )
+
+
+def shown(explained: ExplainedSet, values: torch.Tensor, kind: InputKind) -> Floats:
+    """One input as it can be drawn: sound as it is, pictures as they were before they were scaled."""
+    if kind is InputKind.AUDIO:
+        return values.numpy().astype(np.float64)
+    preprocessing = explained.preprocessing or Preprocessing(picture=PictureSettings(size=values.shape[-1]))
+    pixels: Floats = preprocessing.pixels(values)
+    return pixels
 
 
 def true_region(regions: NDArray[np.generic] | None, row: int) -> NDArray[np.bool_] | None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretolens.evaluators.overlays.colours import BOTH, COLUMNS, GAP, MEAN, PALE, STD, STUDENT, TEACHER, TILE, TRUTH, Floats
+from paretolens.evaluators.overlays.colours import BOTH, COLUMNS, GAP, PALE, STUDENT, TEACHER, TILE, TRUTH, Floats
 from paretolens.evaluators.overlays.panel import Panel
 from paretolens.evaluators.overlays.part import WIDTH_INCHES, Part, bare, caption, colour_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_strip", "heat", "masks", "resized", "strip_frames", "strip_inches"]
+__all__ = ["draw_strip", "heat", "masks", "mosaic", "outline", "picture", "resized", "strip_frames", "strip_inches", "true_mask"]
 
 ROW_INCHES, EDGES_INCHES = 0.95, 0.55
 
@@ -62,16 +62,16 @@ def strip_frames(ignored: NDArray[np.bool_]) -> list[int]:
     return [int(frame) for frame in seen[np.linspace(0, len(seen) - 1, min(COLUMNS, len(seen))).round().astype(int)]]
 
 
-def picture(normalised: Floats) -> Floats:
-    """(3, H, W) as the model sees it → (TILE, TILE, 3) in 0..1."""
-    shown: Floats = np.clip(resized(normalised.transpose(1, 2, 0)) * STD + MEAN, 0.0, 1.0)
+def picture(pixels: Floats, tile: int = TILE) -> Floats:
+    """(3, H, W) → (tile, tile, 3), clipped to 0..1."""
+    shown: Floats = np.clip(resized(pixels.transpose(1, 2, 0), tile), 0.0, 1.0)
     return shown
 
 
-def resized(image: NDArray[Any]) -> NDArray[Any]:
-    """(h, w, ...) → (TILE, TILE, ...) by the nearest cell, so that the grid stays visible."""
-    rows = (np.arange(TILE) + 0.5) * image.shape[0] / TILE
-    columns = (np.arange(TILE) + 0.5) * image.shape[1] / TILE
+def resized(image: NDArray[Any], tile: int = TILE) -> NDArray[Any]:
+    """(h, w, ...) → (tile, tile, ...) by the nearest cell, so that the grid stays visible."""
+    rows = (np.arange(tile) + 0.5) * image.shape[0] / tile
+    columns = (np.arange(tile) + 0.5) * image.shape[1] / tile
     chosen: NDArray[Any] = image[rows.astype(int)][:, columns.astype(int)]
     return chosen
 
@@ -80,7 +80,7 @@ def heat(grey: Floats, values: Floats, strength: float = 1.0) -> Floats:
     """Evidence over a grey picture: the more evidence, the more colour."""
     from matplotlib import colormaps
 
-    level = resized(values)[..., None]
+    level = resized(values, len(grey))[..., None]
     colour = colormaps["inferno"](level[..., 0])[..., :3]
     opacity = strength * (0.35 + 0.55 * level)
     blended: Floats = (1 - opacity) * 0.8 * grey + opacity * colour
@@ -92,7 +92,7 @@ def masks(grey: Floats, teacher: NDArray[np.bool_], student: NDArray[np.bool_], 
     from matplotlib.colors import to_rgb
 
     drawn = 0.45 * grey
-    mine, theirs = resized(student)[..., None], resized(teacher)[..., None]
+    mine, theirs = resized(student, len(grey))[..., None], resized(teacher, len(grey))[..., None]
     for chosen, colour in ((theirs & ~mine, TEACHER), (mine & ~theirs, STUDENT), (mine & theirs, BOTH)):
         drawn = np.where(chosen, (1 - 0.75 * strength) * grey + 0.75 * strength * np.array(to_rgb(colour)), drawn)
     return drawn
@@ -102,28 +102,29 @@ def true_mask(grey: Floats, region: NDArray[np.bool_]) -> Floats:
     """Where the frame was manipulated."""
     from matplotlib.colors import to_rgb
 
-    marked: Floats = np.where(resized(region)[..., None], 0.25 * grey + 0.75 * np.array(to_rgb(TRUTH)), 0.45 * grey)
+    marked: Floats = np.where(resized(region, len(grey))[..., None], 0.25 * grey + 0.75 * np.array(to_rgb(TRUTH)), 0.45 * grey)
     return marked
 
 
 def mosaic(rows: Sequence[Sequence[Floats]]) -> Floats:
-    """Tiles with gaps between them, (height, width, 3)."""
-    step = TILE + GAP
+    """Tiles of one size with gaps between them, (height, width, 3)."""
+    tile = len(rows[0][0])
+    step = tile + GAP
     canvas = np.ones((step * len(rows) - GAP, step * max(len(row) for row in rows) - GAP, 3))
     for i, row in enumerate(rows):
-        for j, tile in enumerate(row):
-            canvas[i * step : i * step + TILE, j * step : j * step + TILE] = tile
+        for j, each in enumerate(row):
+            canvas[i * step : i * step + len(each), j * step : j * step + len(each)] = each
     return canvas
 
 
-def outline(axes: "Axes", regions: Sequence[NDArray[np.bool_]], top: int) -> None:
+def outline(axes: "Axes", regions: Sequence[NDArray[np.bool_]], top: int, tile: int = TILE) -> None:
     """The border of the true region on each frame of a row of the strip."""
     from matplotlib.collections import LineCollection
 
     lines: list[Floats] = []
     for column, region in enumerate(regions):
-        scale = np.array([TILE / region.shape[1], TILE / region.shape[0]])
-        shift = np.array([column * (TILE + GAP) - 0.5, top - 0.5])
+        scale = np.array([tile / region.shape[1], tile / region.shape[0]])
+        shift = np.array([column * (tile + GAP) - 0.5, top - 0.5])
         padded = np.pad(region, 1)
         for y, x in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1]):
             lines.append(np.array([[x, y], [x, y + 1]]) * scale + shift)
