@@ -89,3 +89,11 @@ def test_the_geometry_is_of_clips_or_of_pictures() -> None:
     for both in ({}, {"clip": ClipSettings(), "picture": PictureSettings()}):
         with pytest.raises(ConfigurationError, match="exactly one"):
             Preprocessing(**both)
+
+
+@pytest.mark.parametrize("scale", list(PixelScale))
+@pytest.mark.parametrize("order", list(ColourOrder))
+def test_pixels_come_back_from_what_a_model_sees(scale: PixelScale, order: ColourOrder) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), np.uint8)
+    preprocessing = Preprocessing(picture=PictureSettings(size=8, order=order), normaliser=Normaliser.of_pixels(scale))
+    np.testing.assert_allclose(preprocessing.pixels(preprocessing.image(pixels)) * 255.0, pixels, atol=1e-3)

@@ -111,4 +111,4 @@ def test_a_single_image_without_masks_or_regions() -> None:
     score = score_eps(Patch(0.5), reference)
     assert 0.3 < score.eps < 1.0
     with Image.open(io.BytesIO(draw_overlay(reference, score, pick_samples(score)["best"]))) as image:
-        assert image.width > 800
+        assert image.width > 3 * image.height  # a single picture's maps stand side by side
