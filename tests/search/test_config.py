@@ -109,3 +109,11 @@ def test_a_study_from_before_there_were_sources_is_the_same_study() -> None:
     tree = schema.to_plain(config)
     assert tree["data"].pop("source") == "generated-clips"
     assert schema.build(Config, tree).identity() == config.identity()
+
+
+@pytest.mark.parametrize("preset", ["image-classifier-quick", "image-classifier-cluster"])
+def test_the_presets_of_picture_classifiers_are_valid_and_begin_with_genomes_of_their_space(preset: str) -> None:
+    config = load_config(preset=preset, flags={})
+    assert config.make_family().name == "image-classifier"
+    assert config.first_genomes()
+    assert config.make_source().generated == preset.endswith("quick")
