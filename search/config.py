@@ -293,7 +293,7 @@ def make_config(named: Mapping[str, Any], *, preset: str | None = None, base: Ma
         ConfigurationError: anything about it is wrong; all mistakes of a kind are named at once.
     """
     start = dict(base or {}) if preset is None else _preset(preset)
-    config = schema.build(Config, schema.merge(start, named))
+    config = schema.build(Config, schema.merge(_for_source(start, named), named))
     if preset is not None and "first" not in named:
         space = config.make_space()
         config = dataclasses.replace(config, first=tuple(wish for wish in config.first if _fits(space, wish)))
@@ -305,6 +305,12 @@ def make_config(named: Mapping[str, Any], *, preset: str | None = None, base: Ma
 def presets() -> dict[str, dict[str, Any]]:
     """The trees of the built-in configurations by name; those for data of one's own leave out where it lies."""
     return {path.stem: _preset(path.stem) for path in sorted(PRESETS.glob("*.yaml"))}
+
+
+def _for_source(start: Mapping[str, Any], named: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tree without the keys of its data where another source is named, whose keys these are not."""
+    wanted, data = (named.get("data") or {}).get(_SOURCE), start.get("data") or {}
+    return start if wanted in (None, data.get(_SOURCE, DEFAULT_SOURCE)) else {**start, "data": {}}
 
 
 def named_tree(*, file: Path | None = None, assignments: Sequence[str] = (), flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,3 +117,10 @@ def test_the_presets_of_picture_classifiers_are_valid_and_begin_with_genomes_of_
     assert config.make_family().name == "image-classifier"
     assert config.first_genomes()
     assert config.make_source().generated == preset.endswith("quick")
+
+
+def test_another_source_does_not_take_over_the_presets_data_keys(tmp_path: Path) -> None:
+    place = ["data.source=folder", f"data.path={tmp_path}", "data.take=pictures", "data.size=96"]
+    config = load_config(preset="image-classifier-quick", assignments=place, flags={})
+    assert (config.data["source"], config.data["size"]) == ("folder", 96)
+    assert "pictures_per_identity" not in config.data
