@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: search test check reliability bench-eps bench-search bench-ship setup clean help
+.PHONY: search test check reliability bench-eps bench-search bench-ship bench-int8 setup clean help
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench-eps EPS against Captum and SciPy sample by sample (ARGS=--memory: peak memory)"
 	@echo "make bench-search the engine against Tune + OptunaSearch + MLflow and plain Optuna, part by part (twenty minutes; ARGS='--only a,d')"
 	@echo "make bench-ship  what pruning, low rank, alignment, PTQ and QAT each give on the file that ships (after a search)"
+	@echo "make bench-int8  how much faster int8 makes students of each backbone on this processor"
 	@echo "make check    style and types only"
 	@echo "make reliability  kill drivers, servers and machines for about twenty minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
@@ -39,6 +40,9 @@ bench-search: $(STAMP)
 
 bench-ship: $(STAMP)
 	@$(BIN)/python benchmarks/shipping.py $(ARGS)
+
+bench-int8: $(STAMP)
+	@$(BIN)/python benchmarks/int8_speed.py $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
