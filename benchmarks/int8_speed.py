@@ -118,7 +118,9 @@ def main() -> int:
         for row in rows(config, options.runs, Path(folder)):
             print(row, flush=True)
             best = max(best, row.fp32 / min(row.int8, row.exact) if row.name.startswith("resnet") else 0.0)
-    print(f"\na ReLU ResNet student is up to {best:.2f}× faster in int8, goal {GOAL}×: {'holds' if best >= GOAL else 'falls short'}")
+    print(
+        f"\na ReLU ResNet student is up to {best:.2f}× faster in int8, goal {GOAL}×: {'holds' if best >= GOAL else 'falls short'}"
+    )
     return 0 if best >= GOAL else 1
 
 

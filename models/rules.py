@@ -7,7 +7,7 @@ from torch import nn
 
 from paretolens.models.attention import Attention
 
-__all__ = ["KeptLayer", "PruningRules", "attentions", "shuffled_layers"]
+__all__ = ["KeptLayer", "PruningRules", "StreamRules", "attentions", "shuffled_layers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,20 @@ class KeptLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamRules:
+    """Everything that the width of the residual stream runs through; paths are those of `model.named_modules()`."""
+
+    writers: tuple[str, ...]
+    """Linear layers, 1-d convolutions and GRUs whose outputs are added to it, or are it."""
+    readers: tuple[str, ...]
+    """Linear layers and 1-d convolutions that take it in; some write to it too."""
+    norms: tuple[str, ...]
+    """Layer norms over it."""
+    tables: tuple[str, ...]
+    """Parameters and buffers (..., d) that are added to it, such as positions."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PruningRules:
     """Rules for one model; paths are those of `model.named_modules()`."""
 
@@ -28,6 +42,8 @@ class PruningRules:
     """Layers that keep their outputs."""
     attentions: tuple[str, ...]
     """`Attention` modules: whole heads go, then `num_heads` is set, `head_dim` stays."""
+    stream: StreamRules | None = None
+    """The residual stream, where there is one that may be narrowed."""
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from paretolens.models.audio import AudioEncoder
 from paretolens.models.backbones import backbone_names, backbone_widths
 from paretolens.models.pinpoint import Block
 from paretolens.models.registry import build, did_you_mean
-from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
+from paretolens.models.rules import KeptLayer, PruningRules, StreamRules, attentions, shuffled_layers
 from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
 from paretolens.spaces.family import Published
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
@@ -297,9 +297,8 @@ class PinpointFamily:
             elif isinstance(module, AudioEncoder):
                 kept += _kept_audio(path, module)
         kept += shuffled_layers(model)
-        return PruningRules(
-            kept=tuple(kept), attentions=tuple(path for path, attention in attentions(model) if attention.divisible)
-        )
+        heads = tuple(path for path, attention in attentions(model) if attention.divisible)
+        return PruningRules(kept=tuple(kept), attentions=heads, stream=_stream_of(model))
 
 
 _STREAM = "writes to the residual stream, whose width the knob `width` sets for all layers at once"
@@ -320,6 +319,25 @@ def _kept_block(path: str, block: Block) -> list[KeptLayer]:
 def _linear(path: str, module: nn.Module) -> list[str]:
     """Paths of the linear layers at and below a module."""
     return [f"{path}.{name}".rstrip(".") for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+
+
+def _stream_of(model: nn.Module) -> StreamRules:
+    """Frames, sounds and what the blocks make of them live in one space, which the verdict reads."""
+    writers, readers, norms = ["video.project"], ["verdict", "offset"], list[str]()
+    for path, module in model.named_modules():
+        if isinstance(module, Block):
+            inner = [f"{attention}.{name}" for attention in ("cross", "attend") for name in ("q", "k", "v")]
+            writers += [_linear(f"{path}.{name}", module.get_submodule(name))[-1] for name in _BLOCK_WRITERS]
+            readers += [_linear(f"{path}.{name}", module.get_submodule(name))[0] for name in (*inner, "gate", "ffn.expand")]
+            norms += [f"{path}.norm1", f"{path}.norm2"]
+        elif isinstance(module, AudioEncoder) and isinstance(module.head, nn.GRU):
+            writers.append(f"{path}.head")
+        elif isinstance(module, AudioEncoder):
+            layers = [f"{path}.head.{name}" for name, _ in _convolutions(module.head)]
+            writers += layers
+            readers += [layer for layer in layers if not layer.endswith(".entry")]
+    tables = ("positions.table", "video.positions.table")
+    return StreamRules(writers=tuple(writers), readers=tuple(readers), norms=tuple(norms), tables=tables)
 
 
 def _kept_audio(path: str, encoder: AudioEncoder) -> list[KeptLayer]:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError, TrialError
 from paretolens.models.attention import Attention
-from paretolens.models.rules import PruningRules
+from paretolens.models.rules import PruningRules, StreamRules
 from paretolens.trainers.cost import Cost, cost_of
+from paretolens.trainers.stream import all_paths, narrow_stream, stream_importance
 
 __all__ = ["Importance", "LayerChange", "PruneReport", "PruneSettings", "Scope", "prune"]
 
@@ -46,6 +47,9 @@ class PruneSettings:
     """Share of the channels and neurons that go; 0 leaves the model alone."""
     head_ratio: Annotated[float, Ge(0), Lt(1)] | None = None
     """Share of each attention's heads that go, rounded down; None takes `ratio`. One head always stays."""
+    stream_ratio: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the residual stream's channels (the width of the tokens) that go, by magnitude; 0 leaves it to the knob `width`.
+    Takes effect where `ratio` is above 0."""
     round_to: Annotated[int, Ge(1)] = 8
     """Widths that stay are multiples of this, which runtimes like; layers narrower than that are left alone. Grouped convolutions
     lose the same from each group, and come as near as that allows."""
@@ -116,15 +120,22 @@ def prune(
     if settings.importance is Importance.TAYLOR and loss is None:
         raise ConfigurationError("taylor importance needs a loss on a training batch; give one or choose magnitude")
     known = dict(model.named_modules())
-    unknown = [path for path in (*rules.paths, *rules.attentions) if path not in known]
+    stream = tuple(all_paths(rules.stream)) if rules.stream else ()
+    unknown = [path for path in (*rules.paths, *rules.attentions, *stream) if path not in known]
     if unknown:
         raise ConfigurationError(
             f"pruning rules must name layers of the model; {unknown[0]!r} is none: make rules for this model"
+        )
+    if settings.stream_ratio and rules.stream is None:
+        raise ConfigurationError(
+            f"student.prune.stream_ratio {settings.stream_ratio:g}: this model names no residual stream to narrow; set it to 0"
         )
     widths, cost = _widths(model, rules), cost_of(model, example)
     if settings.ratio > 0 or (settings.head_ratio or 0) > 0:
         training = model.training
         _Surgery(model, example, settings, rules, loss).run()
+        if settings.ratio > 0 and settings.stream_ratio and rules.stream is not None:
+            _narrow(model, rules.stream, settings)
         _require_running(model, example)
         model.train(training)
     after = _widths(model, rules)
@@ -230,6 +241,14 @@ class _Surgery:
             groups = max((_convolution_groups(dep.target.module) for dep, _ in group), default=1)
             if len(score) % groups == 0:
                 yield root, handler, score.detach().reshape(groups, -1).mean(0), groups
+
+
+def _narrow(model: nn.Module, stream: StreamRules, settings: PruneSettings) -> None:
+    """Take the weakest channels out of the residual stream."""
+    score = stream_importance(model, stream)
+    wanted = settings.stream_ratio * len(score)
+    count = removable(len(score), wanted, groups=1, round_to=settings.round_to, most=settings.max_ratio)
+    narrow_stream(model, stream, score.argsort()[count:].sort().values)
 
 
 def removable(width: int, wanted: float, *, groups: int, round_to: int, most: float) -> int:

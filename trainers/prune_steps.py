@@ -37,8 +37,9 @@ def prune_in_steps(
     """
     reports = []
     heads = settings.ratio if settings.head_ratio is None else settings.head_ratio
-    for share, head_share in zip(step_shares(settings.ratio, settings.steps), step_shares(heads, settings.steps), strict=True):
-        now = replace(settings, ratio=share, head_ratio=head_share)
+    wanted = (settings.ratio, heads, settings.stream_ratio)
+    for share, head_share, stream_share in zip(*(step_shares(ratio, settings.steps) for ratio in wanted), strict=True):
+        now = replace(settings, ratio=share, head_ratio=head_share, stream_ratio=stream_share)
         reports.append(prune(model, example, now, rules, loss=loss))
         repair()
     return _joined(reports)
