@@ -68,8 +68,9 @@ def _weight(module: nn.Module) -> Tensor:
 def _rows(module: nn.Module) -> Tensor:
     """(d,) squares of the weights that write each channel."""
     if isinstance(module, nn.GRU):
-        blocks = torch.cat([module.weight_ih_l0, module.weight_hh_l0], dim=1).detach().unflatten(0, (GATES, -1))
-        return blocks.square().sum((0, 2)) + module.weight_hh_l0.detach().square().sum(0)
+        recurrent: Tensor = module.get_parameter("weight_hh_l0").detach()
+        blocks = torch.cat([module.get_parameter("weight_ih_l0").detach(), recurrent], dim=1).unflatten(0, (GATES, -1))
+        return blocks.square().sum((0, 2)) + recurrent.square().sum(0)
     return _weight(module).detach().flatten(1).square().sum(1)
 
 
