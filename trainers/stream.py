@@ -70,7 +70,8 @@ def _rows(module: nn.Module) -> Tensor:
     if isinstance(module, nn.GRU):
         recurrent: Tensor = module.get_parameter("weight_hh_l0").detach()
         blocks = torch.cat([module.get_parameter("weight_ih_l0").detach(), recurrent], dim=1).unflatten(0, (GATES, -1))
-        return blocks.square().sum((0, 2)) + recurrent.square().sum(0)
+        total: Tensor = blocks.square().sum((0, 2)) + recurrent.square().sum(0)
+        return total
     return _weight(module).detach().flatten(1).square().sum(1)
 
 
