@@ -6,7 +6,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from paretolens.errors import BackendError, ConfigurationError, IntegrityError
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.modes import evaluating, uninterrupted
 from paretolens.exporters.runner import OnnxRunner, open_session
-from paretolens.models.signature import InputKind, Signature
+from paretolens.models.aware import Cascade
+from paretolens.models.signature import InputKind, Signature, Verdict
 
 __all__ = ["OPSET", "OnnxArtefact", "OnnxRunner", "evaluating", "export_onnx", "open_session", "read_precision"]
 
@@ -66,10 +67,7 @@ def export_onnx(
     import onnx
 
     _check(signature, example, opset)
-    proto = onnx.load_from_string(_trace(model, signature, example, opset))
-    from paretolens.exporters.fold import fold_weights
-
-    folded = fold_weights(proto)
+    proto, folded = _graph(model, signature, example, opset)
     _name_all_inputs(proto, signature)
     proto.producer_name, proto.producer_version = "paretolens", __version__
     onnx.helper.set_model_props(proto, {"producer": f"paretolens {__version__}", "signature": json.dumps(asdict(signature))})
@@ -89,6 +87,23 @@ def export_onnx(
         precision=_precision(proto, operators),
         folded=folded,
     )
+
+
+def _graph(model: nn.Module, signature: Signature, example: Sequence[Tensor], opset: int) -> tuple[Any, int]:
+    """The graph of a model and how many of its weights are stored as int8; a cascade's runs its second stage where it must."""
+    import onnx
+
+    from paretolens.exporters.cascade import join_stages
+    from paretolens.exporters.fold import fold_weights
+
+    if isinstance(model, Cascade):
+        alone = replace(signature, outputs=Verdict._fields)
+        with evaluating(model):
+            parts = [_graph(stage, alone, example, opset) for stage in model.stages()]
+        joined = join_stages(parts[0][0], parts[1][0], low=model.low, high=model.high)
+        return joined, parts[0][1] + parts[1][1]
+    proto = onnx.load_from_string(_trace(model, signature, example, opset))
+    return proto, fold_weights(proto)
 
 
 def read_precision(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -165,13 +165,14 @@ class DistillationObjective:
         teacher = self.outputs.batch(batch.rows, mirrored)
         out, early = forward_deep(model, inputs)
         targets = self.train.targets(batch.rows).to(device)
-        verdict = teacher.logit.to(device)
+        logit = stage_logits(out)
+        verdict, targets = teacher.logit.to(device).expand_as(logit), targets.expand_as(logit)
         alignment = out.logit.new_zeros(())
         if settings.beta > 0:
             alignment = alignment_loss(out.attention, teacher.attention.to(device), *map_masks(inputs, self.train.signature))
         loss = distillation_loss(
-            hard=hard_loss(out.logit, targets),
-            soft=soft_loss(out.logit, verdict, settings.temperature),
+            hard=hard_loss(logit, targets),
+            soft=soft_loss(logit, verdict, settings.temperature),
             alignment=alignment,
             alpha=settings.alpha,
             beta=settings.beta,
@@ -187,6 +188,12 @@ class DistillationObjective:
         align = align_patches(getattr(model, "patch_field", None), self.outputs.patch_field)
         kind, temperature = self.settings.patch_loss, self.settings.temperature
         return patch_loss(*align(ours, theirs), kind=kind, temperature=temperature, spread=self.outputs.patch_spread)
+
+
+def stage_logits(out: Any) -> Tensor:
+    """What is taught: a cascade's stages (B, S), each as if it stood alone; else the logit (B, 1)."""
+    found: Tensor = getattr(out, "stages", out.logit)
+    return found
 
 
 def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps.compare import agreement
+from paretolens.evaluators.eps.deciders import deciders
 from paretolens.evaluators.eps.explained import stratified_choice
 from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import TeacherReference, device_of, explain_block
@@ -68,12 +69,21 @@ def clip_scores(student: nn.Module, reference: TeacherReference, rows: Tensor, s
         settings: what they are explained with; pixel maps are left out.
         sign: (n,) the side whose evidence is taken, +1 fake.
     """
-    explainer, side = settings.make_explainer(), sign.to(device_of(student))
-    block = explain_block(student, reference.explained, rows, settings=settings, explainer=explainer, sign=side)
+    scores = torch.full((len(rows), len(reference.modalities)), torch.nan, dtype=torch.float64)
+    for model, part in deciders(student, reference.explained, rows, settings.chunk):
+        places = torch.isin(rows, part).nonzero()[:, 0]
+        scores[places] = _scores_of(model, reference, rows[places], settings, sign[places].to(device_of(student)))
+    return scores
+
+
+def _scores_of(model: nn.Module, reference: TeacherReference, rows: Tensor, settings: EpsSettings, side: Tensor) -> Tensor:
+    """The same of one model that decides all of them."""
+    explainer = settings.make_explainer()
+    block = explain_block(model, reference.explained, rows, settings=settings, explainer=explainer, sign=side)
     scores = []
     for column, name in enumerate(reference.modalities):
         mine = block.grids[name]
         found = agreement(reference.grids[name].rows(rows, mine.values.device), mine)
         score = settings.rank_weight * found.rho + (1.0 - settings.rank_weight) * found.iou
         scores.append(score.cpu().masked_fill(~reference.counting[rows, column], torch.nan))
-    return torch.stack(scores, dim=1)
+    return torch.stack(scores, dim=1).to(torch.float64)

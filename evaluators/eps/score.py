@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from paretolens.data.bootstrap import nanmean_interval
 from paretolens.errors import ConfigurationError, DataError, TrialError
 from paretolens.evaluators.eps.compare import Agreement, agreement, is_constant
+from paretolens.evaluators.eps.deciders import deciders
 from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block
 from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
@@ -57,10 +58,11 @@ def score_eps(
     eligible = reference.eligible.nonzero()[:, 0][:limit]
     sheet = Sheet(reference, used)
     device = device_of(student)
-    with holding(explain, student) as held:
-        for index in eligible.split(BLOCK):
-            sign = verdict_sign(reference.logit[index]).to(device)
-            sheet.add(index, explain_block(student, reference.explained, index, settings=used, explainer=held, sign=sign))
+    for model, rows in deciders(student, reference.explained, eligible, used.chunk):
+        with holding(explain, model) as held:
+            for index in rows.split(BLOCK):
+                sign = verdict_sign(reference.logit[index]).to(device)
+                sheet.add(index, explain_block(model, reference.explained, index, settings=used, explainer=held, sign=sign))
     sheet.add_logits(student, used.chunk)
     return sheet.result(floor)
 
