@@ -58,9 +58,7 @@ def join_stages(first: Any, second: Any, *, low: float, high: float) -> Any:
         helper.make_node("If", ["cascade/any"], ["logit"], then_branch=then, else_branch=otherwise),
     ]
     outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 1]) for output in ("logit", "stage")]
-    graph = helper.make_graph(
-        nodes, "cascade", list(first.graph.input), outputs, initializer=[*early.initializer, *initializers]
-    )
+    graph = helper.make_graph(nodes, "cascade", list(first.graph.input), outputs, initializer=[*early.initializer, *initializers])
     return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
 
 

@@ -1,10 +1,10 @@
 """AWARE-NET: a cascade for pictures. A light network decides what it is sure of; the rest goes on to a heavy one.
 
-Stage 1 is any picture classifier. Stage 2 sees what stage 1 leaves open: features of a convolutional network and of a GenConViT-ED,
-aligned to the same width each and joined. Stage 3 reads those joined features: boosted trees, or without trees the linear layer
-that they were trained with. Each stage's logit is divided by a temperature; a picture is called fake by stage 1 where P(fake) is at
-least `trust_fake`, real where it is at most `trust_real`, and goes on in between (the published code had fake and real the wrong
-way round).
+Stage 1 is any picture classifier. Stage 2 sees what stage 1 leaves open: features of a convolutional network and of a
+GenConViT-ED, aligned to the same width each and joined. Stage 3 reads those joined features: boosted trees, or without trees the
+linear layer that they were trained with. Each stage's logit is divided by a temperature; a picture is called fake by stage 1 where
+P(fake) is at least `trust_fake`, real where it is at most `trust_real`, and goes on in between (the published code had fake and
+real the wrong way round).
 """
 
 import math
@@ -220,6 +220,4 @@ def aware_cascade(
         raise ConfigurationError(
             f"thresholds must lie in 0–1, trust_real at most at trust_fake; got {trust_real:g} and {trust_fake:g}"
         )
-    return Cascade(
-        first=picture_classifier(**first), second=aware_expert(**second), trust_fake=trust_fake, trust_real=trust_real
-    )
+    return Cascade(first=picture_classifier(**first), second=aware_expert(**second), trust_fake=trust_fake, trust_real=trust_real)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
-from paretolens.models.registry import did_you_mean
+from paretolens.models.registry import did_you_mean, register
 
-__all__ = ["CONVNEXTS", "Autoencoder", "GenConvit"]
+__all__ = ["CONVNEXTS", "Autoencoder", "GenConvit", "genconvit"]
 
 _PLANES = (16, 32, 64, 128, 256)
 CONVNEXTS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
@@ -91,3 +91,9 @@ def _convnext(name: str, outputs: int) -> nn.Module:
     built: Any = timm.create_model("convnext_tiny", pretrained=False, num_classes=outputs, depths=depths, dims=dims)
     network: nn.Module = built
     return network
+
+
+@register("genconvit")
+def genconvit(*, convnext: str = "tiny", width: float = 1.0, embed: int = 1000, hidden: int = 500, outputs: int = 2) -> GenConvit:
+    """Build a GenConViT-ED by itself; see `GenConvit`."""
+    return GenConvit(convnext=convnext, width=width, embed=embed, hidden=hidden, outputs=outputs)

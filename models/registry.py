@@ -22,6 +22,7 @@ InputShapes = Mapping[str, tuple[int, ...]]
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 _INPUTS: dict[str, Callable[..., InputShapes]] = {}
 _MODULES = (  # imported at the first look-up; each registers its own builders
+    "paretolens.models.aware",
     "paretolens.models.classifier",
     "paretolens.models.cross_efficient_vit",
     "paretolens.models.efficient_vit",

@@ -1,4 +1,4 @@
-"""What a trial does with a cascade beside what it does with every student: settle it, count what is passed on, time its stages."""
+"""What a trial does with a cascade beside what it does with every student: count what is passed on, time its stages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

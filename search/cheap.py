@@ -13,9 +13,11 @@ from pathlib import Path
 from torch import nn
 
 from paretolens.evaluators.cost import count_cost
-from paretolens.evaluators.latency import Calibration
+from paretolens.evaluators.latency import Calibration, LatencyResult
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.probe_inputs import probe_tensors
+from paretolens.models.aware import Cascade
+from paretolens.search.cascade import stage_latency
 from paretolens.search.config import Config
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
@@ -116,7 +118,14 @@ def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = 
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         artefact = export_onnx(model, signature, probe_tensors(signature), Path(folder) / "untrained.onnx")
-        latency = bench_of(config.search).measure(artefact.path, wanted.backend, settings, calibration)
+
+        def measure(path: Path) -> LatencyResult:
+            return bench_of(config.search).measure(path, wanted.backend, settings, calibration)
+
+        if isinstance(model, Cascade):  # what it passes on is not known yet: no less than its first stage
+            latency = stage_latency(model, signature, probe_tensors(signature), Path(folder), measure, share=0.0)
+        else:
+            latency = measure(artefact.path)
     return CheapCost(
         latency_ms=latency.latency_ms,
         parameters=float(cost.parameters),

@@ -29,9 +29,11 @@ from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
 from paretolens.mlflow.system import own_process
+from paretolens.models.aware import Cascade
 from paretolens.models.receptive import Field
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
+from paretolens.search.cascade import passed_on, stage_latency
 from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
@@ -46,6 +48,7 @@ from paretolens.search.stages import Training, loops_of
 from paretolens.search.task import Task, example_of
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
+from paretolens.trainers.cascade import settle_cascade
 from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["ARTEFACT", "MAPS", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
@@ -181,6 +184,10 @@ class Trial:
         self.details |= {"reused": list(trained.reused), "warnings": cache.warnings if cache else []}
         for name, record in trained.records.items():
             self._write(name, record)
+        if isinstance(trained.model, Cascade):
+            settled = settle_cascade(trained.model, self.task.samples["train"], self.task.samples["val"], seed=config.seed)
+            self._write("cascade.json", asdict(settled))
+            self.metrics["cascade_tree_agreement"] = settled.tree_agreement
         self._note_saved("pruned", trained.records.get("pruning.json"))
         self._note_saved("factorised", trained.records.get("low_rank.json"))
         return trained.model
@@ -243,10 +250,7 @@ class Trial:
     def _score(self, student: nn.Module, artefact: OnnxArtefact) -> None:
         logits = score_artefact(artefact.path, self.task.samples)
         self.metrics |= logits.metrics
-        config = self.task.config.latency
-        bench = bench_of(self.task.config.search)
-        latency = bench.measure(artefact.path, config.backend, config, self.calibration)
-        self._note_latency(latency)
+        self._note_latency(self._latency(student, artefact))
         self._note_verdicts(logits.val)
         with quantisers_off(student):
             eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
@@ -257,6 +261,20 @@ class Trial:
         self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
         self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
         self._draw(eps)
+
+    def _latency(self, student: nn.Module, artefact: OnnxArtefact) -> LatencyResult:
+        """The file's latency; of a cascade the one that is to be expected by what its first stage passes on."""
+        config, bench = self.task.config.latency, bench_of(self.task.config.search)
+
+        def measure(path: Path) -> LatencyResult:
+            return bench.measure(path, config.backend, config, self.calibration)
+
+        if not isinstance(student, Cascade):
+            return measure(artefact.path)
+        share, figures = passed_on(artefact.path, self.task.samples["val"])
+        self.metrics |= figures
+        example = example_of(self.task.samples["val"])
+        return stage_latency(student, self.task.signature, example, self.folder, measure, share=share)
 
     def _note_latency(self, latency: LatencyResult) -> None:
         self.metrics |= latency.to_metrics()

@@ -8,6 +8,7 @@ from paretolens.spaces.family import Family
 __all__ = ["families", "get_family"]
 
 _FAMILIES: Places = {
+    "aware-net": ("paretolens.spaces.aware_net", "AwareNetFamily"),
     "cross-efficient-vit": ("paretolens.spaces.cross_efficient_vit", "CrossEfficientViTFamily"),
     "image-classifier": ("paretolens.spaces.image_classifier", "ImageClassifierFamily"),
     "ladeda": ("paretolens.spaces.ladeda", "LadedaFamily"),

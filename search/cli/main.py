@@ -35,6 +35,7 @@ COMMANDS = {
     "verify": "check a bundle: checksums, manifest, stored samples",
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",
+    "train-teacher": "train the teacher ahead of a search, on one process or several (torchrun)",
     "data": "make the built-in clips, count them, draw a contact sheet",
     "validate-eps": "check on a study's own models that EPS measures what it says",
     "preview": "tell before a search how long it takes and whether its limits can be met",
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _overview() -> Parser:
-    lines = "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())
+    lines = "\n".join(f"  {name:<13} {text}" for name, text in COMMANDS.items())
     return Parser(
         prog="paretolens",
         usage="paretolens COMMAND [options]",

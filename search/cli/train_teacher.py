@@ -1,0 +1,88 @@
+"""Train the teacher of a configuration ahead of a search, on one process or several; `paretolens search` with the same
+configuration and workspace then finds it. Stopped, or ended from outside, it goes on with the next epoch when called again.
+
+On several processes, which share every batch (teacher.batch_size clips over all of them):
+
+  torchrun --standalone --nproc-per-node 4 -m paretolens.search.cli train-teacher --config FILE
+
+torchrun passes on the rest of the line. With GPUs each process takes one; teacher.precision float16 or bfloat16 trains in mixed
+precision there, teacher.patience ends early.
+"""
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from torch import nn
+
+    from paretolens.data.samples import SampleSet
+    from paretolens.search.progress import Steps
+
+__all__ = ["add_arguments", "run"]
+
+_SCORES = ("accuracy", "precision", "recall", "f1", "auc", "average_precision", "eer", "ece", "brier")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    add_configuration(parser)
+    add_workspace(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, then print what the teacher scores."""
+    calm_threads()
+    from paretolens.models.record import load_model
+    from paretolens.search.config import load_config
+    from paretolens.search.progress import ConsoleSteps, Silent
+    from paretolens.search.samples import prepared
+    from paretolens.search.task import trained_teacher
+    from paretolens.trainers.distributed import joined
+
+    config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})
+    workspace, console = workspace_of(options), make_console()
+    workspace.ensure_writable()
+    with joined() as world:
+        world.require_divisible(config.teacher.batch_size)
+        steps: Steps = ConsoleSteps(console) if world.leads else Silent()
+        if not world.leads:
+            world.wait()  # the first process makes or decodes the data, the others open it
+        with steps.step(f"data ({config.make_source().name})") as update:
+            samples = prepared(config, workspace, update)
+        if world.leads:
+            world.wait()
+        with steps.step(f"teacher, {world.size} × {world.device.type}") as update:
+            folder = trained_teacher(config, workspace, samples, update, world=world)
+        if world.leads:
+            console.print(_scores(load_model(folder), samples))
+            console.print(f"  teacher {folder.absolute()}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _scores(teacher: "nn.Module", samples: "Mapping[str, SampleSet]") -> "Table":
+    from rich.table import Table
+
+    columns = {name: _figures(teacher, split) for name, split in samples.items() if name != "train"}
+    table = Table(title="teacher", title_justify="left", pad_edge=False)
+    for name in ("", *columns):
+        table.add_column(name, justify="right" if name else "left")
+    for name in dict.fromkeys(name for figures in columns.values() for name in figures):
+        table.add_row(name, *(_number(figures.get(name)) for figures in columns.values()))
+    return table
+
+
+def _figures(teacher: "nn.Module", split: "SampleSet") -> dict[str, float]:
+    from paretolens.evaluators.accuracy import auc_by_kind, classification_metrics
+    from paretolens.trainers.validation import predict_logits
+
+    logits = predict_logits(teacher, split).numpy()
+    figures = classification_metrics(split.labels, logits).to_metrics()
+    return figures | {f"AUC of {kind}": value for kind, value in auc_by_kind(split.labels, logits, split.kinds).items()}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
