@@ -2,7 +2,7 @@
 
 Stage 1 is any picture classifier. Stage 2 sees what stage 1 leaves open: features of a convolutional network and of a
 GenConViT-ED, aligned to the same width each and joined. Stage 3 reads those joined features: boosted trees, or without trees the
-linear layer that they were trained with. Each stage's logit is divided by a temperature; a picture is called fake by stage 1 where
+linear layer that they were trained with. Each stage's logit is divided by a temperature; stage 1 calls a picture fake where
 P(fake) is at least `trust_fake`, real where it is at most `trust_real`, and goes on in between (the published code had fake and
 real the wrong way round).
 """
