@@ -1,5 +1,6 @@
 """What a trial does with a cascade beside what it does with every student: count what is passed on, time its stages."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,17 @@ from torch import Tensor
 from paretolens.data.samples import SampleSet
 from paretolens.evaluators.cascade import cascade_metrics, expected_latency
 from paretolens.evaluators.latency import LatencyResult
+from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.models.aware import Cascade
 from paretolens.models.signature import Signature, Verdict
 from paretolens.search.score import BATCH
+from paretolens.search.stored import read_json
 
-__all__ = ["passed_on", "stage_latency"]
+__all__ = ["export_stages", "passed_on", "timed"]
+
+STAGES = "stages.json"
 
 Measure = Callable[[Path], LatencyResult]
 
@@ -31,23 +36,30 @@ def passed_on(path: Path, val: SampleSet) -> tuple[float, dict[str, float]]:
     return metrics.passed_on, metrics.to_metrics()
 
 
-def stage_latency(
-    student: Cascade, signature: Signature, example: Sequence[Tensor], folder: Path, measure: Measure, *, share: float
-) -> LatencyResult:
-    """The expected latency of one sample: each stage is exported to a file of its own and timed.
+def export_stages(student: Cascade, signature: Signature, example: Sequence[Tensor], folder: Path, *, share: float) -> None:
+    """Write each stage to a file of its own, and beside them the share of samples that goes on.
 
     Args:
         student: as it ships.
         signature: of the whole.
         example: inputs for tracing.
-        folder: takes `stage-1.onnx` and `stage-2.onnx`.
-        measure: times a file.
-        share: of the samples that go on; 0 gives the least that it can be, and the second stage is not timed.
+        folder: where the cascade's own file is; takes `stage-1.onnx`, `stage-2.onnx` and `stages.json`.
+        share: 0…1; 0 where it isn't known yet, which makes the latency the least that it can be.
     """
     alone = replace(signature, outputs=Verdict._fields)
-    files = [
-        export_onnx(stage, alone, example, folder / f"stage-{number}.onnx").path
-        for number, stage in enumerate(student.stages(), start=1)
-    ]
-    first = measure(files[0])
-    return expected_latency(first, measure(files[1]) if share > 0 else first, share)
+    for number, stage in enumerate(student.stages(), start=1):
+        export_onnx(stage, alone, example, folder / f"stage-{number}.onnx")
+    write_atomic(folder / STAGES, json.dumps({"passed_on": share}).encode())
+
+
+def timed(path: Path, measure: Measure) -> LatencyResult:
+    """A file's latency; of a cascade, whose stages lie beside it, the expected one of a sample: t₁ + P·t₂.
+
+    Raises:
+        IntegrityError: a file is missing or damaged.
+    """
+    if not (path.parent / STAGES).is_file():
+        return measure(path)
+    share = float(read_json(path.parent / STAGES, "passed_on", entry=path.parent)["passed_on"])
+    first = measure(path.with_name("stage-1.onnx"))
+    return expected_latency(first, measure(path.with_name("stage-2.onnx")) if share > 0 else first, share)

@@ -17,7 +17,7 @@ from paretolens.evaluators.latency import Calibration, LatencyResult
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.models.aware import Cascade
-from paretolens.search.cascade import stage_latency
+from paretolens.search.cascade import export_stages, timed
 from paretolens.search.config import Config
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
@@ -123,9 +123,8 @@ def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = 
             return bench_of(config.search).measure(path, wanted.backend, settings, calibration)
 
         if isinstance(model, Cascade):  # what it passes on is not known yet: no less than its first stage
-            latency = stage_latency(model, signature, probe_tensors(signature), Path(folder), measure, share=0.0)
-        else:
-            latency = measure(artefact.path)
+            export_stages(model, signature, probe_tensors(signature), Path(folder), share=0.0)
+        latency = timed(artefact.path, measure)
     return CheapCost(
         latency_ms=latency.latency_ms,
         parameters=float(cost.parameters),

@@ -15,7 +15,7 @@ import pandas as pd
 from paretolens.data.samples import SampleSet
 from paretolens.data.sources import source_label
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
-from paretolens.evaluators.latency import LatencySettings
+from paretolens.evaluators.latency import LatencyResult, LatencySettings
 from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact
@@ -30,6 +30,7 @@ from paretolens.mlflow.table import to_csv, to_json
 from paretolens.mlflow.tracking import Tracker
 from paretolens.models.receptive import Field
 from paretolens.naming import nearest
+from paretolens.search.cascade import timed
 from paretolens.search.limits_of_use import limits_of_use
 from paretolens.search.progress import Steps
 from paretolens.search.samples import prepared
@@ -98,9 +99,13 @@ def quiet_pass(study: Study, found: Front, tracker: Tracker, steps: Steps) -> No
     config, calibration = study.config.latency, study.calibration()
     settings = LatencySettings(**{name: getattr(config, name) for name in LatencySettings.__dataclass_fields__})
     members = [(str(row["trial"]), trial_folder(study, row) / "model.onnx") for row in found.members.to_dict("records")]
+
+    def measure(path: Path) -> LatencyResult:
+        return study.bench.measure(path, config.backend, settings, calibration)
+
     with steps.step("quiet latencies") as update:
         for number, (trial, path) in enumerate([("", study.folder / "baseline" / "model.onnx"), *members]):
-            measured = study.bench.measure(path, config.backend, settings, calibration).to_metrics()
+            measured = timed(path, measure).to_metrics()
             figures = {new: measured[old] for old, new in _QUIET.items() if old in measured}
             if trial:
                 tracker.log_trial(trial, figures)

@@ -12,6 +12,7 @@ from paretolens.evaluators.latency import Backend, LatencySettings, measure_late
 from paretolens.mlflow.amend import add_metrics
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.objectives import Direction
+from paretolens.search.cascade import timed
 from paretolens.search.devices import DEVICES
 from paretolens.search.finish import pull_front, trial_folder
 from paretolens.search.progress import Steps
@@ -91,7 +92,7 @@ def _measure(study: Study, target: Target, row: Mapping[Any, Any], settings: Lat
     if target.litert is not None:
         return _on_litert(study, target, folder, settings)
     backend = Backend.TENSORRT if target.device == "tensorrt" else Backend.ONNXRUNTIME
-    found = measure_latency(folder / "model.onnx", backend, settings)
+    found = timed(folder / "model.onnx", lambda path: measure_latency(path, backend, settings))
     times = {"p50_ms": found.p50_ms, "p90_ms": found.p90_ms, "p99_ms": found.p99_ms}
     return {f"on_{target.label}_{name}": value for name, value in times.items()}
 

@@ -33,7 +33,7 @@ from paretolens.models.aware import Cascade
 from paretolens.models.receptive import Field
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
-from paretolens.search.cascade import passed_on, stage_latency
+from paretolens.search.cascade import export_stages, passed_on, timed
 from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
@@ -269,12 +269,12 @@ class Trial:
         def measure(path: Path) -> LatencyResult:
             return bench.measure(path, config.backend, config, self.calibration)
 
-        if not isinstance(student, Cascade):
-            return measure(artefact.path)
-        share, figures = passed_on(artefact.path, self.task.samples["val"])
-        self.metrics |= figures
-        example = example_of(self.task.samples["val"])
-        return stage_latency(student, self.task.signature, example, self.folder, measure, share=share)
+        if isinstance(student, Cascade):
+            val = self.task.samples["val"]
+            share, figures = passed_on(artefact.path, val)
+            self.metrics |= figures
+            export_stages(student, self.task.signature, example_of(val), self.folder, share=share)
+        return timed(artefact.path, measure)
 
     def _note_latency(self, latency: LatencyResult) -> None:
         self.metrics |= latency.to_metrics()
