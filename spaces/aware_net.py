@@ -32,7 +32,7 @@ class AwareTeacher:
 
     cnn: str = "efficientnet_b0"
     """A backbone of ours, or timm:NAME; published: timm:tf_efficientnetv2_b3."""
-    multiplier: Annotated[float, Gt(0)] = 0.5
+    multiplier: Annotated[float, Gt(0)] = 0.75
     """Width multiplier of one of our backbones; 1 for timm:NAME."""
     convnext: str = "mote"
     """Size of GenConViT's ConvNeXt: tiny (published), nano, pico, femto, atto, mote."""
@@ -64,8 +64,10 @@ def _student_knobs(
     *,
     first: tuple[str, ...],
     cnns: tuple[str, ...],
-    multipliers: tuple[float, ...],
+    first_widths: tuple[float, ...],
+    second_widths: tuple[float, ...],
     convnexts: tuple[str, ...],
+    autoencoders: tuple[float, ...],
     sizes: tuple[int, ...],
     align: tuple[int, ...],
     sharpen: tuple[float, ...],
@@ -86,12 +88,12 @@ def _student_knobs(
     )  # fmt: skip
     return (
         network("first_network", first, "stage 1: a backbone of ours, timm:NAME or torchvision:NAME"),
-        knob("first_multiplier", multipliers, "width multiplier of stage 1's backbone", 0.1, 4),
+        knob("first_multiplier", first_widths, "width multiplier of stage 1's backbone", 0.1, 4),
         knob("first_size", sizes, "side in pixels to which stage 1 shrinks the picture", 16, 4096),
         network("second_cnn", cnns, "convolutional network of stage 2: a backbone of ours, or timm:NAME"),
-        knob("second_multiplier", multipliers, "width multiplier of stage 2's backbone", 0.1, 4),
+        knob("second_multiplier", second_widths, "width multiplier of stage 2's backbone", 0.1, 4),
         convnext,
-        knob("second_autoencoder", (0.25, 0.5, 0.75, 1.0), "width multiplier of stage 2's autoencoder", 0.05, 4),
+        knob("second_autoencoder", autoencoders, "width multiplier of stage 2's autoencoder", 0.05, 4),
         knob("second_size", sizes, "side in pixels to which stage 2 shrinks the picture, a multiple of 32", 32, 4096),
         knob("second_align", align, "width to which stage 2 brings the features of its two networks", 4, 4096),
         knob("sharpen", sharpen, "how much fine structure is brought out before either stage; 0 = as it is", 0, 64),
@@ -105,8 +107,10 @@ def _quick_space() -> Space:
     student = _student_knobs(
         first=("mobilenetv4_conv_small", "mobilenet_v3_small", "shufflenet_v2_x0_5"),
         cnns=("efficientnet_b0", "mobilenetv4_conv_small", "resnet18"),
-        multipliers=(0.125, 0.25, 0.35, 0.5, 0.75),
+        first_widths=(0.25, 0.35, 0.5),
+        second_widths=(0.125, 0.25, 0.35),
         convnexts=("mote",),
+        autoencoders=(0.25, 0.5),
         sizes=(32, 64),
         align=(16, 32, 64),
         sharpen=(4.0,),
@@ -124,8 +128,10 @@ def _published_space() -> Space:
     student = _student_knobs(
         first=("timm:mobilenetv4_conv_small_050", "timm:mobilenetv4_conv_small", "timm:mobilenetv4_conv_medium"),
         cnns=("timm:tf_efficientnetv2_b0", "timm:tf_efficientnetv2_b3"),
-        multipliers=(1.0,),
+        first_widths=(1.0,),
+        second_widths=(1.0,),
         convnexts=("atto", "femto", "pico", "nano", "tiny"),
+        autoencoders=(0.5, 0.75, 1.0),
         sizes=(160, 192, 224, 256),
         align=(64, 128, 256),
         sharpen=(0.0, 4.0),
