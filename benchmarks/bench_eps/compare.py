@@ -26,7 +26,7 @@ __all__ = ["SAME", "compare"]
 
 STEPS: int = inspect.signature(CaptumIntegratedGradients.attribute).parameters["n_steps"].default
 """Steps of the plain recipe where nobody sets them."""
-EXACT = {"nodes": 128, "doublings": 1, "tolerance": 0.01, "pixels": False}
+EXACT = {"nodes": 96, "doublings": 1, "tolerance": 0.01, "pixels": False}
 """What both defaults are held against."""
 FASTER = {"image": 6.0, "audio-visual": 4.0}
 """How many times as fast the same definition has to be."""
