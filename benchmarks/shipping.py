@@ -2,19 +2,23 @@
 
     paretolens search                      (its clips, teacher and maps are used)
     make bench-ship                        (about eight minutes; ARGS='--backbone mobilenet_v3_small' for another student)
+    make bench-ship ARGS='--only teacher,distilled'        (a part; what is made already is kept, and only timed again)
 
 Every row is trained, exported and scored by the engine's own trial; PTQ is the distilled student with calibrated quantisers and
-no training after. Latency is that of ONNX Runtime on the CPU, one thread: the median on the clock, and `latency_ms`, the
-noise-proof estimate that searches use. The teacher is measured as int8 too, so that a student's share is not its precision's.
+no training after. Latency is that of ONNX Runtime on the CPU, one thread, of all rows one after the other once they are made: the
+median on the clock, and `latency_ms`, the noise-proof estimate that searches use. The teacher is measured as int8 too, so that a
+student's share is not its precision's.
 
 Then the claims: > 75 % smaller, > 3x faster, < 2 points of accuracy lost, < 512 MB of memory; int8 at least 1.5x faster than the
 same student in FP32. Exit code 1 if one of them falls short on every row.
 """
 
 import argparse
+import json
+import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import score_eps
 from paretolens.evaluators.latency import Calibration
 from paretolens.evaluators.memory import peak_memory
+from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import export_onnx
 from paretolens.mlflow.chart import half_up
 from paretolens.models.record import load_model
@@ -33,6 +38,7 @@ from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.search.progress import Silent
 from paretolens.search.score import BATCH, score_artefact
+from paretolens.search.stored import read_json
 from paretolens.search.study import Study, load_study
 from paretolens.search.task import Task, example_of
 from paretolens.search.trial import run_trial
@@ -40,6 +46,18 @@ from paretolens.search.workspace import Workspace
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
 FULL, INT8 = "FP32", "INT8"
+TRIALS: Mapping[str, Mapping[str, Any]] = {
+    "distilled": {},
+    "pruned": {"prune_ratio": 0.4},
+    "pruned, half the tokens' width": {"prune_ratio": 0.4, "stream_ratio": 0.5},
+    "low rank": {"rank_energy": 0.8},
+    "aligned": {"gamma": 10.0},
+    "QAT": {"qat": True},
+    "pruned, QAT": {"prune_ratio": 0.4, "qat": True},
+    "pruned, low rank, aligned, QAT": {"prune_ratio": 0.4, "rank_energy": 0.8, "gamma": 10.0, "qat": True},
+}
+"""What each row's genome has beside the plain one."""
+ROWS = ("teacher", "teacher, PTQ", "distilled", "PTQ", *list(TRIALS)[1:])
 COLUMNS = ("size", "parameters", "MACs", "p50", "latency_ms", "memory", "accuracy (val)", "accuracy (test)", "EPS [95 %]")
 
 
@@ -51,6 +69,7 @@ class Row:
     precision: str
     metrics: Mapping[str, float]
     memory_mb: float
+    file: str
 
     def cells(self) -> str:
         """A row of the table."""
@@ -65,43 +84,67 @@ class Row:
 class Shipping:
     """The models of one study's task."""
 
-    def __init__(self, study: Study, folder: Path, wishes: Mapping[str, Any]) -> None:
-        config = replace(study.config, space={**study.config.space, "gamma": [0.0, 10.0], "rank_energy": [0.8, 1.0]})
+    def __init__(self, study: Study, folder: Path, wishes: Mapping[str, Any], wanted: Sequence[str]) -> None:
+        gammas = [0.0, 10.0] if any("aligned" in name for name in wanted) else [0.0]  # the teacher's evidence takes a minute
+        config = replace(study.config, space={**study.config.space, "gamma": gammas, "rank_energy": [0.8, 1.0]})
         self.task = Task.prepare(config, study.workspace, Silent())
         self.calibration: Calibration | None = study.calibration()
         self.folder = folder
         self.wishes = wishes
+        self.wanted = wanted
 
     def rows(self) -> Iterator[Row]:
-        """Teacher first; each as soon as it is measured."""
-        yield from self.teacher()
-        yield self.trial("distilled")
-        yield self.trial("pruned", prune_ratio=0.4)
-        yield self.trial("low rank", rank_energy=0.8)
-        yield self.trial("aligned", gamma=10.0)
-        yield self.post_training()
-        yield self.trial("QAT", qat=True)
-        yield self.trial("pruned, QAT", prune_ratio=0.4, qat=True)
-        yield self.trial("pruned, low rank, aligned, QAT", prune_ratio=0.4, rank_energy=0.8, gamma=10.0, qat=True)
+        """Those wanted, made or read back, then timed one after the other."""
+        made = [self.kept(name) for name in self.wanted]
+        for row in made:
+            yield replace(row, metrics={**row.metrics, **self.timed(self.folder / row.file)})
 
-    def teacher(self) -> Iterator[Row]:
-        """As it is, and with calibrated quantisers."""
+    def kept(self, name: str) -> Row:
+        """A row that an earlier run made, or made now."""
+        path = self.folder / f"{slug(name)}.json"
+        if not path.exists():
+            make: dict[str, Callable[[], Row]] = {
+                "teacher": self.teacher,
+                "PTQ": self.post_training,
+                "teacher, PTQ": self.rounded,
+            }
+            row = make[name]() if name in make else self.trial(name, **TRIALS[name])
+            write_atomic(path, json.dumps(asdict(row)).encode())
+            print(f"made: {name}", file=sys.stderr, flush=True)
+        return Row(**read_json(path))
+
+    def teacher(self) -> Row:
+        """As it is."""
         assert self.calibration is not None
-        whole = measure_baseline(self.task, self.folder / "teacher", self.calibration)
-        yield Row(name="teacher", precision=FULL, metrics=whole.metrics, memory_mb=whole.metrics["process_memory_mb"])
-        yield self.calibrated("teacher, PTQ", load_model(self.task.teacher_folder))
+        found = measure_baseline(self.task, self.folder / "teacher", self.calibration).metrics
+        memory = found["process_memory_mb"]
+        return Row(name="teacher", precision=FULL, metrics=found, memory_mb=memory, file="teacher/model.onnx")
 
-    def trial(self, name: str, **changes: Any) -> Row:
+    def rounded(self) -> Row:
+        """The teacher with calibrated quantisers."""
+        return self.calibrated("teacher, PTQ", load_model(self.task.teacher_folder))
+
+    def trial(self, name: str, *, stream_ratio: float = 0.0, **changes: Any) -> Row:
         """A genome through the engine's own trial."""
         plain = {"prune_ratio": 0.0, "rank_energy": 1.0, "gamma": 0.0, "qat": False}
         genome = self.task.space.repair({**self.task.space.default(), **self.wishes, **plain, **changes})
-        place = self.folder / name.replace(", ", "-").replace(" ", "-")
-        outcome = run_trial(genome, self.task, place, lambda _: None, calibration=self.calibration)
-        memory = peak_memory(place / "model.onnx").process_bytes / 1e6
-        return Row(name=name, precision=INT8 if changes.get("qat") else FULL, metrics=outcome.metrics, memory_mb=memory)
+        student = self.task.config.student
+        narrowed = replace(student, prune=replace(student.prune, stream_ratio=stream_ratio))
+        task = replace(self.task, config=replace(self.task.config, student=narrowed))
+        file = f"{slug(name)}/model.onnx"
+        outcome = run_trial(genome, task, self.folder / slug(name), lambda _: None, calibration=self.calibration)
+        memory = peak_memory(self.folder / file).process_bytes / 1e6
+        precision = INT8 if changes.get("qat") else FULL
+        return Row(name=name, precision=precision, metrics=outcome.metrics, memory_mb=memory, file=file)
+
+    def timed(self, path: Path) -> dict[str, float]:
+        """Latency of a file as the study measures it."""
+        config = self.task.config
+        return bench_of(config.search).measure(path, config.latency.backend, config.latency, self.calibration).to_metrics()
 
     def post_training(self) -> Row:
         """The distilled student, rounded without training after."""
+        self.kept("distilled")
         return self.calibrated("PTQ", load_model(self.folder / "distilled" / "model"))
 
     def calibrated(self, name: str, model: nn.Module) -> Row:
@@ -110,22 +153,28 @@ class Shipping:
         batches = (train.batch(slice(start, start + BATCH)) for start in range(0, 4 * BATCH, BATCH))
         quantise(model, example_of(train), placed(config.student.quantise, config.latency.backend), batches=batches)
         freeze(model)
-        path = self.folder / f"{name.replace(', ', '-')}.onnx"
+        path = self.folder / f"{slug(name)}.onnx"
         with quantisers_off(model):
             cost = count_cost(model, example_of(task.samples["val"], 1))
             eps = score_eps(model, task.reference, config.eps, floor=task.floor).metrics()
         artefact = export_onnx(model, task.signature, example_of(task.samples["val"]), path)
-        latency = bench_of(config.search).measure(path, config.latency.backend, config.latency, self.calibration)
         metrics = {
-            **score_artefact(path, task.samples).metrics, **latency.to_metrics(), **eps, "size_mb": artefact.size_bytes / 1e6,
+            **score_artefact(path, task.samples).metrics, **self.timed(path), **eps, "size_mb": artefact.size_bytes / 1e6,
             "parameters": float(cost.parameters), "macs": float(cost.macs),
         }  # fmt: skip
-        return Row(name=name, precision=INT8, metrics=metrics, memory_mb=peak_memory(path).process_bytes / 1e6)
+        memory = peak_memory(path).process_bytes / 1e6
+        return Row(name=name, precision=INT8, metrics=metrics, memory_mb=memory, file=path.name)
+
+
+def slug(name: str) -> str:
+    """A row's name as a file's."""
+    return re.sub(r"\W+", "-", name)
 
 
 def claims(rows: list[Row]) -> Iterator[tuple[str, bool]]:
     """What was promised, and whether a row keeps it."""
-    teacher, students = rows[0].metrics, rows[2:]
+    teacher = next(row for row in rows if row.name == "teacher").metrics
+    students = [row for row in rows if not row.name.startswith("teacher")]
     kept = [
         row
         for row in students
@@ -154,11 +203,18 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where models go (default: bench-ship in the workspace)")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--width", type=float, default=0.5, help="share of the backbone's channels (default: %(default)s)")
+    parser.add_argument(
+        "--only", default=",".join(ROWS).replace(", ", "+"), help="rows, with + for a comma and a space in a name"
+    )
     options = parser.parse_args()
+    wanted = tuple(name.replace("+", ", ") for name in options.only.split(","))
+    unknown = [name for name in wanted if name not in ROWS]
+    if unknown:
+        parser.error(f"--only {unknown[0]}: must be of {'; '.join(ROWS)}")
     torch.set_num_threads(1)
     study = load_study(Workspace.at(options.workspace), options.study)
     wishes = {"backbone": options.backbone, "backbone_width": options.width}
-    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes)
+    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, wanted)
     print(f"student: {options.backbone} at {options.width:g} of its channels, all else as `paretolens space` has it\n")
     print("| | precision | " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS), flush=True)
     rows: list[Row] = []
@@ -166,6 +222,8 @@ def main() -> int:
         rows.append(row)
         print(row.cells(), flush=True)
     print()
+    if not {"teacher", "distilled", "QAT"} <= set(wanted):
+        return 0
     found = list(claims(rows))
     for text, holds in found:
         print(f"- {text}: {'holds' if holds else 'falls short'}")
