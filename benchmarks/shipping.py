@@ -204,8 +204,8 @@ def main() -> int:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--width", type=float, default=0.5, help="share of the backbone's channels (default: %(default)s)")
     parser.add_argument(
-        "--only", default=",".join(ROWS).replace(", ", "+"), help="rows, with + for a comma and a space in a name"
-    )
+        "--only", default=",".join(ROWS).replace(", ", "+"), metavar="A,B", help="rows, + for a comma in a name (default: %(default)s)"
+    )  # fmt: skip
     options = parser.parse_args()
     wanted = tuple(name.replace("+", ", ") for name in options.only.split(","))
     unknown = [name for name in wanted if name not in ROWS]
@@ -214,7 +214,8 @@ def main() -> int:
     torch.set_num_threads(1)
     study = load_study(Workspace.at(options.workspace), options.study)
     wishes = {"backbone": options.backbone, "backbone_width": options.width}
-    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, wanted)
+    folder = options.folder or options.workspace / "bench-ship" / f"{options.backbone}-{options.width:g}"
+    shipping = Shipping(study, folder, wishes, wanted)
     print(f"student: {options.backbone} at {options.width:g} of its channels, all else as `paretolens space` has it\n")
     print("| | precision | " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS), flush=True)
     rows: list[Row] = []
