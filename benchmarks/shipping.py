@@ -204,7 +204,8 @@ def main() -> int:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--width", type=float, default=0.5, help="share of the backbone's channels (default: %(default)s)")
     parser.add_argument(
-        "--only", default=",".join(ROWS).replace(", ", "+"), metavar="A,B", help="rows, + for a comma in a name (default: %(default)s)"
+        "--only", default=",".join(ROWS).replace(", ", "+"), metavar="A,B",
+        help="rows, with + for a comma in a name (default: %(default)s)",
     )  # fmt: skip
     options = parser.parse_args()
     wanted = tuple(name.replace("+", ", ") for name in options.only.split(","))
