@@ -16,6 +16,9 @@ BATCH = 32
 """Clips that go through a model at once."""
 
 
+_PREFIXES = {"val": "", "test": "test_", "unseen": "unseen_"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArtefactScore:
     """Accuracy of a file on every split."""
@@ -27,12 +30,12 @@ class ArtefactScore:
 
 
 def score_artefact(path: Path, samples: Mapping[str, SampleSet]) -> ArtefactScore:
-    """Run a file over val, test and unseen. Choices are made on val; test and unseen are only reported."""
+    """Run a file over val, test and, where there is one, unseen. Choices are made on val; test and unseen are only reported."""
     runner = OnnxRunner(path)
     found: dict[str, float] = {}
-    logits = {split: _logits(runner, samples[split]) for split in ("val", "test", "unseen")}
-    for split, prefix in (("val", ""), ("test", "test_"), ("unseen", "unseen_")):
-        chosen, scores = samples[split], logits[split]
+    logits = {split: _logits(runner, samples[split]) for split in _PREFIXES if split in samples}
+    for split, scores in logits.items():
+        prefix, chosen = _PREFIXES[split], samples[split]
         found |= {f"{prefix}{name}": value for name, value in classification_metrics(chosen.labels, scores).to_metrics().items()}
         interval = accuracy_interval(chosen.labels, scores, chosen.groups)
         found |= {f"{prefix}accuracy_low": interval.low, f"{prefix}accuracy_high": interval.high}

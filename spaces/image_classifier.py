@@ -99,7 +99,7 @@ def _quick_space() -> Space:
             "vit_width": 48, "vit_depth": 3, "vit_heads": 4, "vit_patch": 8,
         },
     )  # fmt: skip
-    return Space(knobs=(*student, *stage_knobs(attention=False)), rule=_repaired, idle=_idle)
+    return Space(knobs=(*student, *stage_knobs(attention=False)), rule=_quick_rule, idle=_idle)
 
 
 def _published_space() -> Space:
@@ -117,7 +117,7 @@ def _published_space() -> Space:
             "vit_width": 192, "vit_depth": 12, "vit_heads": 3, "vit_patch": 16,
         },
     )  # fmt: skip
-    return Space(knobs=(*student, *stage_knobs(attention=False)), rule=_repaired, idle=_idle)
+    return Space(knobs=(*student, *stage_knobs(attention=False)), rule=_published_rule, idle=_idle)
 
 
 _PRESETS = {"default": _quick_space, "published": _published_space}
@@ -131,11 +131,30 @@ def _idle(genome: Genome) -> frozenset[str]:
     return idle_stages(genome) | without | (frozenset() if network in backbone_names() else {"multiplier"})
 
 
-def _repaired(space: Space, genome: Genome) -> Genome:
+# The default preset keeps to multipliers well below the teacher's cost (resnet18 × .5).
+_QUICK_WIDTHS: Mapping[str, tuple[float, ...]] = {
+    "efficientnet_lite0": (0.25, 0.35, 0.5),
+    "mobilenet_v3_small": (0.25, 0.35, 0.5, 0.75),
+    "mobilenetv4_conv_small": (0.35, 0.5),
+    "resnet18": (0.125, 0.25),
+}
+
+
+def _quick_rule(space: Space, genome: Genome) -> Genome:
+    return _repaired(space, genome, _QUICK_WIDTHS)
+
+
+def _published_rule(space: Space, genome: Genome) -> Genome:
+    return _repaired(space, genome, {})
+
+
+def _repaired(space: Space, genome: Genome, preferred: Mapping[str, tuple[float, ...]]) -> Genome:
     """The nearest multiplier that the backbone has; for a vit patches that cover the picture and heads that divide the width."""
     network, changes = str(genome["network"]), dict[str, Value]()
     if network in backbone_names():
-        changes["multiplier"] = _fitting(space, "multiplier", genome, lambda value: value in backbone_widths(network), network)
+        offered = [float(value) for value in space.knob("multiplier").grid if float(value) in backbone_widths(network)]
+        wanted = [value for value in offered if value in preferred.get(network, ())] or offered
+        changes["multiplier"] = _fitting(space, "multiplier", genome, lambda value: value in wanted, network)
     if network == VIT:
         width, side = int(genome["vit_width"]), int(genome["input_size"])
         changes["vit_heads"] = _fitting(space, "vit_heads", genome, lambda value: width % int(value) == 0, f"width {width}")

@@ -94,6 +94,13 @@ def show(found: "Preview", config: "Config") -> None:
     trials = f"{search.trials} trials of about {found.trial_seconds:.0f} s on {search.workers} workers"
     total = f"about {found.search_seconds / 60:.0f} min ({found.search_seconds:.0f} s), less what is cached"
     start = f"{found.fixed_seconds:.0f} s for the teacher and to start"
+    if config.make_source().count(config.make_data_settings(), "train") is None:
+        console.print(
+            f"  how many samples source {config.data['source']} has is known when it is read: the times are those of a search "
+            "without training",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"  {trials}, and {start}: {total}", highlight=False, soft_wrap=True)
 
 
