@@ -36,7 +36,7 @@ COMMANDS = {
     "eps": "score how well one saved model explains itself as another does",
     "baseline": "train or load the teacher and report what it scores and costs",
     "train-teacher": "train the teacher ahead of a search, on one process or several (torchrun)",
-    "data": "make the built-in clips, count them, draw a contact sheet",
+    "data": "make samples, check a data set on disk, show the layouts that can be read",
     "validate-eps": "check on a study's own models that EPS measures what it says",
     "preview": "tell before a search how long it takes and whether its limits can be met",
     "cache": "show and prune what is kept between studies",

@@ -1,0 +1,67 @@
+"""A search on a data set that lies on disk, from its own layout to a bundle, through the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paretolens.data.generated.encode import write_clip
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+CONFIG = """
+data: {source: folder, path: PATH, layout: auto, frames: 4, fps: 8, size: 32}
+model: {frames: 4, frame_size: 32, audio_frames: 40, teacher: {backbone_width: 0.125, width: 32, depth: 1, heads: 4}}
+teacher: {epochs: 1, batch_size: 8}
+student: {mirror: false, distill: {epochs: 1, batch_size: 8}, repair: {epochs: 1, batch_size: 8}}
+space: {width: [32], depth: [1], frames: [4], frame_size: [32], backbone: [mobilenet_v3_small], gamma: 0.0}
+eps: {samples: 4, nodes: 4, resamples: 100, population: all}
+latency: {runs: 8, min_runs: 4, seconds: 0.5}
+"""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LAV-DF in small: noise that flickers in the manipulated period of the fakes."""
+    root, rng, entries = tmp_path_factory.mktemp("LAV-DF"), np.random.default_rng(0), []
+    for split, count in (("train", 16), ("dev", 10), ("test", 10)):
+        (root / split).mkdir()
+        for number in range(count):
+            name, fake = f"{split}/{number:06d}.mp4", number % 2 == 1
+            pictures = rng.integers(60, 120, (8, 32, 32, 3), np.uint8)
+            pictures[2:6:2] += np.uint8(100 * fake)
+            wave = (0.2 * rng.standard_normal(16_000)).astype(np.float32)
+            write_clip(root / name, pictures, 8.0, wave, 16_000, crf=20, bit_rate=32_000)
+            original = f"{split}/{number - 1:06d}.mp4" if fake else None
+            entry = {"file": name, "n_fakes": int(fake), "fake_periods": [[0.25, 0.75]] if fake else [], "original": original}
+            entries.append(entry | {"modify_video": fake, "modify_audio": False, "split": split})
+    (root / "metadata.json").write_text(json.dumps(entries))
+    return root
+
+
+def paretolens(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "paretolens.search.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+
+
+def test_a_folder_is_searched_to_a_bundle_that_judges_its_clips(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(CONFIG.replace("PATH", str(dataset)))
+    place = ["--workspace", str(tmp_path / "runs")]
+    done = paretolens("search", "--name", "disk", "--trials", "2", "--config", str(tmp_path / "tiny.yaml"), *place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    study = tmp_path / "runs" / "studies" / "disk"
+    assert (study / "bundle").is_dir()
+    judged = paretolens("predict", str(study / "bundle"), str(dataset / "test"))
+    assert judged.returncode == 0, judged.stderr
+    assert "000003.mp4" in judged.stdout
+
+
+def test_a_wrong_folder_is_one_line_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(CONFIG.replace("PATH", str(tmp_path)))
+    done = paretolens("search", "--trials", "2", "--config", str(tmp_path / "tiny.yaml"), "--workspace", str(tmp_path / "runs"))
+    assert done.returncode == 2
+    assert "fits no known layout, it holds runs/, tiny.yaml" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
