@@ -75,7 +75,7 @@ def _make(options: argparse.Namespace, console: "Console") -> int:
     return 0
 
 
-def _draw(kind: "DataKind", sets: "Mapping[str, SampleSet]", settings: Any, sheet: Path) -> None:
+def _draw(kind: "DataKind", sets: "dict[str, SampleSet]", settings: Any, sheet: Path) -> None:
     from paretolens.data.sources import DataKind
 
     if kind is DataKind.PICTURES:
@@ -126,7 +126,7 @@ def _tell(console: "Console", listing: "Listing", organised: "Organised") -> Non
         counts.setdefault(split, Counter())[item.kind] += 1
         groups.setdefault(split, set()).add(group)
         persons.setdefault(split, set()).update([item.identity] if item.identity is not None else [])
-    order = [split for split in ("train", "val", "test", "unseen") if split in counts]
+    order: list[str] = [split for split in ("train", "val", "test", "unseen") if split in counts]
     further = {split: {"recordings": len(groups[split]), "persons": len(persons[split])} for split in order}
     _show(console, "items by split and kind", {split: counts[split] for split in order}, further)
     for note in organised.notes:
