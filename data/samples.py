@@ -60,6 +60,8 @@ class SampleSet:
     """(3, H, W) float32 in 0..255, mean over the unmasked frames of the training split."""
     fingerprint: str
     """Hash of the content: two sets with the same fingerprint hold the same samples in the same order."""
+    sounds: np.ndarray | None = None
+    """(N,) bool, whether the sound is manipulated; None = not told: then it is where the clip is fake and no frame is."""
     generated: bool = False
     """True for the built-in set, whose clips are drawn and synthesised, not recorded."""
     folder: Path | None = None
@@ -79,7 +81,7 @@ class SampleSet:
         return len(self.ids)
 
     def _columns(self) -> dict[str, np.ndarray]:
-        columns = {name: getattr(self, name) for name in COLUMNS}
+        columns = {name: getattr(self, name) for name in (*COLUMNS, SOUNDS) if getattr(self, name) is not None}
         return columns | {f"input_{name}": array for name, array in self.arrays.items()}
 
     def batch(self, index: Index) -> tuple[Tensor, ...]:
@@ -128,6 +130,7 @@ class SampleSet:
             kinds=tuple(self.kinds[row] for row in chosen),
             mean_image=self.mean_image,
             fingerprint=digest_of_json({"parent": self.fingerprint, "rows": [int(row) for row in chosen]}),
+            sounds=None if self.sounds is None else self.sounds[rows],
             generated=self.generated,
             **{name: getattr(self, name)[rows] for name in COLUMNS},
         )
@@ -148,6 +151,8 @@ class SampleSet:
 
 COLUMNS = ("labels", "groups", "identities", "strengths", "offsets", "regions", "periods")
 """Names of the per-sample arrays that are not inputs."""
+SOUNDS = "sounds"
+"""Name of the one that a set may lack."""
 
 
 def _rows(index: Index) -> slice | np.ndarray:

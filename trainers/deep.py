@@ -33,7 +33,7 @@ class DeepTargets:
     """What is wrong with each frame and with the sound of a clip.
 
     Where a set marks manipulated regions, a frame is fake if any part of it is, and the sound is if the clip is fake and no frame
-    is. A set that marks none gives the clip's label to both.
+    is, unless the set says of every sound whether it is. A set that marks none gives the clip's label to both.
     """
 
     def __init__(self, samples: "SampleSet") -> None:
@@ -42,6 +42,8 @@ class DeepTargets:
         known = bool(marked.any())
         self.frames = marked.float() if known else labels[:, None].expand(marked.shape)
         self.sound = labels * (~marked.any(1)).float() if known else labels
+        if samples.sounds is not None:
+            self.sound = torch.from_numpy(np.array(samples.sounds, dtype=np.float32))
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Targets of frames (B, T) and of sounds (B,)."""

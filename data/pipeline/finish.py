@@ -112,6 +112,8 @@ def _finish_split(
         "periods": np.array([row.period for _, row in kept], np.float32),
         "mean_image": scales[1],
     }
+    if settings.take is Take.CLIPS and all(work.item.fake_sound is not None or not row.fake for work, row in kept):
+        small["sounds"] = np.array([bool(row.fake and work.item.fake_sound) for work, row in kept])
     for name, array in small.items():
         np.save(place / f"{name}.npy", array, allow_pickle=False)
     finish_set(

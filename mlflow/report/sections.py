@@ -76,7 +76,7 @@ def _task(study: StudyRecord) -> list[tuple[str, str]]:
     named = tags.get("paretolens.data", "")
     data = _BUILT_IN.get(named, named)
     version = tags.get("paretolens.data.version")
-    counts = [f"{params[f'data.{key}']} {words}" for key, words in _DATA if params.get(f"data.{key}", "null") != "null"]
+    counts = [f"{params[f'data.{key}']} {words}" for key, words in _DATA if params.get(f"data.{key}", "").isdigit()]
     explained = [f"{params[key]}{words}" for key, words in _EXPLAINED if key in params]
     return [
         ("family", tags.get("paretolens.family", params.get("family", ""))),

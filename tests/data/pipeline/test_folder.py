@@ -52,6 +52,9 @@ def test_labels_periods_and_regions_are_those_of_the_list(sets: dict[str, Sample
     assert samples.groups[2] == samples.groups[0]
     assert samples.groups[3] == samples.groups[1] != samples.groups[0]
     assert samples.offsets.tolist() == [5, 5, -100, -100]
+    assert samples.sounds is not None
+    assert samples.sounds.tolist() == [False, False, False, True]
+    assert samples.subset([3, 0]).sounds.tolist() == [True, False]
 
 
 def test_sound_is_scaled_by_the_training_split(sets: dict[str, SampleSet]) -> None:
