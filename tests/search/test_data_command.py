@@ -71,6 +71,15 @@ def test_check_decodes_on_demand(dataset: Path, tmp_path: Path, capsys: pytest.C
     assert "train/2.mp4" in listed.read_text()
 
 
+def test_a_folder_that_is_no_data_set_is_one_line_for_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").touch()
+    arguments = ["--set", "data.source=folder", "--set", f"data.path={tmp_path}", "--workspace", str(tmp_path / "runs")]
+    assert main(["data", *arguments]) == 2
+    told = capsys.readouterr().err
+    assert "fits no known layout, it holds notes.txt, runs/; expected is one of lavdf: metadata.json" in told
+    assert len(told.strip().splitlines()) == 1
+
+
 @pytest.fixture
 def make_pictures():
     import numpy as np
