@@ -26,6 +26,10 @@ from paretolens.models.trees import Trees
 __all__ = ["Cascade", "CascadeLesson", "CascadeVerdict", "Expert", "Stage", "aware_cascade", "aware_expert"]
 
 
+NEVER = 1e30
+"""A logit that nothing reaches, and that JSON can hold."""
+
+
 class CascadeVerdict(NamedTuple):
     """Output of a cascade."""
 
@@ -47,11 +51,9 @@ class CascadeLesson(NamedTuple):
 
 
 class Expert(nn.Module):
-    """Stage 2 and 3. `trees` are used once they have grown (`grown`), the linear layer before."""
+    """Stage 2 and 3: the linear layer decides, or `trees` where some have been grown (`trainers.cascade`)."""
 
-    def __init__(
-        self, *, shrink: Shrink, cnn: nn.Module, channels: int, convit: GenConvit, hidden: int, align: int, trees: Trees | None
-    ) -> None:
+    def __init__(self, *, shrink: Shrink, cnn: nn.Module, channels: int, convit: GenConvit, hidden: int, align: int) -> None:
         super().__init__()
         self.shrink = shrink
         self.cnn = cnn
@@ -59,8 +61,7 @@ class Expert(nn.Module):
         self.align_cnn = nn.Linear(channels, align)
         self.align_convit = nn.Linear(hidden, align)
         self.head = nn.Linear(2 * align, 1)
-        self.trees = trees
-        self.grown = False
+        self.trees: nn.Module = nn.Identity()
 
     def features(self, image: Tensor) -> Tensor:
         """(B, 3, H, H) → (B, 2·align)."""
@@ -70,7 +71,7 @@ class Expert(nn.Module):
     def forward(self, image: Tensor) -> CascadeVerdict:
         """Judge (B, 3, H, H) pictures."""
         features = self.features(image)
-        logit = self.trees(features) if self.trees is not None and self.grown else self.head(features)
+        logit = self.trees(features) if isinstance(self.trees, Trees) else self.head(features)
         return CascadeVerdict(logit, torch.full_like(logit, 2.0))
 
     def soft(self, image: Tensor) -> Verdict:
@@ -94,17 +95,28 @@ class Stage(nn.Module):
 
 
 class Cascade(nn.Module):
-    """Stage 1, and the expert for what it is not sure of."""
+    """Stage 1, and the expert for what it is not sure of; it is sure of nothing until `trust` says when it is."""
 
     scales: Tensor
     """(2,) 1 / temperature of each stage."""
 
-    def __init__(self, *, first: nn.Module, second: Expert, trust_fake: float, trust_real: float) -> None:
+    def __init__(self, *, first: nn.Module, second: Expert) -> None:
         super().__init__()
         self.first = first
         self.second = second
-        self.low, self.high = _logit(trust_real), _logit(trust_fake)
+        self.low, self.high = 0.0, 0.0
         self.register_buffer("scales", torch.ones(2))
+        self.trust(fake=1.0, real=0.0)
+
+    def trust(self, *, fake: float, real: float) -> None:
+        """Believe stage 1 from P(fake) ≥ `fake` on, 1 = never, and up to P(fake) ≤ `real`, 0 = never.
+
+        Raises:
+            ConfigurationError: they lie outside of 0–1, or cross.
+        """
+        if not 0 <= real <= fake <= 1:
+            raise ConfigurationError(f"thresholds must lie in 0–1, trust_real at most at trust_fake; got {real:g} and {fake:g}")
+        self.low, self.high = _logit(real), _logit(fake)
 
     def stages(self, *, soft: bool = False) -> tuple[Stage, Stage]:
         """Both stages as models of their own; `soft` without the trees, which have no gradient."""
@@ -131,7 +143,7 @@ class Cascade(nn.Module):
 
 
 def _logit(probability: float) -> float:
-    return math.log(probability / (1 - probability)) if 0 < probability < 1 else math.copysign(math.inf, probability - 0.5)
+    return math.log(probability / (1 - probability)) if 0 < probability < 1 else math.copysign(NEVER, probability - 0.5)
 
 
 def _pooled(name: str, multiplier: float) -> tuple[nn.Module, int]:
@@ -164,10 +176,8 @@ def aware_expert(
     input_size: int = 256,
     size: int | None = None,
     sharpen: float = 0.0,
-    trees: int = 0,
-    tree_depth: int = 3,
 ) -> Expert:
-    """Build stage 2 (and 3) by itself; the defaults are the published sizes.
+    """Build stage 2 by itself; the defaults are the published sizes.
 
     Args:
         cnn: one of our backbones, or timm:NAME.
@@ -180,8 +190,6 @@ def aware_expert(
         input_size: H, side of the input in pixels.
         size: side to which it shrinks pictures, a multiple of 32; None = as they are.
         sharpen: how much fine structure is brought out first.
-        trees: boosted trees that decide in the end; 0 = the linear layer.
-        tree_depth: decisions from a tree's root to a leaf.
 
     Raises:
         ConfigurationError: any of these is outside of what is allowed.
@@ -197,27 +205,18 @@ def aware_expert(
         convit=GenConvit(convnext=convnext, width=autoencoder, embed=embed, hidden=hidden, outputs=0),
         hidden=hidden,
         align=align,
-        trees=Trees(count=trees, depth=tree_depth) if trees else None,
     )
 
 
 @register("aware-cascade")
-def aware_cascade(
-    *, first: Mapping[str, Any], second: Mapping[str, Any], trust_fake: float = 0.98, trust_real: float = 0.02
-) -> Cascade:
-    """Build a cascade.
+def aware_cascade(*, first: Mapping[str, Any], second: Mapping[str, Any]) -> Cascade:
+    """Build a cascade; `Cascade.trust` sets its thresholds.
 
     Args:
         first: arguments of `models.classifier.picture_classifier`.
         second: arguments of `aware_expert`.
-        trust_fake: P(fake) from which on stage 1 is believed that a picture is fake; 1 = never.
-        trust_real: P(fake) up to which it is believed that it is real; 0 = never.
 
     Raises:
-        ConfigurationError: a stage cannot be built, or the thresholds cross.
+        ConfigurationError: a stage cannot be built.
     """
-    if not 0 <= trust_real <= trust_fake <= 1:
-        raise ConfigurationError(
-            f"thresholds must lie in 0–1, trust_real at most at trust_fake; got {trust_real:g} and {trust_fake:g}"
-        )
-    return Cascade(first=picture_classifier(**first), second=aware_expert(**second), trust_fake=trust_fake, trust_real=trust_real)
+    return Cascade(first=picture_classifier(**first), second=aware_expert(**second))

@@ -4,10 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
+from paretolens.models.record import recordable
 
 __all__ = ["Trees"]
 
 
+@recordable
 class Trees(nn.Module):
     """A sum of complete binary trees of one depth.
 
@@ -41,16 +43,15 @@ class Trees(nn.Module):
         self.register_buffer("threshold", torch.zeros(count * inner))
         self.register_buffer("value", torch.zeros(count * leaves))
         self.register_buffer("start", torch.zeros(1))
-        self.register_buffer("first_inner", torch.arange(count) * inner, persistent=False)
-        self.register_buffer("first_leaf", torch.arange(count) * leaves, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, F) → (B, 1), the sum of all trees."""
-        first_inner, first_leaf = self.get_buffer("first_inner"), self.get_buffer("first_leaf")
+        trees, inner, leaves = torch.arange(self.count, device=features.device), 2**self.depth - 1, 2**self.depth
+        first_inner, first_leaf = trees * inner, trees * leaves
         node = torch.zeros_like(features[:, :1], dtype=torch.int64) + torch.zeros_like(first_inner)  # (B, count)
         for _ in range(self.depth):
             at = node + first_inner
             seen = torch.gather(features, 1, self.feature[at])
             node = 2 * node + 1 + (seen > self.threshold[at]).to(torch.int64)
-        leaf = node - (2**self.depth - 1) + first_leaf
+        leaf = node - inner + first_leaf
         return self.value[leaf].sum(dim=1, keepdim=True) + self.start

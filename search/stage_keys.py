@@ -80,7 +80,7 @@ def _contents(genome: Genome, task: Task) -> dict[str, dict[str, Any]]:
     }
 
 
-_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.FACTORISE, Stage.ALIGN, Stage.QUANTISE)
+_LATER = (Stage.DISTILL, Stage.PRUNE, Stage.FACTORISE, Stage.ALIGN, Stage.QUANTISE, Stage.SETTLE)
 
 
 def _knobs(genome: Genome, task: Task, *stages: Stage) -> dict[str, Any]:

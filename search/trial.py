@@ -48,7 +48,7 @@ from paretolens.search.stages import Training, loops_of
 from paretolens.search.task import Task, example_of
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
-from paretolens.trainers.cascade import settle_cascade
+from paretolens.trainers.cascade import CascadeSettings, settle_cascade
 from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["ARTEFACT", "MAPS", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
@@ -185,7 +185,11 @@ class Trial:
         for name, record in trained.records.items():
             self._write(name, record)
         if isinstance(trained.model, Cascade):
-            settled = settle_cascade(trained.model, self.task.samples["train"], self.task.samples["val"], seed=config.seed)
+            genome, samples = self.genome, self.task.samples
+            chosen = CascadeSettings(
+                trust_fake=float(genome["trust_fake"]), trust_real=float(genome["trust_real"]), trees=int(genome["third_trees"])
+            )
+            settled = settle_cascade(trained.model, samples["train"], samples["val"], chosen, seed=config.seed)
             self._write("cascade.json", asdict(settled))
             self.metrics["cascade_tree_agreement"] = settled.tree_agreement
         self._note_saved("pruned", trained.records.get("pruning.json"))

@@ -79,6 +79,9 @@ def _student_knobs(
     def knob(name: str, choices: tuple[Value, ...], doc: str, low: float = 0.0, high: float = 0.0) -> Knob:
         return Knob(name=name, stage=Stage.STUDENT, doc=doc, default=default[name], choices=choices, limits=(low, high))
 
+    def late(name: str, choices: tuple[Value, ...], doc: str, high: float) -> Knob:
+        return Knob(name=name, stage=Stage.SETTLE, doc=doc, default=default[name], choices=choices, limits=(0.0, high))
+
     def network(name: str, choices: tuple[str, ...], doc: str) -> Knob:
         return Knob(name=name, stage=Stage.STUDENT, doc=doc, default=default[name], choices=choices, judge=check_network)
 
@@ -97,9 +100,9 @@ def _student_knobs(
         knob("second_size", sizes, "side in pixels to which stage 2 shrinks the picture, a multiple of 32", 32, 4096),
         knob("second_align", align, "width to which stage 2 brings the features of its two networks", 4, 4096),
         knob("sharpen", sharpen, "how much fine structure is brought out before either stage; 0 = as it is", 0, 64),
-        knob("third_trees", trees, "boosted trees over stage 2's features that decide in the end; 0 = a linear layer", 0, 10000),
-        knob("trust_fake", (0.7, 0.8, 0.9, 0.95, 0.98, 1.0), "P(fake) from which stage 1 is believed; 1 = never", 0.5, 1),
-        knob("trust_real", (0.0, 0.02, 0.05, 0.1, 0.2, 0.3), "P(fake) up to which stage 1 is believed; 0 = never", 0, 0.5),
+        late("third_trees", trees, "boosted trees over stage 2's features that decide in the end; 0 = a linear layer", 10000),
+        late("trust_fake", (0.7, 0.8, 0.9, 0.95, 0.98, 1.0), "P(fake) from which stage 1 is believed; 1 = never", 1),
+        late("trust_real", (0.0, 0.02, 0.05, 0.1, 0.2, 0.3), "P(fake) up to which stage 1 is believed; 0 = never", 1),
     )
 
 
@@ -230,7 +233,7 @@ class AwareNetFamily:
         self.student(space.default(), self.signature(settings))
 
     def student(self, genome: Genome, signature: Signature, seed: int = 0) -> nn.Module:
-        """The untrained cascade of a genome; the same seed gives the same weights."""
+        """The untrained cascade of a genome, which passes everything on: thresholds and trees come after training."""
         side = signature.inputs[0].shape[-1]
         shared = {"input_size": side, "sharpen": float(genome["sharpen"])}
         align = int(genome["second_align"])
@@ -248,13 +251,8 @@ class AwareNetFamily:
             "hidden": 2 * align,
             "align": align,
             "size": int(genome["second_size"]),
-            "trees": int(genome["third_trees"]),
         }
-        return build_seeded(
-            "aware-cascade", seed,
-            first=first | shared, second=second | shared,
-            trust_fake=float(genome["trust_fake"]), trust_real=float(genome["trust_real"]),
-        )  # fmt: skip
+        return build_seeded("aware-cascade", seed, first=first | shared, second=second | shared)
 
     def pruning_rules(self, model: nn.Module) -> PruningRules:
         """What ends in a logit or in features of a set width stays; of GenConViT only its blocks' hidden layers are pruned."""

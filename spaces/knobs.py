@@ -32,6 +32,8 @@ class Stage(StrEnum):
     FACTORISE = "factorise"
     ALIGN = "align"
     QUANTISE = "quantise"
+    SETTLE = "settle"
+    """After all training; only families with something to settle have such knobs."""
 
 
 @dataclass(frozen=True, kw_only=True)

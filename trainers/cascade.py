@@ -1,22 +1,39 @@
-"""What a trained cascade still needs: trees over the second stage's features, and a temperature for each stage."""
+"""What a trained cascade still needs: trees over the second stage's features, a temperature for each stage, thresholds."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
+from torch import nn
 
 from paretolens.models.aware import Cascade, Expert
+from paretolens.models.trees import Trees
 from paretolens.trainers.boosting import grow_trees
 from paretolens.trainers.calibrate import fitted_temperature
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["Settled", "settle_cascade"]
+__all__ = ["CascadeSettings", "Settled", "settle_cascade"]
 
 BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeSettings:
+    """What is chosen after training, so that cascades which differ in nothing else share all of it."""
+
+    trust_fake: Annotated[float, Ge(0), Le(1)] = 0.98
+    """P(fake) from which on stage 1 is believed that a picture is fake; 1 = never."""
+    trust_real: Annotated[float, Ge(0), Le(1)] = 0.02
+    """P(fake) up to which it is believed that it is real; 0 = never."""
+    trees: Annotated[int, Ge(0)] = 0
+    """Boosted trees that decide in the end; 0 = the linear layer."""
+    tree_depth: Annotated[int, Ge(1), Le(8)] = 3
+    """Decisions from a tree's root to a leaf."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +48,14 @@ class Settled:
     """Share of validation samples on which the trees and the linear layer, which is explained, give the same verdict."""
 
 
-def settle_cascade(model: Cascade, train: "SampleSet", val: "SampleSet", *, seed: int) -> Settled:
-    """Grow the trees on the training split, then fit the temperatures on the validation split; in place.
+def settle_cascade(model: Cascade, train: "SampleSet", val: "SampleSet", settings: CascadeSettings, *, seed: int) -> Settled:
+    """Grow the trees on the training split, fit the temperatures on the validation split, set the thresholds; in place.
 
     Args:
         model: trained; it ends in evaluation mode.
         train: samples that the trees learn from.
         val: samples that the temperatures are fitted to.
+        settings: thresholds and trees.
         seed: of the trees.
     """
     model.eval()
@@ -45,18 +63,21 @@ def settle_cascade(model: Cascade, train: "SampleSet", val: "SampleSet", *, seed
     with torch.no_grad():
         model.scales.fill_(1.0)
     soft = _of(expert, val, soft=True)
-    if expert.trees is not None:
-        grow_trees(expert.trees, _features(expert, train), train.labels, seed=seed)
-        expert.grown = True
+    expert.trees = nn.Identity()
+    if settings.trees:
+        trees = Trees(count=settings.trees, depth=settings.tree_depth)
+        grow_trees(trees, _features(expert, train), train.labels, seed=seed)
+        expert.trees = trees.eval()
     with torch.inference_mode():
         early = np.concatenate([model.first(*batch).logit.numpy()[:, 0] for batch in _batches(val)])
     late = _of(expert, val, soft=False)
     temperatures = fitted_temperature(val.labels, early), fitted_temperature(val.labels, late)
     with torch.no_grad():
         model.scales.copy_(1.0 / torch.tensor(temperatures))
+    model.trust(fake=settings.trust_fake, real=settings.trust_real)
     return Settled(
         temperatures=temperatures,
-        trees=0 if expert.trees is None else expert.trees.count,
+        trees=settings.trees,
         tree_agreement=float(np.mean((soft > 0) == (late > 0))),
     )
 

@@ -14,6 +14,7 @@ from paretolens.models.aware import Cascade, CascadeLesson, CascadeVerdict
 from paretolens.models.record import load_model, save_model
 from paretolens.models.registry import build, build_seeded
 from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.models.trees import Trees
 
 SIGNATURE = Signature(inputs=(InputSpec(name="image", shape=(3, 32, 32), kind=InputKind.IMAGE),), outputs=CascadeVerdict._fields)
 SMALL = {"cnn": "resnet18", "multiplier": 0.125, "convnext": "mote", "autoencoder": 0.25, "embed": 8, "hidden": 8, "align": 4}
@@ -21,8 +22,14 @@ SMALL = {"cnn": "resnet18", "multiplier": 0.125, "convnext": "mote", "autoencode
 
 def cascade(trees: int = 0) -> Cascade:
     first = {"network": "mobilenet_v3_small", "multiplier": 0.25, "input_size": 32}
-    model = build_seeded("aware-cascade", 0, first=first, second={**SMALL, "input_size": 32, "trees": trees})
+    model = build_seeded("aware-cascade", 0, first=first, second={**SMALL, "input_size": 32})
     assert isinstance(model, Cascade)
+    if trees:
+        grown = Trees(count=trees, depth=3)
+        grown.feature.random_(0, 8)
+        grown.threshold.normal_()
+        grown.value.normal_()
+        model.second.trees = grown
     return model.eval()
 
 
@@ -78,12 +85,6 @@ def test_in_training_every_stage_sees_every_picture(images: Tensor) -> None:
 
 def test_the_file_runs_the_second_stage_on_the_open_rows_only(images: Tensor, tmp_path: Path) -> None:
     model = cascade(trees=6)
-    trees = model.second.trees
-    assert trees is not None
-    trees.feature.random_(0, 8)
-    trees.threshold.normal_()
-    trees.value.normal_()
-    model.second.grown = True
     model.scales.copy_(torch.tensor([0.8, 1.3]))
     split_in_half(model, images)
     artefact = export_onnx(model, SIGNATURE, (images[:2],), tmp_path / "model.onnx")
@@ -106,7 +107,6 @@ def test_the_file_runs_the_second_stage_on_the_open_rows_only(images: Tensor, tm
 def test_it_is_saved_and_rebuilt_with_its_trees_thresholds_and_temperatures(images: Tensor, tmp_path: Path) -> None:
     model = cascade(trees=4)
     model.scales.copy_(torch.tensor([0.5, 2.0]))
-    model.second.grown = True
     split_in_half(model, images)
     save_model(model, tmp_path)
     again = load_model(tmp_path)
@@ -118,7 +118,6 @@ def test_it_is_saved_and_rebuilt_with_its_trees_thresholds_and_temperatures(imag
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"trust_fake": 0.3, "trust_real": 0.6}, "trust_real at most at trust_fake; got 0.6 and 0.3"),
         ({"second": {**SMALL, "input_size": 40}}, "a multiple of 32; got 40"),
         ({"second": {**SMALL, "input_size": 32, "cnn": "torchvision:resnet18"}}, "or timm:NAME with multiplier 1"),
     ],
@@ -127,3 +126,13 @@ def test_impossible_cascades_are_refused(changes: dict[str, object], words: str)
     first = {"network": "mobilenet_v3_small", "multiplier": 0.25, "input_size": 32}
     with pytest.raises(ConfigurationError, match=words):
         build("aware-cascade", **{"first": first, "second": {**SMALL, "input_size": 32}, **changes})
+
+
+def test_until_it_is_trusted_stage_1_decides_nothing(images: Tensor) -> None:
+    model = cascade()
+    with torch.no_grad():
+        assert set(model(images).stage.reshape(-1).tolist()) == {2.0}
+        model.trust(fake=0.5, real=0.5)
+        assert set(model(images).stage.reshape(-1).tolist()) == {1.0}
+    with pytest.raises(ConfigurationError, match=r"trust_real at most at trust_fake; got 0\.6 and 0\.3"):
+        model.trust(fake=0.3, real=0.6)
