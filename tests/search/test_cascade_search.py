@@ -30,7 +30,7 @@ space:
 eps: {samples: 6, nodes: 4, resamples: 200, population: all}
 latency: {runs: 12, min_runs: 5, seconds: 1}
 first:
-  - {third_trees: 5, trust_fake: 0.7, trust_real: 0.3, prune_ratio: 0.0}
+  - {third_trees: 5, trust_fake: 0.7, trust_real: 0.3, prune_ratio: 0.3}
   - {third_trees: 0, trust_fake: 1.0, trust_real: 0.0, prune_ratio: 0.3}
 """
 
@@ -60,7 +60,12 @@ def test_the_latency_is_what_the_stages_take_by_what_is_passed_on(study: Path) -
         assert entry.metrics["cascade_filtration"] == pytest.approx(1 - share)
         assert {"stage-1.onnx", "stage-2.onnx", "model.onnx", "cascade.json"} <= {path.name for path in folder.iterdir()}
     assert records[1].metrics["cascade_passed_on"] == 1.0  # thresholds 0 and 1: nothing is decided early
-    assert json.loads((Path(records[0].details["folder"]) / "cascade.json").read_text())["trees"] == 5
+    assert [json.loads((Path(entry.details["folder"]) / "cascade.json").read_text())["trees"] for entry in records] == [5, 0]
+
+
+def test_cascades_that_differ_in_thresholds_and_trees_share_all_training(study: Path) -> None:
+    records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
+    assert [entry.details["reused"] for entry in records] == [[], ["distill", "prune"]]
 
 
 def test_the_bundle_holds_all_stages_in_one_file_that_judges_pictures(study: Path) -> None:
