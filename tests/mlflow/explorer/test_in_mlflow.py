@@ -24,7 +24,7 @@ _OF_MLFLOW = ("/ajax-api/2.0/mlflow/users/current",)
 
 @pytest.fixture
 def study(tracker: MlflowTracker, tmp_path: Path) -> Front:
-    """A finished study: six trials with overlays, a teacher, a tagged front and its page, all in the store."""
+    """A finished study: six trials with overlays, the last of them dominated, a teacher, a tagged front and its page, all in the store."""
     overlay = tmp_path / "overlay_median.png"
     Image.effect_noise((400, 200), 60).save(overlay)
     tracker.start_study(StudyInfo(name="shown-in-ui", tags={"family": "pinpoint"}))
@@ -33,7 +33,7 @@ def study(tracker: MlflowTracker, tmp_path: Path) -> Front:
         name, eps = f"trial-{number:04d}", 0.3 + 0.05 * (number % 4)
         tracker.start_trial(name, params={"width": 16 * (number % 3 + 1), "backbone": "resnet18"}, genome=f"g{number}")
         tracker.log_artifacts(name, {"overlays": [overlay]})
-        figures = {"accuracy": 0.8 + 0.02 * number, "latency_ms": 1.0 + 0.5 * number, "eps": eps, "eps_low": eps - 0.04}
+        figures = {"accuracy": 0.8 + 0.02 * (number % 5), "latency_ms": 1.0 + 0.5 * number, "eps": eps, "eps_low": eps - 0.04}
         tracker.finish_trial(name, TrialState.COMPLETE, metrics={**figures, "eps_high": eps + 0.04})
     assert tracker.flush(60)
     found = front("shown-in-ui", tracking_uri=tracker._uri)
