@@ -97,7 +97,9 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_selection(parser: argparse.ArgumentParser, *, default: str, several: str = "", what: str = "") -> None:
+def add_selection(
+    parser: argparse.ArgumentParser, *, default: str, several: str = "", what: str = "", filtered: bool = False
+) -> None:
     """`--select`: a member of the front.
 
     Args:
@@ -105,7 +107,15 @@ def add_selection(parser: argparse.ArgumentParser, *, default: str, several: str
         default: what is meant where it is not given.
         several: the word for all members; without one, one model is needed and such words are refused.
         what: what the member is for.
+        filtered: with `--where`, which narrows what there is to choose from.
     """
+    if filtered:
+        parser.add_argument(
+            "--where",
+            type=values.filter_text,
+            metavar="EXPR",
+            help="choose among trials that fulfil this, such as 'latency_ms < 5'",
+        )
     parser.add_argument(
         "--select", type=str if several else values.one_member, default=default, metavar="WHICH",
         help=f"{what}knee, fastest, most-faithful, most-accurate, {several and several + ', '}or a trial such as 12 "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.exporters.precisions import PRECISIONS, USUAL
-from paretolens.search.cli.common import add_study, add_workspace, make_console, workspace_of
+from paretolens.search.cli.common import add_selection, add_study, add_workspace, make_console, workspace_of
 from paretolens.search.cli.values import choices, number
 
 if TYPE_CHECKING:
@@ -19,11 +19,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
-    parser.add_argument(
-        "--select", default="knee", metavar="WHICH",
-        help="knee, fastest, most-faithful, most-accurate, all, or a trial such as 12 (default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument("--where", metavar="EXPR", help="choose among trials that fulfil this, such as 'latency_ms < 5'")
+    add_selection(parser, default="knee", several="all", filtered=True)
     parser.add_argument(
         "--targets", metavar="A,B",
         help="files for other runtimes, each checked against torch on the validation clips: onnx, litert, tensorrt (needs a GPU)",

@@ -7,7 +7,6 @@ Run again, it registers what is new, moves the aliases and doubles nothing.
 import argparse
 
 from paretolens.search.cli.common import add_selection, add_study, add_workspace, make_console, workspace_of
-from paretolens.search.cli.values import filter_text
 
 __all__ = ["add_arguments", "run"]
 
@@ -15,10 +14,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_study(parser)
-    add_selection(parser, default="front", several="front (all of it)")
-    parser.add_argument(
-        "--where", type=filter_text, metavar="EXPR", help="choose among trials that fulfil this, such as 'latency_ms < 5'"
-    )
+    add_selection(parser, default="front", several="front (all of it)", filtered=True)
     parser.add_argument("--model-name", metavar="NAME", help="registered model (default: the study's name)")
     add_workspace(parser)
 
