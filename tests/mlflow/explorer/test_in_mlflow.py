@@ -24,7 +24,7 @@ _OF_MLFLOW = ("/ajax-api/2.0/mlflow/users/current",)
 
 @pytest.fixture
 def study(tracker: MlflowTracker, tmp_path: Path) -> Front:
-    """A finished study: six trials with overlays, the last of them dominated, a teacher, a tagged front and its page, all in the store."""
+    """A finished study in a store: six trials with overlays, the last of them dominated, a teacher, a tagged front, its page."""
     overlay = tmp_path / "overlay_median.png"
     Image.effect_noise((400, 200), 60).save(overlay)
     tracker.start_study(StudyInfo(name="shown-in-ui", tags={"family": "pinpoint"}))
