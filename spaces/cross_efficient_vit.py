@@ -129,7 +129,7 @@ def _published_space() -> Space:
             "heads": (2, 4, 8), "head_dim": (32, 64), "hidden": (256, 512, 1024, 2048),
         },
         default={
-            "backbone_width": 0.5, "shared": True, "small_stage": 5, "small_patch": 1, "large_patch": 8, "small_width": 48,
+            "backbone_width": 0.35, "shared": True, "small_stage": 5, "small_patch": 1, "large_patch": 8, "small_width": 48,
             "large_width": 96, "small_layers": 1, "large_layers": 1, "depth": 1, "heads": 2, "head_dim": 32, "hidden": 256,
         },
     )  # fmt: skip
