@@ -59,13 +59,12 @@ def face_video_scores(
     truth, scores = np.asarray(labels, dtype=np.float64).reshape(-1), np.asarray(logits, dtype=np.float64).reshape(-1)
     counted = np.array([number < rule.faces for number in faces])
     _require_all(videos, methods, counted)
-    rows = np.flatnonzero(counted)
-    named = [(videos[row], int(faces[row])) for row in rows]
-    each = video_scores(truth[rows], scores[rows], named, [methods[row] for row in rows])
+    rows = [row for row, counts in enumerate(counted) if counts]
+    named = [(methods[row], videos[row], int(faces[row])) for row in rows]
+    each = video_scores(truth[rows], scores[rows], [key[1:] for key in named], [key[0] for key in named])
     found: dict[tuple[str, Hashable], list[tuple[int, float, int, float]]] = {}
-    for (method, (video, number)), p, count, label in zip(  # type: ignore[misc]  # keys are as they were named above
-        each.keys, expit(each.logits), each.frames, each.labels, strict=True
-    ):
+    figures = zip(dict.fromkeys(named), expit(each.logits), each.frames, each.labels, strict=True)
+    for (method, video, number), p, count, label in figures:
         found.setdefault((method, video), []).append((number, float(p), int(count), float(label)))
     probabilities = [_joined([p for _, p, _, _ in sorted(entries)], rule.decisive) for entries in found.values()]
     return VideoScores(
