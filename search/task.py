@@ -25,6 +25,7 @@ from paretolens.models.record import load_model, save_model
 from paretolens.models.signature import Signature
 from paretolens.search import schema
 from paretolens.search.config import Config
+from paretolens.search.origin import source_digest
 from paretolens.search.progress import Steps, Update
 from paretolens.search.samples import prepared
 from paretolens.search.stored import read_json
@@ -39,10 +40,12 @@ from paretolens.trainers.paths import PathMaps, cache_paths
 from paretolens.trainers.teacher import TeacherSettings, train_teacher
 from paretolens.trainers.views import View
 
-__all__ = ["Task", "example_of", "trained_teacher"]
+__all__ = ["EXPLAINING", "Task", "example_of", "trained_teacher"]
 
 REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
+EXPLAINING = ("evaluators/eps", "evaluators/explain")
+"""Sources that a score of EPS comes from, for what is kept of scores."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""
 
@@ -125,7 +128,7 @@ class Task:
                 workspace.cache / "floors",
                 lambda seed: family.student(genome, signature, seed=seed),
                 reference,
-                plain | {"explained": [int(row) for row in explained.indices]},
+                plain | {"explained": [int(row) for row in explained.indices], "code": source_digest(EXPLAINING)},
             )
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(

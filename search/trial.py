@@ -45,7 +45,7 @@ from paretolens.search.progress import Silent
 from paretolens.search.score import BATCH, score_artefact
 from paretolens.search.stage_cache import StageCache
 from paretolens.search.stages import Training, loops_of
-from paretolens.search.task import Task, example_of
+from paretolens.search.task import EXPLAINING, Task, example_of
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
 from paretolens.trainers.cascade import CascadeSettings, settle_cascade
@@ -59,7 +59,6 @@ ARTEFACT = "artefact.json"
 """What was exported and how well it agrees with the model, in the trial's folder."""
 MAPS = "eps_maps.npz"
 """The student's evidence maps (n, N) by input name, in the trial's folder."""
-_EXPLAINING = ("evaluators/eps", "evaluators/explain")
 NO_LIMITS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -214,7 +213,7 @@ class Trial:
         """What the estimate depends on beside the student."""
         proxy, reference = self.task.config.proxy, self.task.reference
         plain = {"proxy": asdict(proxy), "eps": reference.settings.record(), "teacher": self.task.teacher_folder.name}
-        plain["code"] = source_digest(_EXPLAINING)
+        plain["code"] = source_digest(EXPLAINING)
         return digest_of_json(plain)[:16] if proxy.clips else ""
 
     def _note_saved(self, what: str, done: Mapping[str, Any] | None) -> None:

@@ -18,6 +18,9 @@ function extreme(name) {
   return members.length ? members.reduce((a, b) => (sign * valueOf(name, b) < sign * valueOf(name, a) ? b : a)) : -1;
 }
 
+// A label within a sentence: abbreviations stay as they are.
+const within = (text) => (text === text.toUpperCase() ? text : text.toLowerCase());
+
 function showLegend() {
   const item = (swatch, text) => element("span", {}, swatch, text);
   const members = rows((row) => TRIALS.pareto[row]).length;
@@ -49,7 +52,7 @@ function showFilter() {
 function showPanels() {
   const plots_ = DOC.panels.map((panel) => {
     const container = element("div", { class: "plot" });
-    const title = element("h2", {}, `${COLUMNS.get(panel.y).label} against ${COLUMNS.get(panel.x).label.toLowerCase()}`);
+    const title = element("h2", {}, `${COLUMNS.get(panel.y).label} against ${within(COLUMNS.get(panel.x).label)}`);
     byId("panels").append(element("div", { class: "panel" }, title, container));
     const plot = new Scatter(panel, container);
     addPlot(container, plot);
