@@ -135,14 +135,9 @@ def test_front_is_written_and_shown_again(study: Path, ground: Ground, tmp_path:
 
 
 def test_bundle_predicts_and_a_changed_byte_is_refused(study: Path, ground: Ground, tmp_path: Path) -> None:
-    command = ("export", "tiny", "--select", "fastest", "--targets", "onnx", "--out", str(tmp_path))
-    done = paretolens(*command, ground=ground)
+    done = paretolens("export", "tiny", "--select", "fastest", "--out", str(tmp_path), ground=ground)
     assert done.returncode == 0, done.stderr
     bundle = next(tmp_path.glob("tiny-*"))
-    record = json.loads((bundle / "manifest.json").read_text())["targets"]["onnx"]
-    assert record["decision_agreement"] >= 0.9
-    assert record["explanations"]["eps"] == pytest.approx(record["explanations"]["reference"], abs=0.15)
-    assert "EPS by occlusion" in (bundle / "MODEL_CARD.md").read_text()
     clip = next((ground.workspace / "cache" / "generated").glob("*/clips/test/*.mp4"))
     said = paretolens("predict", str(bundle), str(clip), "--json")
     assert said.returncode == 0, said.stderr

@@ -15,7 +15,10 @@ from paretolens.evaluators.eps import TeacherReference, score_eps
 from paretolens.exporters.file_model import FileModel
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.runner import OnnxRunner
+from paretolens.models.record import save_model
+from paretolens.search.study import Study
 from paretolens.search.target_eps import EPS_TOLERANCE, ExplainedJudge
+from paretolens.search.targets import Targets, write_targets
 from paretolens.search.task import Task, example_of
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
@@ -79,3 +82,21 @@ def test_the_teachers_file_is_needed_and_its_maps_are_kept(tiny_task: Task, judg
         ExplainedJudge(tmp_path / "none.onnx", tiny_task.samples["val"], settings, tmp_path)
     assert judge.reference.explainer.startswith("Occlusion")
     assert not judge.reference.pixels
+
+
+def test_a_bundles_files_are_judged_by_logits_verdicts_and_explanations(tiny_task: Task, tmp_path: Path) -> None:
+    study = Study(name="files", config=tiny_task.config, workspace=tiny_task.workspace)
+    example, model = example_of(tiny_task.samples["val"]), student_of(tiny_task)
+    export_onnx(tiny_task.teacher, tiny_task.signature, example, study.folder / "baseline" / "model.onnx")
+    export_onnx(model, tiny_task.signature, example, tmp_path / "model.onnx")
+    save_model(model, tmp_path / "model")
+    told: list[str] = []
+    made = write_targets(study, tmp_path, Targets(names=("onnx",)), tmp_path, told.append)
+    record = made.records["onnx"]
+    assert (record["file"], record["precision"], record["decision_agreement"]) == ("model.onnx", "fp32", 1.0)
+    assert record["accuracy"] == record["reference_accuracy"]
+    assert record["explanations"]["eps"] == pytest.approx(record["explanations"]["reference"], abs=EPS_TOLERANCE["fp32"])
+    assert any("occlusion" in line for line in told)
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendError, match=r"--targets tensorrt: .* torch finds none"):
+            write_targets(study, tmp_path, Targets(names=("litert", "tensorrt")), tmp_path, told.append)
