@@ -43,10 +43,10 @@ def read(folder: Path) -> Listing:
     return Listing(root=folder, layout="celebdf", items=tuple(items), notes=notes)
 
 
-def names_in(name: str) -> tuple[str, str | None]:
-    """(recording, person) of a video's name: id0_id16_0009 is id0_0009 with the face of id16."""
-    found = re.fullmatch(r"(id\d+)_(?:id\d+_)?(\d+)", name)
-    return (f"{found[1]}_{found[2]}", found[1]) if found else (name, None)
+def names_in(name: str) -> tuple[str, str | None, tuple[str, ...]]:
+    """(recording, person, donors) of a video's name: id0_id16_0009 is id0_0009 with the face of id16."""
+    found = re.fullmatch(r"(id\d+)_(?:(id\d+)_)?(\d+)", name)
+    return (f"{found[1]}_{found[3]}", found[1], (found[2],) if found[2] else ()) if found else (name, None, ())
 
 
 def _tested(path: Path) -> list[str]:
@@ -66,7 +66,7 @@ def _tested(path: Path) -> list[str]:
 
 
 def _item(file: str, *, fake: bool, split: str | None) -> Item:
-    recording, person = names_in(Path(file).stem)
+    recording, person, donors = names_in(Path(file).stem)
     return Item(
         file=file,
         fake=fake,
@@ -74,6 +74,7 @@ def _item(file: str, *, fake: bool, split: str | None) -> Item:
         split=split,
         originals=(recording if person else file,),
         identity=person,
+        donors=donors,
         fake_picture=fake,
     )
 

@@ -92,7 +92,7 @@ def _frames(video: Mapping[str, Any], *, dataset: str, label: str, split: str, v
     fake = not str(video.get("label", label)).lower().endswith("real")
     frames, masks = [tidy(frame) for frame in video["frames"]], [tidy(mask) for mask in video.get("masks") or ()]
     by_name = {PurePosixPath(mask).name: mask for mask in masks}
-    recordings, person = _origin(dataset, name)
+    recordings, person, donors = _origin(dataset, name)
     for frame in frames:
         yield Item(
             file=frame,
@@ -101,6 +101,7 @@ def _frames(video: Mapping[str, Any], *, dataset: str, label: str, split: str, v
             split=split,
             originals=tuple(f"{dataset}/{recording}" for recording in recordings),
             identity=f"{dataset}/{person}" if person else None,
+            donors=tuple(f"{dataset}/{donor}" for donor in donors),
             video=f"{dataset}/{label}/{name}",
             variant=variant,
             fake_picture=fake,
@@ -108,15 +109,15 @@ def _frames(video: Mapping[str, Any], *, dataset: str, label: str, split: str, v
         )
 
 
-def _origin(dataset: str, name: str) -> tuple[tuple[str, ...], str | None]:
-    """Recordings and person of a video, as the data set names them."""
+def _origin(dataset: str, name: str) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+    """Recordings, person and donors of a video, as the data set names them."""
     numbers = tuple(name.split("_"))
     if dataset.startswith("FaceForensics") and all(number.isdigit() for number in numbers):
-        return numbers, numbers[0]
+        return numbers, numbers[0], numbers[1:]
     if dataset.startswith("Celeb-DF"):
-        recording, person = names_in(name)
-        return (recording,), person
-    return (name,), None
+        recording, person, donors = names_in(name)
+        return (recording,), person, donors
+    return (name,), None, ()
 
 
 def _without_tested(items: list[Item]) -> list[Item]:

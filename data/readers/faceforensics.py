@@ -83,7 +83,8 @@ def _item(
 ) -> Item:
     fake = method.parent.name == "manipulated_sequences"
     acted = method.name in ("actors", "DeepFakeDetection")
-    originals = _actors(stem, fake=fake) if acted else tuple(stem.split("_")[:2])
+    who = stem.partition("__")[0].split("_")[:2]  # person, and in fakes whose face was put in; of pairs, also the recordings
+    originals = _actors(stem, fake=fake) if acted else tuple(who)
     split = next((splits[name] for name in originals if name in splits), None)
     return Item(
         file=file,
@@ -91,7 +92,8 @@ def _item(
         kind=method.name if fake else REAL,
         split=split,
         originals=originals,
-        identity=stem.partition("_")[0] if acted else originals[0],
+        identity=who[0],
+        donors=tuple(who[1:]),
         video=f"{method.name}/{stem}" if picture else "",
         variant=level,
         fake_picture=fake,

@@ -13,12 +13,12 @@ def families_of(items: Sequence[Item], *, persons: bool = False) -> list[int]:
 
     Args:
         items: Any items.
-        persons: Whether a shared person connects items as a shared recording does.
+        persons: Whether a shared person, changed or donor, connects items as a shared recording does.
     """
     parent: dict[str, str] = {}
     for item in items:
         names = [f"recording {name}" for name in item.family]
-        names += [f"person {item.identity}"] if persons and item.identity is not None else []
+        names += [f"person {person}" for person in item.persons] if persons else []
         _join(parent, names)
     numbers: dict[str, int] = {}
     return [numbers.setdefault(_root(parent, f"recording {item.family[0]}"), len(numbers)) for item in items]

@@ -20,7 +20,8 @@ from paretolens.errors import ConfigurationError, DataError
 __all__ = ["SPLITS", "Leak", "Organised", "SplitSettings", "organise"]
 
 SPLITS = ("train", "val", "test")
-"""Where an item stands in two splits, the later one keeps it."""
+"""Splits that every data set has. Where an item stands in two splits, the later one keeps it."""
+ORDER = (*SPLITS, "unseen")
 
 
 class Leak(StrEnum):
@@ -44,7 +45,7 @@ class SplitSettings:
     recordings: Leak = Leak.REFUSE
     """Recordings that stand in two splits: `refuse`, or `drop` the items of the earlier split (train before val before test)."""
     persons: Leak = Leak.REFUSE
-    """Persons who stand in two splits: `refuse`, `drop` the items of the earlier split, or only `report` them."""
+    """Persons, changed or donor, who stand in two splits: `refuse`, `drop` the items of the earlier split, or only `report`."""
     variant: str | None = None
     """Compression to take where every video is there several times; None = c23, raw or c40, the first that is there."""
     unseen: tuple[str, ...] = ()
@@ -81,13 +82,13 @@ def organise(listing: Listing, settings: SplitSettings) -> Organised:
     """
     notes = list(listing.notes)
     items = _one_variant(list(listing.items), settings.variant, notes)
-    items = _without_leaks(items, families_of(items), settings.recordings, notes, what="recording")
-    items = _without_leaks(items, [item.identity for item in items], settings.persons, notes, what="person")
-    items = _complete(items, settings, notes)
-    if settings.persons is not Leak.REPORT:  # items that had no split may share a person with one that had
-        items = _without_leaks(items, [item.identity for item in items], settings.persons, notes, what="person")
+    items = _without_leaks(items, [(family,) for family in families_of(items)], settings.recordings, notes, what="recording")
+    if settings.persons is not Leak.REPORT:
+        items = _without_leaks(items, [item.persons for item in items], settings.persons, notes, what="person")
+    items = _complete(items, settings, notes)  # items that had no split may share a person with one that had
+    items = _without_leaks(items, [item.persons for item in items], settings.persons, notes, what="person")
     items = _limited(_with_unseen(items, settings.unseen), settings)
-    _check_classes(items, listing)
+    _check_classes(items, listing, settings)
     groups = families_of(items)
     return Organised(items=tuple(items), groups=tuple(groups), identities=_numbered(items, groups), notes=tuple(notes))
 
@@ -106,29 +107,27 @@ def _one_variant(items: list[Item], wanted: str | None, notes: list[str]) -> lis
     return [item for item in items if item.variant in ("", chosen)]
 
 
-def _without_leaks(items: list[Item], keys: Sequence[int | str | None], rule: Leak, notes: list[str], *, what: str) -> list[Item]:
-    """Items without those that share a key with a later split."""
+def _without_leaks(
+    items: list[Item], keys: Sequence[Sequence[int | str]], rule: Leak, notes: list[str], *, what: str
+) -> list[Item]:
+    """Items without those that share one of their keys with a later split."""
     last: dict[int | str, int] = {}
     witness: dict[int | str, Item] = {}
-    for item, key in zip(items, keys, strict=True):
-        if key is not None and item.split is not None and SPLITS.index(item.split) >= last.get(key, 0):
-            last[key], witness[key] = SPLITS.index(item.split), item
-    leaks = [
-        (item, witness[key])
-        for item, key in zip(items, keys, strict=True)
-        if key is not None and item.split is not None and SPLITS.index(item.split) < last[key]
-    ]
+    owned = [(item, key, ORDER.index(item.split)) for item, own in zip(items, keys, strict=True) if item.split for key in own]
+    for item, key, place in owned:
+        if place >= last.get(key, 0):
+            last[key], witness[key] = place, item
+    leaks = {item.file: (item, witness[key]) for item, key, place in owned if place < last[key]}
     if not leaks:
         return items
-    item, other = leaks[0]
+    item, other = next(iter(leaks.values()))
     pair = f"{item.file} ({item.split}) with {other.file} ({other.split})"
     told = f"{len(leaks)} items share a {what} with a later split, for instance {pair}"
     if rule is Leak.REFUSE:
         allowed = "drop" if what == "recording" else "drop or report"
         raise DataError(f"no {what} may stand in two splits, but {told}: mend the list, or set data.{what}s to {allowed}")
     notes.append(f"{told}{': dropped' if rule is Leak.DROP else ''}")
-    dropped = {leak.file for leak, _ in leaks} if rule is Leak.DROP else set()
-    return [item for item in items if item.file not in dropped]
+    return [item for item in items if rule is not Leak.DROP or item.file not in leaks]
 
 
 def _complete(items: list[Item], settings: SplitSettings, notes: list[str]) -> list[Item]:
@@ -143,15 +142,15 @@ def _complete(items: list[Item], settings: SplitSettings, notes: list[str]) -> l
         raise DataError(f"a data set must have items to train on, the list has {', '.join(sorted(known))} alone: mend its splits")
     chosen = dict(adopted)
     if wanted or loose:
-        chosen |= _by_shares(source, wanted or _shares_of(items), settings.seed)
+        chosen |= _by_shares(source, wanted or _shares_of(items), settings)
         made = Counter(chosen[item.file] for item in source)
         notes.append("made by whole families: " + ", ".join(f"{made[split]} items {split}" for split in SPLITS if made[split]))
     return [replace(item, split=chosen.get(item.file, item.split)) for item in items]
 
 
 def _shares_of(items: list[Item]) -> dict[str, float]:
-    """Shares of val and test among the items that have a split."""
-    count = Counter(item.split for item in items if item.split is not None)
+    """Shares of val and test among the items of the three splits."""
+    count = Counter(item.split for item in items if item.split in SPLITS)
     return {split: count[split] / count.total() for split in ("val", "test")}
 
 
@@ -166,19 +165,21 @@ def _adopted(items: list[Item]) -> dict[str, str]:
     }
 
 
-def _by_shares(source: list[Item], shares: dict[str, float], seed: int) -> dict[str, str]:
+def _by_shares(source: list[Item], shares: dict[str, float], settings: SplitSettings) -> dict[str, str]:
     """File → split, so that each split comes near its share of real and of fake items; train gets what is left.
 
     Families, connected by recording and person, are taken in a fixed order that looks random; each goes where most is missing.
+    Where shared persons are only reported, donors connect nobody: with faces that all change hands, all were one family.
     """
     families: dict[int, list[Item]] = defaultdict(list)
-    for family, item in zip(families_of(source, persons=True), source, strict=True):
+    connected = [replace(item, donors=()) for item in source] if settings.persons is Leak.REPORT else source
+    for family, item in zip(families_of(connected, persons=True), source, strict=True):
         families[family].append(item)
     total = Counter(item.fake for item in source)
     missing = {split: {fake: share * total[fake] for fake in total} for split, share in shares.items()}
     missing["train"] = {fake: (1.0 - sum(shares.values())) * total[fake] for fake in total}
     chosen: dict[str, str] = {}
-    for members in sorted(families.values(), key=lambda members: order_of(min(item.file for item in members), seed)):
+    for members in sorted(families.values(), key=lambda members: order_of(min(item.file for item in members), settings.seed)):
         size = Counter(item.fake for item in members)
         best = max(missing, key=lambda split: sum(size[fake] * missing[split][fake] / total[fake] for fake in size))
         for fake in size:
@@ -196,7 +197,8 @@ def _with_unseen(items: list[Item], kinds: tuple[str, ...]) -> list[Item]:
     if not kinds:
         return items
     seen = [item for item in items if item.kind not in kinds]
-    kept = [item for item in items if item.split == "test" and (item.kind in kinds or not item.fake)]
+    kept = [item for item in items if item.split == "test" and not item.fake]
+    kept += [item for item in items if item.split in ("test", "unseen") and item.kind in kinds]
     return seen + [replace(item, split="unseen") for item in kept]
 
 
@@ -205,7 +207,7 @@ def _limited(items: list[Item], settings: SplitSettings) -> list[Item]:
     if settings.limit is None:
         return items
     kept: set[tuple[str | None, str]] = set()
-    for split in (*SPLITS, "unseen"):
+    for split in ORDER:
         kinds: dict[str, list[Item]] = defaultdict(list)
         for item in sorted(items, key=lambda item: order_of(item.file, settings.seed)):
             if item.split == split:
@@ -218,14 +220,16 @@ def _limited(items: list[Item], settings: SplitSettings) -> list[Item]:
     return [item for item in items if (item.split, item.file) in kept]
 
 
-def _check_classes(items: list[Item], listing: Listing) -> None:
-    for split in SPLITS:
+def _check_classes(items: list[Item], listing: Listing, settings: SplitSettings) -> None:
+    mixed = settings.persons is not Leak.REPORT and any(item.donors for item in items)
+    remedy = "add some, or give the list splits of its own" + (", or set data.persons to report (faces change hands)" * mixed)
+    for split in (split for split in ORDER if split in SPLITS or any(item.split == split for item in items)):
         classes = {item.fake for item in items if item.split == split}
         if len(classes) < 2:
             lacks = "real and fake" if not classes else "fake" if classes == {False} else "real"
             raise DataError(
                 f"every split needs real and fake items, {split} of {listing.root} ({listing.layout}) has no {lacks} ones: "
-                "add some, or give the list splits of its own"
+                + remedy
             )
 
 

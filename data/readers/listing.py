@@ -40,11 +40,13 @@ class Item:
     kind: str = REAL
     """`real`, or the kind of manipulation."""
     split: str | None = None
-    """train, val or test; None where the layout doesn't say."""
+    """train, val, test or unseen; None where the layout doesn't say."""
     originals: tuple[str, ...] = ()
     """Names of the recordings that it is or is made of; items that share one stay in one split. Empty = itself alone."""
     identity: str | None = None
     """The person of the recording that was changed; None = unknown."""
+    donors: tuple[str, ...] = ()
+    """Further persons who are seen, for instance whose face was put in."""
     video: str = ""
     """The video that a picture was taken from; empty for videos and lone pictures."""
     variant: str = ""
@@ -62,6 +64,11 @@ class Item:
     def family(self) -> tuple[str, ...]:
         """`originals`, or the item's own name."""
         return self.originals or (self.video or self.file,)
+
+    @property
+    def persons(self) -> tuple[str, ...]:
+        """All persons who are known to be in it."""
+        return (*(() if self.identity is None else (self.identity,)), *self.donors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,3 +134,15 @@ def test_a_damaged_cache_is_one_clear_line(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4] + b"abcd")
     with pytest.raises(IntegrityError, match=r"input_audio\.npy .*delete all of it"):
         prepare(small, tmp_path)
+
+
+def test_the_folder_of_generated_clips_is_read_with_its_four_splits(sets: dict[str, SampleSet]) -> None:
+    from paretolens.data.readers.hygiene import SplitSettings, organise
+    from paretolens.data.readers.registry import read_listing
+
+    assert sets["train"].folder is not None
+    listing = read_listing(sets["train"].folder.parent / "clips")
+    organised = organise(listing, SplitSettings())
+    assert listing.layout == "lavdf"
+    assert Counter(item.split for item in organised.items) == {split: len(samples) for split, samples in sets.items()}
+    assert organised.notes == ()

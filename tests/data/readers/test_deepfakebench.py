@@ -72,6 +72,7 @@ def test_videos_of_celeb_dfs_test_are_taken_out_of_train_and_val(tree) -> None:
         ("id1_0001", "test"),
         ("id1_id0_0001", "test"),
     ]
+    assert listing.items[-1].persons == ("Celeb-DF-v2/id1", "Celeb-DF-v2/id0")
     assert listing.notes == ("Celeb.json: 2 frames of train and val left out, their videos are in test",)
 
 

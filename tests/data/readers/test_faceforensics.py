@@ -66,6 +66,7 @@ def test_actors_fakes_name_scene_and_target(tree) -> None:
     real, fake = read_listing(folder).items
     assert real.originals == fake.originals == ("01__outside_talking",)
     assert real.identity == fake.identity == "01"
+    assert fake.donors == ("02",)
 
 
 def test_extracted_frames_are_pictures_of_their_video(tree) -> None:

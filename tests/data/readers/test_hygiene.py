@@ -1,4 +1,5 @@
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,15 +77,22 @@ def test_an_item_without_split_follows_its_family() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.integers(0, 6)), min_size=1, max_size=60), st.integers(0, 5))
-def test_made_splits_never_share_a_recording_or_a_person(drawn: list[tuple[int, bool, int]], seed: int) -> None:
-    items = [clip(f"x{n}", fake=fake, of=f"o{of}", who=f"p{who}") for n, (of, fake, who) in enumerate(drawn)]
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=60),
+    st.integers(0, 5),
+)
+def test_made_splits_never_share_a_recording_or_a_person(drawn: list[tuple[int, bool, int, int]], seed: int) -> None:
+    items = [
+        replace(clip(f"x{n}", fake=fake, of=f"o{of}", who=f"p{who}"), donors=(f"p{donor}",) if fake else ())
+        for n, (of, fake, who, donor) in enumerate(drawn)
+    ]
     items += [clip(f"extra-{n}", fake=n % 2 == 1, of=f"e{n}", who=f"e{n}") for n in range(24)]
     organised = organise(listing(*items), SplitSettings(seed=seed, val_share=0.3, test_share=0.3))
-    for key in (lambda item: item.originals, lambda item: item.identity):
+    for keys in (lambda item: item.originals, lambda item: (item.identity, *item.donors)):
         splits = defaultdict(set)
         for item in organised.items:
-            splits[key(item)].add(item.split)
+            for key in keys(item):
+                splits[key].add(item.split)
         assert all(len(found) == 1 for found in splits.values())
 
 
@@ -115,3 +123,27 @@ def test_a_split_without_a_class_is_refused() -> None:
 def test_a_list_of_test_items_alone_is_refused() -> None:
     with pytest.raises(DataError, match="must have items to train on, the list has test alone"):
         organise(listing(*whole("test")), SplitSettings())
+
+
+def test_an_unseen_split_of_the_layout_stays_and_gets_the_kinds_that_are_named() -> None:
+    items = [item for split in ("train", "val", "test", "unseen") for item in whole(split)]
+    assert organise(listing(*items), SplitSettings()).items == tuple(items)
+    new = [clip(f"gan-{split}", fake=True, split=split, of=f"{split}-real", kind="gan") for split in ("test", "unseen")]
+    organised = organise(listing(*items, *new), SplitSettings(unseen=("gan",)))
+    unseen = {item.file for item in organised.items if item.split == "unseen"}
+    assert unseen == {"unseen-real", "unseen-fake", "test-real", "gan-test", "gan-unseen"}
+    stray = clip("stray", fake=True, split="train", of="unseen-real")
+    with pytest.raises(DataError, match=r"no recording .*stray \(train\) with unseen-fake \(unseen\)"):
+        organise(listing(*items, stray), SplitSettings())
+
+
+def test_faces_that_all_change_hands_are_reported_where_that_is_wanted() -> None:
+    items = [clip(f"r{n}", split="train", who=f"p{n}") for n in range(10)]
+    items += [
+        replace(clip(f"f{n}", fake=True, split="train", of=f"r{n}", who=f"p{n}"), donors=(f"p{(n + 1) % 10}",)) for n in range(10)
+    ]
+    with pytest.raises(DataError, match=r"set data\.persons to report"):
+        organise(listing(*items, *whole("test")), SplitSettings(val_share=0.2))
+    told = organise(listing(*items, *whole("test")), SplitSettings(val_share=0.2, persons=Leak.REPORT))
+    assert Counter(item.split for item in told.items) == {"train": 16, "val": 4, "test": 2}
+    assert any("share a person with a later split" in note for note in told.notes)
