@@ -97,7 +97,7 @@ def test_the_bundle_draws_what_patches_say(patches: Path, tmp_path: Path) -> Non
 def test_a_cross_efficient_vit_is_searched_and_explained(tmp_path: Path) -> None:
     (found,) = evaluated(searched(tmp_path, "cross-efficient-vit-quick", CROSS, 1))
     assert found.details["precision"] == "int8"
-    assert found.metrics["prune_parameters"] > 0
+    assert found.metrics["pruned_parameters"] > 0
     assert found.metrics["eps_image"] == pytest.approx(found.values["eps"])
     bundle = tmp_path / "runs" / "studies" / "small" / "bundle"
     pictures = next((tmp_path / "runs").glob("cache/generated-pictures/*/pictures")) / "test"
