@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from paretolens.data.readers.listing import REAL, Item, files_below
+from paretolens.data.readers.listing import REAL, Item, Listing, Media, files_below, media_of
 
-__all__ = ["SPLITS", "class_folders", "class_items"]
+__all__ = ["SPLITS", "class_folders", "class_listing"]
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 """Folder → split."""
@@ -24,18 +24,43 @@ def class_folders(folder: Path, names: Mapping[str, bool]) -> Iterator[tuple[Pat
         folders[:] = sorted(others) if depth + 1 < DEPTH else []
 
 
-def class_items(folder: Path, names: Mapping[str, bool]) -> Iterator[Item]:
-    """Items of all class folders; folders between split and class, or else those below the class, name the kind of the fakes."""
-    for place, fake in class_folders(folder, names):
-        between = list(place.relative_to(folder).parts[:-1])
-        split = SPLITS.get(between[0].lower()) if between else None
-        above = "/".join(between[1:] if split else between)
-        for file in files_below(place, folder):
-            kind = above or "/".join((folder / file).relative_to(place).parts[:-1]) or "fake"
-            yield Item(
-                file=file,
-                fake=fake,
-                kind=kind if fake else REAL,
-                split=split,
-                fake_picture=fake,
-            )
+def class_listing(folder: Path, names: Mapping[str, bool], layout: str) -> Listing:
+    """Items of all class folders; folders between split and class, or else those below the class, name the kind of the fakes.
+
+    Where real pictures, too, lie in folders below their class, each of these holds the frames of one video, which stay together,
+    and with those of a video of the same name: real/000/1.png, fake/faceswap/000/1.png.
+    """
+    found = [(place, fake, list(files_below(place, folder))) for place, fake in class_folders(folder, names)]
+    frames = any(not fake and _nested(folder, place, files) for place, fake, files in found)
+    items = tuple(item for place, fake, files in found for item in _items(folder, place, files, fake=fake, frames=frames))
+    kinds = not frames and any(fake and _nested(folder, place, files) for place, fake, files in found)
+    notes = [
+        "pictures of one folder are kept together, as frames of one video; where they are none, write a manifest.csv"
+    ] * frames
+    if kinds and any(item.split is None for item in items):
+        notes.append("folders of fake pictures are taken for kinds; where each holds one video, write a manifest.csv with group")
+    return Listing(root=folder, layout=layout, items=items, notes=tuple(notes))
+
+
+def _nested(folder: Path, place: Path, files: list[str]) -> bool:
+    """Whether pictures lie in folders below their class."""
+    return any(media_of(file) is Media.PICTURE and (folder / file).parent != place for file in files)
+
+
+def _items(folder: Path, place: Path, files: list[str], *, fake: bool, frames: bool) -> Iterator[Item]:
+    between = list(place.relative_to(folder).parts[:-1])
+    split = SPLITS.get(between[0].lower()) if between else None
+    above = "/".join(between[1:] if split else between)
+    for file in files:
+        below = (folder / file).relative_to(place).parts[:-1]
+        frame = frames and bool(below) and media_of(file) is Media.PICTURE
+        kind = above or "/".join(below[:-1] if frame else below) or "fake"
+        yield Item(
+            file=file,
+            fake=fake,
+            kind=kind if fake else REAL,
+            split=split,
+            originals=(f"{split or ''}/{below[-1]}",) if frame else (),
+            video=str(PurePosixPath(file).parent) if frame else "",
+            fake_picture=fake,
+        )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from paretolens.data.readers.classes import class_folders, class_items
+from paretolens.data.readers.classes import class_folders, class_listing
 from paretolens.data.readers.listing import Listing, Reader
 
 __all__ = ["READER"]
@@ -25,7 +25,7 @@ def detect(folder: Path) -> float:
 
 def read(folder: Path) -> Listing:
     """Items by split."""
-    return Listing(root=folder, layout="classfolders", items=tuple(class_items(folder, NAMES)))
+    return class_listing(folder, NAMES, "classfolders")
 
 
 READER = Reader(

@@ -5,7 +5,7 @@ Kinds are the platform (reddit, twitter, facebook) or generator and object (prog
 
 from pathlib import Path
 
-from paretolens.data.readers.classes import class_folders, class_items
+from paretolens.data.readers.classes import class_folders, class_listing
 from paretolens.data.readers.listing import Listing, Reader
 
 __all__ = ["READER"]
@@ -26,7 +26,7 @@ def detect(folder: Path) -> float:
 
 def read(folder: Path) -> Listing:
     """Items by split and platform."""
-    return Listing(root=folder, layout="wildrf", items=tuple(class_items(folder, NAMES)))
+    return class_listing(folder, NAMES, "wildrf")
 
 
 READER = Reader(
