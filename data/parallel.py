@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["BATCH", "each_batch"]
+__all__ = ["BATCH", "each_alone", "each_batch"]
 
 BATCH = 16
 """Items of a batch; fewer where there are few."""
@@ -36,8 +36,7 @@ def each_batch(
     """
     size = max(1, min(BATCH, len(items) // (2 * workers)))
     batches = [items[start : start + size] for start in range(0, len(items), size)]
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if workers <= 1 or len(batches) <= 1 or (script is not None and not Path(script).exists()):  # typed in: nothing to spawn from
+    if workers <= 1 or len(batches) <= 1 or not _can_spawn():
         yield from map(make, batches)
         return
     left = dict(enumerate(batches))
@@ -47,6 +46,19 @@ def each_batch(
             return
         for number in suspects:
             yield from _one_by_one(make, left.pop(number), crashed)
+
+
+def each_alone(
+    make: Make[Item, Entry], items: Sequence[Item], *, crashed: Callable[[Item], list[Entry]]
+) -> Iterator[list[Entry]]:
+    """As `each_batch`, one item at a time in a process that it may kill."""
+    yield from _one_by_one(make, items, crashed) if _can_spawn() else map(make, ([item] for item in items))
+
+
+def _can_spawn() -> bool:
+    """Whether there is a program that another process could begin with; there is none where it was typed in."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    return script is None or Path(script).exists()
 
 
 def _in_pool(

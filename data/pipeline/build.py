@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from paretolens.data.generated.rows import allocate_rows, open_rows
-from paretolens.data.parallel import each_batch
+from paretolens.data.parallel import each_alone, each_batch
 from paretolens.data.pipeline.journal import Done, append_done, read_done
 from paretolens.data.pipeline.settings import FolderSettings
 from paretolens.data.pipeline.work import Work, columns_of, decode_batch, rows_of, still_there
@@ -67,19 +67,25 @@ def decode_all(
         OSError: the disk is full.
     """
     works = tuple(_numbered(organised, settings))
-    done = _begun(works, settings, place)
-    left = [work for work in works if work.number not in done]
-    skipped = sum(entry.skipped is not None for entry in done.values())
+    done, again = _begun(works, settings, place)
+    make = partial(decode_batch, settings, root, place)
+
+    def take(batches: Iterator[list[Done]]) -> None:
+        for batch in batches:
+            append_done(place / JOURNAL, batch)
+            done.update({entry.task: entry for entry in batch})
+            if any(entry.skipped is not None for entry in batch):
+                _judge(works, done, settings, place)
+            if progress is not None:
+                progress(len(done), len(works))
+
+    _judge(works, done, settings, place)
     if progress is not None:
         progress(len(done), len(works))
-    for batch in each_batch(partial(decode_batch, settings, root, place), left, workers, crashed=_crashed):
-        append_done(place / JOURNAL, batch)
-        done |= {entry.task: entry for entry in batch}
-        skipped += sum(entry.skipped is not None for entry in batch)
-        if skipped > settings.max_skipped * len(works):
-            _refuse([(work.item.file, done[work.number].skipped) for work in works if work.number in done], settings, place)
-        if progress is not None:
-            progress(len(done), len(works))
+    fresh = [work for work in works if work.number not in done and work.number not in again]
+    take(each_batch(make, fresh, workers, crashed=_crashed))
+    lost = [work for work in works if work.number in again or done[work.number].transient]
+    take(each_alone(make, lost, crashed=_crashed))
     return Decoded(works=works, done=done)
 
 
@@ -96,12 +102,12 @@ def _numbered(organised: Organised, settings: FolderSettings) -> Iterator[Work]:
         rows[str(item.split)] += rows_of(item, settings)
 
 
-def _begun(works: Sequence[Work], settings: FolderSettings, place: Path) -> dict[int, Done]:
-    """What an earlier run has done; without one, its folder is made."""
+def _begun(works: Sequence[Work], settings: FolderSettings, place: Path) -> tuple[dict[int, Done], set[int]]:
+    """What an earlier run has done, and what it lost and is to be tried again; without one, its folder is made."""
     rows: Counter[str] = Counter()
     for work in works:
         rows[str(work.item.split)] += rows_of(work.item, settings)
-    columns, done = columns_of(settings), {}
+    columns, done, again = columns_of(settings), dict[int, Done](), set[int]()
     if not (place / "ready").is_file():
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
@@ -110,14 +116,22 @@ def _begun(works: Sequence[Work], settings: FolderSettings, place: Path) -> dict
         (place / "ready").touch()
     for entry in read_done(place / JOURNAL):
         arrays = open_rows(place / str(works[entry.task].item.split), columns)
-        if still_there(entry, arrays):
+        if entry.transient:
+            again.add(entry.task)
+        elif still_there(entry, arrays):
             done[entry.task] = entry
-    return done
+    return done, again - done.keys()
 
 
 def _crashed(work: Work) -> list[Done]:
     """A file on which the decoder itself died, with its process."""
-    return [Done(task=work.number, skipped=f"{work.item.file} ended the process that decoded it")]
+    return [Done(task=work.number, skipped=f"{work.item.file} ended the process that decoded it", transient=True)]
+
+
+def _judge(works: Sequence[Work], done: dict[int, Done], settings: FolderSettings, place: Path) -> None:
+    """Stop where too many files can't be read, whichever run found them."""
+    if sum(entry.skipped is not None for entry in done.values()) > settings.max_skipped * len(works):
+        _refuse([(work.item.file, done[work.number].skipped) for work in works if work.number in done], settings, place)
 
 
 def _refuse(files: Sequence[tuple[str, str | None]], settings: FolderSettings, place: Path) -> NoReturn:

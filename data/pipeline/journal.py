@@ -40,6 +40,8 @@ class Done:
     """Its samples."""
     skipped: str | None = None
     """Why there are none."""
+    transient: bool = False
+    """Whether that may be the machine's doing (memory, a process that died) and not the file's: the next run tries again."""
     boxes: tuple[tuple[float, ...], ...] = ()
     """Where its face is."""
 
@@ -62,4 +64,7 @@ def read_done(path: Path) -> Iterator[Done]:
 
 def _done(plain: dict[str, Any]) -> Done:
     rows = tuple(Row(**{**row, "period": tuple(row["period"])}) for row in plain["rows"])
-    return Done(task=plain["task"], rows=rows, skipped=plain["skipped"], boxes=tuple(map(tuple, plain["boxes"])))
+    boxes = tuple(map(tuple, plain["boxes"]))
+    return Done(
+        task=plain["task"], rows=rows, skipped=plain["skipped"], transient=bool(plain.get("transient", False)), boxes=boxes
+    )

@@ -63,7 +63,7 @@ class FolderSettings(SplitSettings):
     """A data set on disk: where it is, how it is split, and what is taken from it."""
 
     path: Path
-    """Its folder, or a list in it (a manifest's .csv, a DeepfakeBench .json)."""
+    """Its folder, or a list in it (a manifest's .csv, a DeepfakeBench .json). Relative paths are made absolute at once."""
     layout: str = "auto"
     """Name of the layout, as `paretolens data layouts` lists them; auto = the one that fits."""
     take: Take = Take.CLIPS
@@ -103,6 +103,9 @@ class FolderSettings(SplitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("path", "boxes", "face_model"):  # other processes work in other folders
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, path.expanduser().absolute())
         problems = [
             rule
             for broken, rule in (

@@ -95,8 +95,10 @@ def _decode(work: Work, decoder: Decoder, arrays: Mapping[str, np.ndarray]) -> D
                     digest=_digest(arrays, row),
                 )
             )
-    except (DataError, MemoryError) as error:
-        return Done(task=work.number, skipped=" ".join(str(error).split()) or "it needs more memory than there is")
+    except DataError as error:
+        return Done(task=work.number, skipped=" ".join(str(error).split()))
+    except MemoryError:
+        return Done(task=work.number, skipped=f"{work.item.file} needs more memory than there is", transient=True)
     return Done(task=work.number, rows=tuple(rows), boxes=tuple(boxes))
 
 

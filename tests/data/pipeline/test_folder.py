@@ -204,8 +204,9 @@ def test_too_many_bad_files_stop_the_run_and_are_listed(lavdf: Path, tmp_path: P
     shutil.copytree(lavdf, root)
     (root / "train" / "000001.mp4").write_bytes(b"not a video")
     (root / "dev" / "000000.mp4").unlink()
-    with pytest.raises(DataError, match=r"at most 5\.0% of the files may be unreadable .* 2 of the first 6 are"):
-        SOURCE.prepare(settings(root), tmp_path / "cache", workers=1)
+    for _ in range(4):  # what is refused stays refused
+        with pytest.raises(DataError, match=r"at most 5\.0% of the files may be unreadable .* 2 of the first 6 are"):
+            SOURCE.prepare(settings(root), tmp_path / "cache", workers=1)
     (listed,) = (tmp_path / "cache" / "folder").glob("*.skipped.csv")
     rows = list(csv.DictReader(listed.open(encoding="utf-8")))
     assert [row["file"] for row in rows] == ["train/000001.mp4", "dev/000000.mp4"]
@@ -234,3 +235,42 @@ def test_the_size_follows_what_is_taken(lavdf: Path) -> None:
     wanted = settings(lavdf)
     assert replace(wanted, size=None).pixels == 64
     assert replace(wanted, size=None, take=Take.PICTURES).pixels == 128
+
+
+def test_files_that_were_lost_with_their_process_are_tried_again(
+    lavdf: Path, sets: dict[str, SampleSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paretolens.data.pipeline import build
+
+    with monkeypatch.context() as broken:  # no process can be started
+        broken.setattr(build, "each_batch", lambda make, works, workers, *, crashed: map(crashed, works))
+        with pytest.raises(DataError, match="ended the process that decoded it"):
+            SOURCE.prepare(settings(lavdf), tmp_path, workers=1)
+    again = SOURCE.prepare(settings(lavdf), tmp_path, workers=1)
+    assert again["train"].fingerprint == sets["train"].fingerprint
+    assert again["test"].fingerprint == sets["test"].fingerprint
+
+
+def test_a_file_for_which_memory_ran_out_is_tried_again_alone(
+    lavdf: Path, sets: dict[str, SampleSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paretolens.data.pipeline import work
+
+    def starved(item, decoder):
+        raise MemoryError
+
+    monkeypatch.setattr(work, "samples_of", starved)  # in this process alone
+    again = SOURCE.prepare(settings(lavdf, max_skipped=1.0), tmp_path, workers=1)
+    assert {split: samples.fingerprint for split, samples in again.items()} == {
+        split: samples.fingerprint for split, samples in sets.items()
+    }
+
+
+def test_relative_paths_hold_in_every_folder(lavdf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paretolens.search.config import load_config
+
+    monkeypatch.chdir(lavdf.parent)
+    config = load_config(preset="default", file=None, assignments=["data.source=folder", f"data.path={lavdf.name}"], flags={})
+    monkeypatch.chdir(tmp_path)
+    assert config.data["path"] == str(lavdf)
+    assert config.make_data_settings().path == lavdf
