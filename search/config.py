@@ -25,6 +25,7 @@ from paretolens.search.trees import PRESETS, check_preset, preset_of
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
+from paretolens.trainers.device import Device, device_for
 from paretolens.trainers.loop import LoopSettings, Monitor
 from paretolens.trainers.lowrank import LowRankSettings
 from paretolens.trainers.prune import PruneSettings
@@ -127,6 +128,8 @@ class Config:
 
     seed: Annotated[int, Ge(0)] = 0
     """Seed of teacher, students and proposals."""
+    device: Device = Device.AUTO
+    """Where networks are trained and explained; auto takes the GPU that a process sees, else the CPU."""
     family: str = "pinpoint"
     """Family of models; see `paretolens space`."""
     space_preset: str = "default"
@@ -226,6 +229,7 @@ class Config:
         family, settings, space = self.make_family(), self.make_model_settings(), self.make_space()
         family.check(space, settings)
         self.first_genomes()
+        device_for(self.device)
         self._check_kind()
         self._check_shapes()
         self._check_batches()

@@ -49,6 +49,7 @@ def _student(genome: Genome, task: Task) -> dict[str, Any]:
         "signature": schema.to_plain(task.signature),
         "knobs": _knobs(genome, task, *(stage for stage in Stage if stage not in _LATER)),
         "seed": task.config.seed,
+        "device": task.device.type,
     }
 
 

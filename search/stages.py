@@ -27,6 +27,7 @@ from paretolens.spaces.knobs import Genome
 from paretolens.spaces.stages import stages_of
 from paretolens.trainers.align import AlignSettings, PathAlignment
 from paretolens.trainers.calibration import Calibrated
+from paretolens.trainers.device import moved
 from paretolens.trainers.distill import DistillationObjective, DistillSettings, distill
 from paretolens.trainers.loop import Batch, LoopSettings, Objective
 from paretolens.trainers.lowrank import factorise
@@ -250,10 +251,11 @@ class Training:
     ) -> None:
         task = self._task
         settings = self._teaching(loop)
-        distill(
-            student, task.outputs, task.samples["train"], task.samples["val"], settings,
-            seed=task.config.seed, report=report, stage=stage, beside=beside, parts=parts,
-        )  # fmt: skip
+        with moved(task.device, student):
+            distill(
+                student, task.outputs, task.samples["train"], task.samples["val"], settings,
+                seed=task.config.seed, report=report, stage=stage, beside=beside, parts=parts,
+            )  # fmt: skip
 
     def _teaching(self, loop: LoopSettings) -> DistillSettings:
         """A loop with the genome's loss."""

@@ -7,6 +7,7 @@ a worker opens it: what is there is mapped into memory in under a second.
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
+from paretolens.trainers.device import device_for, moved
 from paretolens.trainers.calibration import calibrate
 from paretolens.trainers.distributed import ALONE, World, build_together
 from paretolens.trainers.live_teacher import LiveTeacher
@@ -82,6 +84,8 @@ class Task:
     """The same clips explained in another way (`eps.second`)."""
     paths: PathMaps | None = None
     """The teacher's evidence on the training split; None where the space has no γ above 0."""
+    device: torch.device = torch.device("cpu")
+    """Where this process trains and explains."""
 
     @classmethod
     def prepare(cls, config: Config, workspace: Workspace, steps: Steps) -> "Task":
@@ -97,16 +101,17 @@ class Task:
             samples = prepared(config, workspace, update)
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:
-            folder = trained_teacher(config, workspace, samples, update)
+            device = device_for(config.device)
+            folder = trained_teacher(config, workspace, samples, update, world=World(device=device))
             teacher = _load_teacher(folder)
             update(1, 1, _describe_teacher(teacher))
         views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
-        with steps.step("teacher's outputs"):
+        with steps.step("teacher's outputs"), moved(device, teacher):
             outputs = _outputs(config, teacher, samples["train"], workspace, views)
             if outputs.patch_field is not None:
                 outputs = calibrate(outputs, samples["train"])
             judged = cache_teacher(teacher, samples["val"], workspace.cache / "outputs", views=(View.PLAIN,))
-        with steps.step("teacher's maps") as update:
+        with steps.step("teacher's maps") as update, moved(device, teacher):
             explained = ExplainedSet.choose(samples["val"], config.eps)
             precise = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes))
             reference = TeacherReference.load_or_compute(workspace.cache / "maps", teacher, explained, precise)
@@ -116,7 +121,7 @@ class Task:
         space = config.make_space()
         paths = None
         if _aligns(space):
-            with steps.step("teacher's evidence") as update:
+            with steps.step("teacher's evidence") as update, moved(device, teacher):
                 baseline = baseline_inputs(samples["train"], config.eps.baseline)
                 paths = cache_paths(teacher, samples["train"], baseline, workspace.cache / "outputs", seed=config.seed)
                 update(1, 1, f"{int(paths.fake.sum())} of {len(paths)} training clips are called fake")
@@ -126,7 +131,7 @@ class Task:
             zero = _floor(
                 config,
                 workspace.cache / "floors",
-                lambda seed: family.student(genome, signature, seed=seed),
+                lambda seed: family.student(genome, signature, seed=seed).to(device),
                 reference,
                 plain | {"explained": [int(row) for row in explained.indices], "code": source_digest(EXPLAINING)},
             )
@@ -135,7 +140,7 @@ class Task:
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
             teacher=teacher, teacher_folder=folder, outputs=outputs,
             val_logits=judged.logit[0, :, 0], reference=reference, floor=zero, second=second,
-            paths=paths,
+            paths=paths, device=device,
         )  # fmt: skip
 
 
@@ -195,7 +200,7 @@ def _outputs(
     config: Config, teacher: nn.Module, train: SampleSet, workspace: Workspace, views: tuple[View, ...]
 ) -> TeacherSource:
     if not config.cache.teacher:
-        return LiveTeacher(teacher, train)
+        return LiveTeacher(deepcopy(teacher), train)  # which stays on its device while the teacher itself is moved back
     return cache_teacher(teacher, train, workspace.cache / "outputs", views=views)
 
 

@@ -49,6 +49,7 @@ from paretolens.search.task import EXPLAINING, Task, example_of
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
 from paretolens.trainers.cascade import CascadeSettings, settle_cascade
+from paretolens.trainers.device import moved
 from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["ARTEFACT", "MAPS", "OBJECTIVES", "Trial", "make_trial", "run_trial"]
@@ -256,9 +257,10 @@ class Trial:
         self._note_latency(self._latency(student, artefact))
         self._note_verdicts(logits.val)
         with quantisers_off(student):
-            eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
+            with moved(self.task.device, student):
+                eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
+                self._score_second(student)
             twin = _twin_logits(student, self.task.samples["val"])
-            self._score_second(student)
         self._note_eps(eps)
         self.metrics["agreement"] = float(np.mean((self.task.val_logits > 0) == (logits.val > 0)))
         self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
