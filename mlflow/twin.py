@@ -5,6 +5,7 @@ A trial's run and a study's run (its teacher) keep theirs in `twin/`; a register
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,15 @@ def _version_roots(client: Any, found: "re.Match[str]") -> Iterator[str]:
 
 
 def _remedy(client: Any, found: "re.Match[str] | None") -> str:
-    """What the store has instead."""
+    """What the store has instead; nothing if it does not say."""
     if found is None:
         return "; 'paretolens ui' shows the runs and their ids; name another store with --tracking-uri"
+    with suppress(Exception):  # the store has just failed: what is reported is that, not how it fails again
+        return _others(client, found)
+    return ""
+
+
+def _others(client: Any, found: "re.Match[str]") -> str:
     names = [model.name for model in client.search_registered_models(max_results=_LISTED)]
     if found["name"] not in names:
         hint = did_you_mean(found["name"], names, listing="'paretolens ui' lists all")

@@ -21,7 +21,7 @@ from paretolens.search import schema
 from paretolens.search.bounds import LimitSettings
 from paretolens.search.engine import EngineSettings
 from paretolens.search.stage_cache import CacheSettings
-from paretolens.search.trees import PRESETS, check_preset, preset_of
+from paretolens.search.trees import PRESETS, beyond, check_preset, preset_of
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.spaces.registry import get_family
@@ -193,12 +193,14 @@ class Config:
         return [_first_genome(space, wish) for wish in self.first]
 
     def bound(self) -> dict[str, Any]:
-        """What must be equal for two sessions to belong to one study: all but budget, workers, store, cache; plain values."""
+        """What must be equal for two sessions to belong to one study: all but budget, workers, store, cache; plain values.
+
+        What stands at its default is left out, so that a setting that came later does not make an older study another one.
+        """
         plain = {key: value for key, value in schema.to_plain(self).items() if key not in _FREE_KEYS}
         plain["search"] = {key: value for key, value in plain["search"].items() if key not in _FREE_SEARCH_KEYS}
-        if plain["data"][_SOURCE] == DEFAULT_SOURCE:  # studies from before there were sources keep their identity
-            plain["data"] = _without_source(plain["data"])
-        return plain
+        usual = schema.to_plain(Config())
+        return beyond(plain, usual if self.data[_SOURCE] == DEFAULT_SOURCE else {**usual, "data": {}})
 
     def identity(self) -> str:
         """Hash of `bound`."""
@@ -238,8 +240,10 @@ class Config:
 
     def _check_batches(self) -> None:
         count = self.make_source().count(self.make_data_settings(), "train")
-        loops = {"teacher": self.teacher, "student.distill": self.student.distill}
-        loops |= {"student.repair": self.student.repair, "student.qat": self.student.qat}
+        stages = {name: getattr(self.student, name) for name in StudentSettings.__dataclass_fields__}
+        loops = {"teacher": self.teacher} | {
+            f"student.{name}": loop for name, loop in stages.items() if isinstance(loop, LoopSettings)
+        }
         large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > (count or math.inf)]
         if large:
             raise ConfigurationError(
@@ -313,7 +317,8 @@ def presets() -> dict[str, dict[str, Any]]:
 
 def _for_source(start: Mapping[str, Any], named: Mapping[str, Any]) -> Mapping[str, Any]:
     """A tree without the keys of its data where another source is named, whose keys these are not."""
-    wanted, data = (named.get("data") or {}).get(_SOURCE), start.get("data") or {}
+    own, data = named.get("data"), start.get("data") or {}
+    wanted = own.get(_SOURCE) if isinstance(own, Mapping) else None
     return start if wanted in (None, data.get(_SOURCE, DEFAULT_SOURCE)) else {**start, "data": {}}
 
 

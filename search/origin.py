@@ -7,7 +7,10 @@ from pathlib import Path
 
 import paretolens
 
-__all__ = ["MISSING", "library_versions", "source_digest"]
+__all__ = ["EXPLAINING", "MISSING", "library_versions", "source_digest"]
+
+EXPLAINING = ("evaluators/eps", "evaluators/explain")
+"""What shapes a score of explanations."""
 
 MISSING = "missing"
 """Version of a library that is not installed."""

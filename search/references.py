@@ -14,7 +14,7 @@ from paretolens.data.bootstrap import nanmean_interval
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.evaluators.eps import score_eps
 from paretolens.models.record import load_model
-from paretolens.search.origin import source_digest
+from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.progress import Update
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task, trained_teacher
@@ -22,7 +22,7 @@ from paretolens.search.task import Task, trained_teacher
 __all__ = ["RetrainedTeachers", "retrained_teachers"]
 
 _FIRST_SEED = 1000
-_SOURCES = ("evaluators/eps", "evaluators/explain", "search/references.py")
+_SOURCES = (*EXPLAINING, "search/references.py")
 """What a score depends on beside models and clips."""
 
 

@@ -360,8 +360,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _first_difference(stored: Config, wanted: Config) -> str:
-    before, after = flatten(stored.bound()), flatten(wanted.bound())
-    for key in sorted(before.keys() | after.keys()):
+    bound = flatten(stored.bound()).keys() | flatten(wanted.bound()).keys()
+    before, after = flatten(schema.to_plain(stored)), flatten(schema.to_plain(wanted))
+    for key in sorted(bound):
         if before.get(key) != after.get(key):
             return f"{key} was {before.get(key)}, now {after.get(key)}"
     return "its identity differs"

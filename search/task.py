@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import nn
 
 from paretolens.data.samples import SampleSet
 from paretolens.data.sources import source_label
-from paretolens.data.store import build_once, digest_of_json
+from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import IntegrityError
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference, floor
 from paretolens.evaluators.eps.explained import baseline_inputs
@@ -26,28 +26,26 @@ from paretolens.models.record import load_model, save_model
 from paretolens.models.signature import Signature
 from paretolens.search import schema
 from paretolens.search.config import Config
-from paretolens.search.origin import source_digest
+from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.progress import Steps, Update
-from paretolens.search.samples import prepared
+from paretolens.search.samples import hold_data, prepared
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
-from paretolens.trainers.device import device_for, moved
 from paretolens.trainers.calibration import calibrate
+from paretolens.trainers.device import device_for, moved
 from paretolens.trainers.distributed import ALONE, World, build_together
 from paretolens.trainers.live_teacher import LiveTeacher
 from paretolens.trainers.paths import PathMaps, cache_paths
-from paretolens.trainers.teacher import TeacherSettings, train_teacher
+from paretolens.trainers.teacher import train_teacher
 from paretolens.trainers.views import View
 
-__all__ = ["EXPLAINING", "Task", "example_of", "trained_teacher"]
+__all__ = ["Task", "example_of", "trained_teacher"]
 
 REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
-EXPLAINING = ("evaluators/eps", "evaluators/explain")
-"""Sources that a score of EPS comes from, for what is kept of scores."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""
 
@@ -84,21 +82,29 @@ class Task:
     """The same clips explained in another way (`eps.second`)."""
     paths: PathMaps | None = None
     """The teacher's evidence on the training split; None where the space has no γ above 0."""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Where this process trains and explains."""
 
     @classmethod
-    def prepare(cls, config: Config, workspace: Workspace, steps: Steps) -> "Task":
+    def prepare(cls, config: Config, workspace: Workspace, steps: Steps, *, study: Path | None = None) -> "Task":
         """Make or open everything that trials need.
 
+        Args:
+            config: valid.
+            workspace: holds the cache.
+            steps: shows what is done.
+            study: folder of the study that this is for; its data must be what they were when it began.
+
         Raises:
-            UserError: the cache cannot be written, or what it holds is damaged.
+            UserError: the cache cannot be written, what it holds is damaged, or the study's data have changed.
         """
         family, settings = config.make_family(), config.make_model_settings()
         signature = family.signature(settings)
         source = config.make_source()
         with steps.step(f"data ({source_label(source.name)})") as update:
             samples = prepared(config, workspace, update)
+            if study is not None:
+                hold_data(study, samples)
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:
             device = device_for(config.device)
@@ -155,6 +161,12 @@ def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:
     return samples.batch(slice(0, count))
 
 
+def _begun_from(config: Config) -> dict[str, str]:
+    """The content of the file of weights that the teacher begins from, if there is one."""
+    weights = getattr(getattr(config.make_model_settings(), "teacher", None), "weights", None)
+    return {} if weights is None else {"weights": digest_of_file(Path(weights))}
+
+
 def trained_teacher(
     config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update, *, world: World = ALONE
 ) -> Path:
@@ -164,9 +176,10 @@ def trained_teacher(
         "seed": config.seed,
         "family": config.family,
         "model": schema.to_plain(config.make_model_settings()),
-        "settings": _told(config.teacher),
+        "settings": schema.to_plain(config.teacher),
         "train": samples["train"].fingerprint,
         "val": samples["val"].fingerprint,
+        **_begun_from(config),
     }
     folder = workspace.cache / "teachers" / digest_of_json(plain)[:24]
     checkpoints = folder.with_name(f"{folder.name}.training")
@@ -187,13 +200,6 @@ def trained_teacher(
     if world.leads:
         shutil.rmtree(checkpoints, ignore_errors=True)
     return folder
-
-
-def _told(settings: TeacherSettings) -> dict[str, Any]:
-    """What a teacher's address says of its training; what came later and is left as it was before is not said."""
-    usual = schema.to_plain(TeacherSettings())
-    plain: dict[str, Any] = schema.to_plain(settings)
-    return {name: value for name, value in plain.items() if name not in ("precision", "patience") or value != usual[name]}
 
 
 def _outputs(

@@ -9,7 +9,7 @@ import yaml
 from paretolens.errors import ConfigurationError
 from paretolens.naming import nearest
 
-__all__ = ["PRESETS", "Tree", "check_preset", "merge", "parse_assignment", "preset_of", "read_yaml"]
+__all__ = ["PRESETS", "Tree", "beyond", "check_preset", "merge", "parse_assignment", "preset_of", "read_yaml"]
 
 Tree = dict[str, Any]
 PRESETS = Path(__file__).parent / "presets"
@@ -80,3 +80,15 @@ def merge(*trees: Mapping[str, Any]) -> Tree:
             both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
             merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def beyond(tree: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tree says that the usual one does not: equal values are left out, and branches that hold nothing else."""
+    found = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and isinstance(usual.get(key), Mapping):
+            if inner := beyond(value, usual[key]):
+                found[key] = inner
+        elif key not in usual or value != usual[key]:
+            found[key] = value
+    return found

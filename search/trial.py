@@ -38,14 +38,14 @@ from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
 from paretolens.search.measuring import bench_of
-from paretolens.search.origin import source_digest
+from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
 from paretolens.search.placement import timed_backend
 from paretolens.search.progress import Silent
 from paretolens.search.score import BATCH, score_artefact
 from paretolens.search.stage_cache import StageCache
 from paretolens.search.stages import Training, loops_of
-from paretolens.search.task import EXPLAINING, Task, example_of
+from paretolens.search.task import Task, example_of
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Genome
 from paretolens.trainers.cascade import CascadeSettings, settle_cascade
@@ -77,8 +77,9 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     workspace = Workspace.at(Path(payload["workspace"]))
     if not workspace.study(payload["study"]).is_dir():
         raise StoreError(f"workspace {workspace.root}: not visible on {socket.gethostname()}; mount it there at the same path")
-    task = Task.prepare(schema.build(Config, payload["config"]), workspace, Silent())
-    folder = workspace.study(payload["study"]) / "trials"
+    study = workspace.study(payload["study"])
+    task = Task.prepare(schema.build(Config, payload["config"]), workspace, Silent(), study=study)
+    folder = study / "trials"
     calibration = Calibration.from_json(payload["calibration"])
     timed_here = task.config.search.latency_resource is None
     if timed_here and timed_backend(task.config.latency.backend) is Backend.ONNXRUNTIME:

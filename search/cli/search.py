@@ -131,7 +131,7 @@ def _prepare(study: "Study", tracker: Any, steps: Any) -> "tuple[Task, Baseline]
     from paretolens.search.references import retrained_teachers
     from paretolens.search.task import Task
 
-    task = Task.prepare(study.config, study.workspace, steps)
+    task = Task.prepare(study.config, study.workspace, steps, study=study.folder)
     with steps.step("teacher's baseline") as update:
         baseline = study.baseline(task)
         update(1, 1, _describe(baseline.metrics, baseline.details))

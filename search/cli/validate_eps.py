@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     console = make_console()
     steps = ConsoleSteps(console)
     console.print(f"[bold]study {study.name}[/], student of {row['trial']}", highlight=False)
-    task = Task.prepare(study.config, study.workspace, steps)
+    task = Task.prepare(study.config, study.workspace, steps, study=study.folder)
     found = validate(
         task, trial_folder(study, row), steps, clips=options.clips, references=options.references, again=options.again
     )
