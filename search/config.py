@@ -240,10 +240,8 @@ class Config:
 
     def _check_batches(self) -> None:
         count = self.make_source().count(self.make_data_settings(), "train")
-        stages = {name: getattr(self.student, name) for name in StudentSettings.__dataclass_fields__}
-        loops = {"teacher": self.teacher} | {
-            f"student.{name}": loop for name, loop in stages.items() if isinstance(loop, LoopSettings)
-        }
+        stages = {f"student.{name}": getattr(self.student, name) for name in StudentSettings.__dataclass_fields__}
+        loops = {name: loop for name, loop in {"teacher": self.teacher, **stages}.items() if isinstance(loop, LoopSettings)}
         large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > (count or math.inf)]
         if large:
             raise ConfigurationError(

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from paretolens.errors import IntegrityError
+from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.search.progress import Silent
+from paretolens.search.samples import hold_data
 from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
 
@@ -18,3 +19,11 @@ def test_a_damaged_teacher_says_what_to_delete(tiny_task: Task, tmp_path: Path) 
     with pytest.raises(IntegrityError, match=f"delete {folder} and make it again") as caught:
         Task.prepare(tiny_task.config, workspace, Silent())
     assert "save the model" not in str(caught.value)
+
+
+def test_a_study_whose_data_have_changed_is_refused(tiny_task: Task, tmp_path: Path) -> None:
+    hold_data(tmp_path, tiny_task.samples)
+    hold_data(tmp_path, tiny_task.samples)
+    fewer = {**tiny_task.samples, "val": tiny_task.samples["val"].subset(slice(0, 4))}
+    with pytest.raises(ConfigurationError, match=r"data have changed since it began \(val\).*--name"):
+        hold_data(tmp_path, fewer)

@@ -13,7 +13,7 @@ def test_auto_takes_what_torch_sees() -> None:
 
 def test_a_gpu_that_is_not_there_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigurationError, match="device is cuda.*auto or cpu"):
+    with pytest.raises(ConfigurationError, match=r"device is cuda.*auto or cpu"):
         device_for(Device.CUDA)
 
 
