@@ -1,4 +1,6 @@
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,9 @@ import pytest
 from PIL import Image
 
 from paretolens.data.generated.picture_settings import GeneratedPictures
+from paretolens.data.generated.settings import GeneratedSettings
 from paretolens.data.pictures import read_picture
+from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.preprocessing import ColourOrder, PixelScale
 from paretolens.data.samples import UNKNOWN_OFFSET, SampleSet
 from paretolens.data.sources import DEFAULT_SOURCE, DataKind, Source, get_source, sources
@@ -25,11 +29,42 @@ def sets(place: Path) -> dict[str, SampleSet]:
     return get_source("generated-pictures").prepare(SETTINGS, place, workers=1)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve real and twelve fake pictures in class folders."""
+    root = tmp_path_factory.mktemp("classes")
+    for number in range(24):
+        path = root / ("fake" if number % 2 else "real") / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (10 * number, 90, 200)).save(path)
+    return root
+
+
 @pytest.mark.parametrize("name", sources())
-def test_every_source_keeps_the_contract(name: str) -> None:
+def test_every_source_keeps_the_contract(name: str, folder: Path, place: Path) -> None:
+    given = {
+        "generated-clips": GeneratedSettings(seed=4, train=8, val=4, test=4, unseen=4),
+        "generated-pictures": SETTINGS,
+        "folder": FolderSettings(path=folder, take=Take.PICTURES, size=32, val_share=0.25, test_share=0.25),
+    }[name]
     source = get_source(name)
     assert isinstance(source, Source)
     assert source.name == name
+    assert isinstance(given, source.settings_type)
+    made = source.prepare(given, place, workers=1)
+    assert list(made) == [*("train", "val", "test"), *(["unseen"] if source.generated else [])]
+    assert source.signature_kind(given) in source.kinds
+    assert source.place(given, place).is_dir()
+    for split, samples in made.items():
+        assert samples.signature == source.signature(given)
+        assert source.count(given, split) == (len(samples) if source.generated else None)
+        assert set(samples.labels.tolist()) == {0.0, 1.0}
+        assert samples.generated is source.generated
+        assert [tuple(x.shape[1:]) for x in samples.batch([0])] == [spec.shape for spec in samples.signature.inputs]
+    again = source.prepare(given, place, workers=1)
+    assert {split: samples.fingerprint for split, samples in again.items()} == {
+        split: samples.fingerprint for split, samples in made.items()
+    }
 
 
 def test_an_unknown_source_names_the_nearest() -> None:
@@ -94,15 +129,25 @@ def test_the_arrays_are_the_files(sets: dict[str, SampleSet], place: Path) -> No
         )
 
 
-def test_the_kind_of_file_says_nothing_of_the_label(place: Path, sets: dict[str, SampleSet]) -> None:
-    """Encoding is drawn for each picture alone: with the same seed and plan, real and fake get the same choices."""
+def test_the_kind_of_file_says_nothing_of_the_label(tmp_path: Path) -> None:
+    """Encoding is drawn for each picture alone: with the same seed, real and fake get the same choices, and the same shares."""
     from paretolens.data.generated.pictures import encode_picture, plan_pictures
 
-    plan = plan_pictures(SETTINGS, "train")[0]
-    pixels = np.zeros((48, 48, 3), np.uint8)
-    first = encode_picture(place / "a", pixels, plan, SETTINGS)
-    other = encode_picture(place / "b", pixels + 9, plan, SETTINGS)
-    assert first.suffix == other.suffix
+    many = replace(SETTINGS, train=400)
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    shares = {False: Counter[str](), True: Counter[str]()}
+    for number, plan in enumerate(plan_pictures(many, "train")):
+        first = encode_picture(tmp_path / f"{number}", pixels, plan, many)
+        shares[plan.fake][first.suffix] += 1
+        if number < 24:
+            twin = replace(plan, kind="real" if plan.fake else "blend", strength=0.0 if plan.fake else 1.0)
+            assert twin.fake is not plan.fake
+            other = encode_picture(tmp_path / f"{number}-twin", pixels, twin, many)
+            assert first.suffix == other.suffix
+            assert first.read_bytes() == other.read_bytes()
+    for suffix in (".webp", ".jpg", ".png"):
+        real, fake = (shares[label][suffix] / shares[label].total() for label in (False, True))
+        assert abs(real - fake) < 0.12
 
 
 def test_colours_and_scale_are_those_asked_for() -> None:
