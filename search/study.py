@@ -18,7 +18,7 @@ from paretolens.evaluators.latency import Backend, Calibration
 from paretolens.exporters.files import write_atomic
 from paretolens.mlflow.environment import describe_environment, packages
 from paretolens.mlflow.names import TrialState
-from paretolens.mlflow.store import check_store, resolve_uri, without_password
+from paretolens.mlflow.store import check_store, is_server, resolve_uri, sqlite_path, without_password
 from paretolens.mlflow.tracking import DatasetInfo, MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.mlflow.twin import TWIN
 from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
@@ -116,7 +116,7 @@ class Study:
         if (self.folder / CALIBRATION).exists():
             self.bench.check_calibration(self.calibration())
         self.first_genomes(self.config.make_space())
-        check_store(self.uri, experiment=self.config.tracking.experiment)
+        check_store(self.uri, experiment=self.config.tracking.experiment, artifact_root=self._artifact_root())
         here, path = self.measured_on(), self.folder / LATENCY
         if path.exists() and (before := read_json(path, *here)) != here:
             raise ConfigurationError(
@@ -149,12 +149,18 @@ class Study:
             write_atomic(path, uuid.uuid4().hex.encode())
         return path.read_text(encoding="utf-8").strip()
 
+    def _artifact_root(self) -> str | None:
+        """Where runs' files go if the store is a database that keeps none; MLflow's own default is the folder one stands in."""
+        own = is_server(self.uri) or sqlite_path(self.uri) is not None
+        return None if own else (self.workspace.root.resolve() / "artifacts").as_uri()
+
     def open_tracker(self) -> MlflowTracker:
         """The tracking store, with the parent run open; an exception within `with` ends the run as failed or killed."""
         tracker = MlflowTracker(
             tracking_uri=self.uri,
             spool=self.folder / "spool.jsonl",
             experiment=self.config.tracking.experiment,
+            artifact_root=self._artifact_root(),
             system_metrics_s=_SYSTEM_METRICS_S,
         )
         source = self.config.make_source()

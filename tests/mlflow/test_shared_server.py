@@ -30,12 +30,15 @@ from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import check_store, open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 from paretolens.mlflow.ui import free_port, wait_until_up
+from paretolens.search.config import load_config
 from paretolens.search.epochs import EpochLog, read_epochs
 from paretolens.search.journal import Journal
 from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, Objective, TrialOutcome, TrialRecord
 from paretolens.search.recorder import Recorder
 from paretolens.search.sampling import distributions
+from paretolens.search.study import Study
+from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Knob, Space, Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -337,6 +340,21 @@ def test_a_database_that_refuses_is_told_at_once(
         open_client(database.replace(*change))
     assert len(str(caught.value).splitlines()) == 1
     assert "wrong" not in str(caught.value)
+
+
+def test_files_of_a_study_kept_in_the_database_itself_lie_in_its_workspace(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.chdir(tmp_path)
+    named = {"tracking": {"uri": database, "experiment": "files"}}
+    config = load_config(preset="default", file=None, assignments=[], flags=named)
+    study = Study(name="pinpoint-1", config=config, workspace=Workspace(tmp_path / "runs"))
+    study.write_config()
+    with study.open_tracker() as tracker:
+        files = open_client(database).get_run(tracker.run_id).info.artifact_uri
+    assert files.startswith((tmp_path / "runs" / "artifacts").as_uri())
+    assert not (tmp_path / "mlruns").exists()
 
 
 @pytest.mark.parametrize(("name", "password"), [("ada", "a wrong password"), ("", "")])
