@@ -14,9 +14,9 @@ from paretolens.search.progress import Update
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 
-__all__ = ["hold_data", "prepared"]
+__all__ = ["hold_ground", "prepared"]
 
-DATA = "data.json"
+GROUND = "ground.json"
 
 
 def prepared(config: Config, workspace: Workspace, update: Update | None = None) -> dict[str, SampleSet]:
@@ -35,14 +35,19 @@ def prepared(config: Config, workspace: Workspace, update: Update | None = None)
     return {name: replace(split, signature=replace(split.signature, outputs=outputs)) for name, split in splits.items()}
 
 
-def hold_data(study: Path, samples: Mapping[str, SampleSet]) -> None:
-    """Note what a study's data are when it begins, and hold them against the note ever after.
+def hold_ground(study: Path, samples: Mapping[str, SampleSet], teacher: str) -> None:
+    """Note what a study's trials are compared on when it begins, and hold it against the note ever after.
+
+    Args:
+        study: its folder.
+        samples: its splits.
+        teacher: address of its teacher in the cache, which names all that shapes it.
 
     Raises:
-        ConfigurationError: they have changed.
+        ConfigurationError: it has changed.
         StoreError: the note cannot be written.
     """
-    found, note = {name: split.fingerprint for name, split in samples.items()}, study / DATA
+    found, note = {**{name: split.fingerprint for name, split in samples.items()}, "teacher": teacher}, study / GROUND
     if not note.exists():
         with store_errors(study):
             write_atomic(note, json.dumps(found, indent=1).encode())
@@ -50,6 +55,7 @@ def hold_data(study: Path, samples: Mapping[str, SampleSet]) -> None:
     known = read_json(note, entry=study)
     if changed := sorted(name for name in known.keys() | found.keys() if known.get(name) != found.get(name)):
         raise ConfigurationError(
-            f"study {study.name}: its data have changed since it began ({', '.join(changed)}), so that new trials could not be "
-            "compared with the old ones; bring the data back to resume it, or start another study with --name"
+            f"study {study.name}: what its trials are compared on has changed since it began ({', '.join(changed)}), so that new "
+            "figures would not stand beside the old ones; bring the data or the version of this program back to go on with it, "
+            "or start another study with --name"
         )

@@ -28,7 +28,7 @@ from paretolens.search import schema
 from paretolens.search.config import Config
 from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.progress import Steps, Update
-from paretolens.search.samples import hold_data, prepared
+from paretolens.search.samples import hold_ground, prepared
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
@@ -93,10 +93,10 @@ class Task:
             config: valid.
             workspace: holds the cache.
             steps: shows what is done.
-            study: folder of the study that this is for; its data must be what they were when it began.
+            study: folder of the study that this is for; its data and its teacher must be what they were when it began.
 
         Raises:
-            UserError: the cache cannot be written, what it holds is damaged, or the study's data have changed.
+            UserError: the cache cannot be written, what it holds is damaged, or the study's data or teacher have changed.
         """
         family, settings = config.make_family(), config.make_model_settings()
         signature = family.signature(settings)
@@ -104,7 +104,7 @@ class Task:
         with steps.step(f"data ({source_label(source.name)})") as update:
             samples = prepared(config, workspace, update)
             if study is not None:
-                hold_data(study, samples)
+                hold_ground(study, samples, teacher_address(config, workspace, samples).name)
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
         with steps.step("teacher") as update:
             device = device_for(config.device)
@@ -167,10 +167,8 @@ def _begun_from(config: Config) -> dict[str, str]:
     return {} if weights is None else {"weights": digest_of_file(Path(weights))}
 
 
-def trained_teacher(
-    config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update, *, world: World = ALONE
-) -> Path:
-    """Folder of the teacher of a configuration, trained unless it is there; by all processes of `world` together."""
+def teacher_address(config: Config, workspace: Workspace, samples: Mapping[str, SampleSet]) -> Path:
+    """Folder of the teacher of a configuration, whether or not it is there."""
     plain = {
         "version": TEACHER_VERSION,
         "seed": config.seed,
@@ -181,7 +179,14 @@ def trained_teacher(
         "val": samples["val"].fingerprint,
         **_begun_from(config),
     }
-    folder = workspace.cache / "teachers" / digest_of_json(plain)[:24]
+    return workspace.cache / "teachers" / digest_of_json(plain)[:24]
+
+
+def trained_teacher(
+    config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update, *, world: World = ALONE
+) -> Path:
+    """Folder of the teacher of a configuration, trained unless it is there; by all processes of `world` together."""
+    folder = teacher_address(config, workspace, samples)
     checkpoints = folder.with_name(f"{folder.name}.training")
 
     def report(figures: Mapping[str, float]) -> None:

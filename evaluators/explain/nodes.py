@@ -1,6 +1,6 @@
 """Where Integrated Gradients looks along the path from the baseline to the input, and with which weights.
 
-The logit of a small student may make half of its way within a thousandth of the path. Evenly spaced probes do not see where;
+The logit of a small student may make half of its way within a two-hundredth of the path. Evenly spaced probes do not see where;
 halving the stretch where it moves most does, with one forward pass each time. A stretch so found is a cell of a composite
 Gauss–Legendre rule, by default with one node, in its middle. `benchmarks/eps_speed.py` holds it against uniform nodes.
 """

@@ -5,7 +5,7 @@ import pytest
 
 from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.search.progress import Silent
-from paretolens.search.samples import hold_data
+from paretolens.search.samples import hold_ground
 from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
 
@@ -21,9 +21,9 @@ def test_a_damaged_teacher_says_what_to_delete(tiny_task: Task, tmp_path: Path) 
     assert "save the model" not in str(caught.value)
 
 
-def test_a_study_whose_data_have_changed_is_refused(tiny_task: Task, tmp_path: Path) -> None:
-    hold_data(tmp_path, tiny_task.samples)
-    hold_data(tmp_path, tiny_task.samples)
+def test_a_study_whose_data_or_teacher_have_changed_is_refused(tiny_task: Task, tmp_path: Path) -> None:
+    hold_ground(tmp_path, tiny_task.samples, "one")
+    hold_ground(tmp_path, tiny_task.samples, "one")
     fewer = {**tiny_task.samples, "val": tiny_task.samples["val"].subset(slice(0, 4))}
-    with pytest.raises(ConfigurationError, match=r"data have changed since it began \(val\).*--name"):
-        hold_data(tmp_path, fewer)
+    with pytest.raises(ConfigurationError, match=r"has changed since it began \(teacher, val\).*--name"):
+        hold_ground(tmp_path, fewer, "another")
