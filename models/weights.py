@@ -12,10 +12,12 @@ from paretolens.errors import ConfigurationError
 __all__ = ["load_weights"]
 
 SHOWN = 4
+COUNTER = "num_batches_tracked"
+"""Counted by batch norms and used by none of ours; older files lack it."""
 
 
 def load_weights(model: nn.Module, path: Path, *, whole: bool = False) -> tuple[str, ...]:
-    """Load a state dict into a model in place; layers whose shape differs (the head of other classes) keep their own weights.
+    """Load a state dict into a model in place; a head of other classes, or none, leaves the model's own (its last layer).
 
     The matrix of a linear layer fills a 1×1 convolution, which is the same map.
 
@@ -28,23 +30,23 @@ def load_weights(model: nn.Module, path: Path, *, whole: bool = False) -> tuple[
         The model's tensors that were not loaded.
 
     Raises:
-        ConfigurationError: the file cannot be read, holds more than tensors, or fits less than half of the model's tensors; with
-            `whole`, any tensor differs.
+        ConfigurationError: the file cannot be read, holds more than tensors, or differs beyond the head (with `whole`: at all).
     """
     own = model.state_dict()
     found = {name: _as_convolution(value, own.get(name)) for name, value in _unprefixed(_read(path), model).items()}
     if whole:
         _require_all(found, own, path, type(model).__name__)
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
-    missing = tuple(name for name in own if name not in fitting)
-    if len(fitting) <= len(missing):
-        strange = [name for name in found if name not in own]
+    head = next(reversed(own)).rpartition(".")[0]
+    strange = [name for name in found if name not in own]
+    lacking = [name for name in own if name not in fitting and not name.startswith(head) and not name.endswith(COUNTER)]
+    if strange or lacking:
         raise ConfigurationError(
-            f"weights {path}: only {len(fitting)} of the model's {len(own)} tensors are in it; missing {list(missing[:SHOWN])}, "
-            f"not the model's {strange[:SHOWN]}: name the network that the file was made with"
+            f"weights {path}: not those of this network: {len(lacking)} of its {len(own)} tensors are missing or of another "
+            f"shape {lacking[:SHOWN]}, {len(strange)} are not its own {strange[:SHOWN]}; name the network that the file is of"
         )
     model.load_state_dict(fitting, strict=False)
-    return missing
+    return tuple(name for name in own if name not in fitting)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -76,7 +78,7 @@ def _unprefixed(found: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, T
 
 
 def _require_all(found: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path, kind: str) -> None:
-    problems = [f"{name} is missing" for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    problems = [f"{name} is missing" for name in own if name not in found and not name.endswith(COUNTER)]
     problems += [f"{name} is none of the model's" for name in found if name not in own]
     problems += [
         f"{name} is {_size(value)}, the model's is {_size(own[name])}"

@@ -1,7 +1,9 @@
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
@@ -98,3 +100,12 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path):
         load_weights(build("tiny-ladeda"), tmp_path / "list.pth")
     with pytest.raises(ConfigurationError, match=r"cannot be read as tensors .*gone"):
         load_weights(build("tiny-ladeda"), tmp_path / "gone.pth")
+
+
+def test_a_file_of_another_network_is_refused_and_one_of_another_head_is_taken(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "resnet34.pth")
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "ten.pth")
+    model = torchvision.models.resnet18(num_classes=1)
+    with pytest.raises(ConfigurationError, match=r"not those of this network.*layer1\.2"):
+        load_weights(model, tmp_path / "resnet34.pth")
+    assert set(load_weights(model, tmp_path / "ten.pth")) == {"fc.weight", "fc.bias"}
