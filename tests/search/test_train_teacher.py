@@ -34,17 +34,6 @@ def test_the_search_finds_the_teacher_that_was_trained_ahead(tmp_path: Path, cap
     assert str(folder) in said.replace("\n", "")
 
 
-def test_a_setting_that_changes_nothing_does_not_change_the_address(tmp_path: Path) -> None:
-    from paretolens.search.task import _told
-    from paretolens.trainers.precision import Precision
-    from paretolens.trainers.teacher import TeacherSettings
-
-    plain = _told(TeacherSettings())
-    assert "precision" not in plain
-    assert _told(TeacherSettings(patience=3)) == {**plain, "patience": 3}
-    assert _told(TeacherSettings(precision=Precision.BFLOAT16)) == {**plain, "precision": "bfloat16"}
-
-
 def test_a_precision_that_the_device_lacks_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "tiny.yaml"
     file.write_text(TINY.replace("precision: bfloat16", "precision: float16"))
