@@ -7,6 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of servers, browsers and killed processes wait a good part of their time."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def _mlflow_environment_stays() -> Iterator[None]:
     """`mlflow.set_tracking_uri` writes MLFLOW_TRACKING_URI; no test may hand its store on to the next one's processes."""
