@@ -178,7 +178,8 @@ def _judge_ties(found: Front, record: StudyRecord) -> Front:
 
 
 def rank_trials(trials: pd.DataFrame, objectives: Mapping[str, str] = DEFAULT_OBJECTIVES, where: str | None = None) -> Front:
-    """Rank a table of trials with a column `trial`, a column per objective and, unless all are complete, `state`.
+    """Rank a table of trials with a column per objective and, unless all are complete, `state`; without a column `trial` its
+    index names them.
 
     Only complete trials whose objectives are all there and finite count: a missing metric is never best. Trials with equal
     objectives are on the front once, by the first of them.
@@ -186,6 +187,8 @@ def rank_trials(trials: pd.DataFrame, objectives: Mapping[str, str] = DEFAULT_OB
     Raises:
         ConfigurationError: an unknown metric, direction or filter.
     """
+    if "trial" not in trials:
+        trials = trials.assign(trial=trials.index.astype(str))
     measured = [str(name) for name in trials.columns if pd.api.types.is_numeric_dtype(trials[name])]
     complete = trials["state"] == TrialState.COMPLETE if "state" in trials else pd.Series(True, index=trials.index)
     checked = check_objectives(objectives, columns=measured if complete.any() else None)

@@ -262,3 +262,8 @@ def test_neither_ray_nor_torch_is_imported(store: str, study: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_table_without_names_is_named_by_its_index() -> None:
+    found = front(pd.DataFrame({"accuracy": [0.9, 0.8, 0.7], "watts": [2, 1, 3]}), {"accuracy": "max", "watts": "min"})
+    assert list(found.members["trial"]) == ["0", "1"]
