@@ -123,9 +123,8 @@ def test_a_search_survives_the_loss_of_a_machine_and_times_everything_in_one_slo
     assert lost
     assert {(entry.fate, entry.reason) for entry in lost} == {(Fate.INTERRUPTED, NODE_LOST)}
     assert {entry.key for entry in lost} <= {entry.key for entry in evaluated}
-    ran_on = {entry.details["node"] for entry in evaluated}
-    assert len(ran_on) >= 2
-    assert ran_on <= nodes
+    # Not that two machines finished trials: where the new one starts slowly, the one that is left may evaluate all eight.
+    assert {entry.details["node"] for entry in evaluated} <= nodes
     assert all("runtime_resources" in entry.details["package"] for entry in evaluated)  # the driver's code was shipped
     assert {entry.details["gpus"] for entry in evaluated} == {"0"}
     assert all(entry.values["cost"] > 0 for entry in evaluated)
