@@ -134,6 +134,7 @@ def cross_efficient_vit(
     crossings: int = 2,
     dropout: float = 0.15,
     whole: bool = False,
+    same_padding: bool = False,
 ) -> CrossEfficientViT:
     """Build a Cross Efficient ViT; the defaults are the published one without what never runs.
 
@@ -157,6 +158,7 @@ def cross_efficient_vit(
         dropout: of tokens, attention and feed-forward, 0 ≤ p < 1.
         whole: hold what the published network holds and never runs (the rest of each backbone, its classifier, positions by the
             picture's size), so that its parameters count alike.
+        same_padding: let the backbones pad and normalise as TensorFlow does, as the published weights need it.
 
     Raises:
         ConfigurationError: any of these is outside of what is allowed, or a patch does not divide its map.
@@ -167,7 +169,10 @@ def cross_efficient_vit(
     }  # fmt: skip
     _check(sizes, dropout, (large_stage, small_stage))
     ends = (large_stage, small_stage)
-    trunks = _trunks(ends, shared=shared, width=backbone_width, whole=whole)
+    if shared:  # both branches read one
+        trunks: tuple[Trunk, ...] = (Trunk(width=backbone_width, ends=ends, same_padding=same_padding),)
+    else:  # the small branch's, then the large branch's
+        trunks = tuple(Trunk(width=backbone_width, ends=(end,), whole=whole, same_padding=same_padding) for end in reversed(ends))
     channels = trunks[0].channels if shared else (trunks[1].channels[0], trunks[0].channels[0])
     small = Branch(patch=small_patch, width=small_width, layers=small_layers)
     large = Branch(patch=large_patch, width=large_width, layers=large_layers)
@@ -185,13 +190,6 @@ def cross_efficient_vit(
     shape = {"heads": heads, "head_dim": head_dim, "hidden": hidden, "crossings": crossings}
     scales = [Scale(small, large, dropout=dropout, **shape) for _ in range(depth)]
     return CrossEfficientViT(trunks=trunks, tokens=(tokens[1], tokens[0]), scales=scales, widths=(small_width, large_width))
-
-
-def _trunks(ends: tuple[int, int], *, shared: bool, width: float, whole: bool) -> tuple[Trunk, ...]:
-    """The one that both branches read, or the small branch's and the large branch's."""
-    if shared:
-        return (Trunk(width=width, ends=ends),)
-    return tuple(Trunk(width=width, ends=(end,), whole=whole) for end in reversed(ends))
 
 
 def _check(sizes: Mapping[str, int], dropout: float, ends: tuple[int, int]) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 from paretolens.models.backbones import laid_out, make_backbone
+from paretolens.models.same_padding import as_tensorflow
 
 __all__ = ["BACKBONE", "HEAD", "STRIDES", "Trunk", "grid_of"]
 
@@ -30,9 +31,10 @@ class Trunk(nn.Module):
         width: width multiplier.
         ends: stages whose maps are returned, ascending; stage 0 is the first convolution, 8 the last.
         whole: build the later stages and the classifier too, which never run: the published networks hold them.
+        same_padding: pad and normalise as TensorFlow does, for weights that were trained there.
     """
 
-    def __init__(self, *, width: float, ends: Sequence[int], whole: bool = False) -> None:
+    def __init__(self, *, width: float, ends: Sequence[int], whole: bool = False, same_padding: bool = False) -> None:
         super().__init__()
         if list(ends) != sorted(set(ends)) or not ends or ends[0] < 0 or ends[-1] > HEAD:
             raise ConfigurationError(f"stages must ascend and lie within 0 to {HEAD}; got {list(ends)}")
@@ -40,11 +42,14 @@ class Trunk(nn.Module):
         last = ends[-1] + 1
         self.stages = nn.Sequential(OrderedDict((f"stage{index}", stage) for index, stage in enumerate(stages[:last])))
         self.ends = tuple(ends)
+        self.same_padding = same_padding
         self.channels = tuple(_channels(stages[end]) for end in ends)
         """Channels of the maps."""
         self.idle: nn.Module = nn.Identity()
         if whole:
             self.idle = nn.ModuleList([*stages[last:], nn.Linear(_channels(stages[HEAD]), CLASSES)])
+        if same_padding:
+            as_tensorflow(self)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) → one map (B, channels, h, w) for each of the ends."""

@@ -1,6 +1,6 @@
 """Weights from a file that the user names, never from the network: safetensors, or a torch file read without pickled code."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 
-__all__ = ["load_weights"]
+__all__ = ["Layout", "load_weights"]
+
+Layout = Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]]
+"""Tensors of a file, and the model that takes them → the same by the model's names."""
 
 SHOWN = 4
 COUNTER = "num_batches_tracked"
 """Counted by batch norms and used by none of ours; older files lack it."""
 
 
-def load_weights(model: nn.Module, path: Path, *, whole: bool = False) -> tuple[str, ...]:
+def load_weights(model: nn.Module, path: Path, *, whole: bool = False, layout: Layout | None = None) -> tuple[str, ...]:
     """Load a state dict into a model in place; a head of other classes, or none, leaves the model's own (its last layer).
 
     The matrix of a linear layer fills a 1×1 convolution, which is the same map.
@@ -25,6 +28,7 @@ def load_weights(model: nn.Module, path: Path, *, whole: bool = False) -> tuple[
         model: whose names the file uses; a prefix that all of the file's names share, such as `module.`, is taken away.
         path: .safetensors, or what `torch.save` wrote of a state dict, also under `state_dict`, `model` or `model_state_dict`.
         whole: take every tensor of the model from the file and leave none of the file's, or change nothing.
+        layout: of files that name their tensors otherwise; None = they have the model's names.
 
     Returns:
         The model's tensors that were not loaded.
@@ -33,7 +37,8 @@ def load_weights(model: nn.Module, path: Path, *, whole: bool = False) -> tuple[
         ConfigurationError: the file cannot be read, holds more than tensors, or differs beyond the head (with `whole`: at all).
     """
     own = model.state_dict()
-    found = {name: _as_convolution(value, own.get(name)) for name, value in _unprefixed(_read(path), model).items()}
+    read = _read(path) if layout is None else layout(_read(path), model)
+    found = {name: _as_convolution(value, own.get(name)) for name, value in _unprefixed(read, model).items()}
     if whole:
         _require_all(found, own, path, type(model).__name__)
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}

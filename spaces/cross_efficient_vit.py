@@ -15,6 +15,7 @@ from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
 from paretolens.models.backbones import backbone_widths
 from paretolens.models.cross_efficient_vit import CrossAttend
+from paretolens.models.cross_layout import from_published
 from paretolens.models.registry import build_seeded, did_you_mean
 from paretolens.models.rules import KeptLayer, PruningRules, attentions
 from paretolens.models.signature import InputKind, InputSpec, Signature, Verdict
@@ -64,8 +65,11 @@ class CrossTeacher:
     """Dropout of tokens, attention and feed-forward."""
     whole: bool = False
     """Hold what the published network holds and never runs, so that its parameters count as published."""
+    same_padding: bool = False
+    """Let the EfficientNets pad and normalise as TensorFlow does, as the published weights need it."""
     weights: str | None = None
-    """A file with the weights of the whole teacher to begin from; None = from nothing. Nothing is ever downloaded."""
+    """A published checkpoint, or a file with the weights of this teacher, to begin from; None = from nothing. Nothing is ever
+    downloaded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +184,7 @@ class CrossEfficientViTFamily:
         shape = {name: getattr(settings.teacher, name) for name in settings.teacher.__dataclass_fields__ if name != "weights"}
         model = build_seeded("cross-efficient-vit", seed, input_size=settings.size, **shape)
         if settings.teacher.weights is not None:
-            load_weights(model, Path(settings.teacher.weights), whole=True)
+            load_weights(model, Path(settings.teacher.weights), whole=True, layout=from_published)
         return model
 
     def space(self, preset: str = "default") -> Space:

@@ -1,4 +1,4 @@
-"""The one training loop of every stage: AdamW, warm-up and cosine per step, clipped gradients, best weights, checkpoints.
+"""The one training loop of every stage: optimiser, learning rate by step or epoch, clipped gradients, best weights, checkpoints.
 
 A stage gives an objective (rows → loss) and a way to validate; the loop does the rest. All randomness (order of the clips,
 dropout, augmentation) comes from the seed and the epoch's number, so that a resumed run equals an uninterrupted one. The number
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from paretolens.errors import TrialError
 from paretolens.trainers.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from paretolens.trainers.distributed import ALONE, World, loss_of, shared_batch_norms
+from paretolens.trainers.optimiser import OptimiserKind, make_optimiser
 from paretolens.trainers.precision import Precision, Stepper
-from paretolens.trainers.rates import RateShape, plateau_share
+from paretolens.trainers.rates import RateShape, plateau_share, step_share
 from paretolens.trainers.validation import Score
 
 __all__ = ["Batch", "History", "LoopSettings", "Monitor", "Objective", "Report", "learning_rate_at", "train_loop"]
@@ -49,9 +50,13 @@ class LoopSettings:
     batch_size: Annotated[int, Ge(2)] = 16
     """Clips in one step."""
     learning_rate: Annotated[float, Gt(0)] = 1e-3
-    """Highest learning rate of AdamW."""
+    """Highest learning rate."""
+    optimiser: OptimiserKind = OptimiserKind.ADAMW
+    """Which rule moves the weights: adamw or sgd."""
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    """Momentum of sgd."""
     weight_decay: Annotated[float, Ge(0)] = 1e-2
-    """Decoupled weight decay of matrices and kernels; biases and norms have none."""
+    """Weight decay of matrices and kernels, decoupled with adamw, L2 with sgd; biases and norms have none."""
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Share of the steps in which the learning rate rises from 0; then it falls as a cosine."""
     final_rate: Annotated[float, Ge(0), Le(1)] = 0.01
@@ -59,7 +64,11 @@ class LoopSettings:
     clip_norm: Annotated[float, Gt(0)] = 1.0
     """Largest norm of the gradient; longer ones are scaled down."""
     rate: RateShape = RateShape.COSINE
-    """How the learning rate runs; a plateau has no warm-up."""
+    """How the learning rate runs; plateau and step have no warm-up."""
+    step_epochs: Annotated[int, Ge(1)] = 15
+    """With the rate step: epochs between two falls."""
+    step_factor: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """With the rate step: share that is left after a fall."""
     monitor: Monitor = Monitor.LOSS
     """Validation figure by which the best epoch is kept."""
 
@@ -192,19 +201,24 @@ class _Run:
         self.seed = seed
         self.per_epoch = max(1, count // settings.batch_size)  # a last short batch would upset batch norms
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
+        self.optimiser = make_optimiser(
+            settings.optimiser,
+            self.parameters,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+        )
         self.stepper = Stepper(precision, self.device, self.optimiser)
 
         self.share = 1.0
 
     def follow(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Set the learning rate by what validation has shown so far."""
-        if self.settings.rate is RateShape.PLATEAU:
+        """Set the learning rate of an epoch by what came before it."""
+        settings = self.settings
+        if settings.rate is RateShape.PLATEAU:
             self.share = plateau_share([figures[f"{self.stage}_val_loss"] for figures in history])
+        elif settings.rate is RateShape.STEP:
+            self.share = step_share(len(history), every=settings.step_epochs, factor=settings.step_factor)
 
     def key(self) -> dict[str, str | int]:
         """What must be equal for a checkpoint to be continued."""

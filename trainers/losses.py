@@ -10,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paretolens.errors import DataError
+
 __all__ = [
     "DistillationTerms",
     "alignment_loss",
     "area_matrix",
+    "balancing_weight",
     "distillation_loss",
     "hard_loss",
     "offset_loss",
@@ -26,9 +29,27 @@ __all__ = [
 EPSILON = 1e-8
 
 
-def hard_loss(logit: Tensor, target: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits (B, 1) against 0/1 targets (B, 1)."""
-    return F.binary_cross_entropy_with_logits(logit, target)
+def hard_loss(logit: Tensor, target: Tensor, *, fake_weight: Tensor | None = None) -> Tensor:
+    """Mean binary cross-entropy of logits (B, 1) against 0/1 targets (B, 1); each fake counts `fake_weight` () times."""
+    return F.binary_cross_entropy_with_logits(logit, target, pos_weight=fake_weight)
+
+
+def balancing_weight(targets: Tensor) -> Tensor:
+    """How often a fake must count for both classes to weigh alike: reals / fakes, ().
+
+    Args:
+        targets: (N, 1) 0/1.
+
+    Raises:
+        DataError: one of both classes is not there.
+    """
+    fakes = targets.sum()
+    if not 0 < fakes < len(targets):
+        raise DataError(
+            f"classes can be balanced where there are both, {int(fakes)} of {len(targets)} training samples are fake: "
+            "enlarge the split or set teacher.balance to false"
+        )
+    return (len(targets) - fakes) / fakes
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

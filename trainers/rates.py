@@ -1,9 +1,9 @@
-"""How the learning rate falls where no end is planned: by a factor whenever validation has stood still."""
+"""How the learning rate falls where no end is planned: by a factor every so many epochs, or whenever validation stands still."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 
-__all__ = ["RateShape", "plateau_share"]
+__all__ = ["RateShape", "plateau_share", "step_share"]
 
 THRESHOLD = 1e-4
 """A loss is better where it is lower by more than this share."""
@@ -16,6 +16,8 @@ class RateShape(StrEnum):
     """Linear warm-up, then half a cosine."""
     PLATEAU = "plateau"
     """Full until the validation loss stands still, then half as much each time it does."""
+    STEP = "step"
+    """Full, then a share of it after every so many epochs."""
 
 
 def plateau_share(losses: Sequence[float], *, patience: int = 1, factor: float = 0.5) -> float:
@@ -32,3 +34,8 @@ def plateau_share(losses: Sequence[float], *, patience: int = 1, factor: float =
         elif waited > patience:
             share, waited = share * factor, 0
     return share
+
+
+def step_share(epoch: int, *, every: int, factor: float) -> float:
+    """Share of the highest learning rate in an epoch, from 0: it falls by `factor` every so many, as torch's `StepLR` has it."""
+    return factor ** (epoch // every)

@@ -13,7 +13,7 @@ from paretolens.trainers.deep import DeepTargets, deep_loss, forward_deep
 from paretolens.trainers.distill import map_masks
 from paretolens.trainers.distributed import ALONE, World
 from paretolens.trainers.loop import Batch, History, LoopSettings, Report, train_loop
-from paretolens.trainers.losses import hard_loss, offset_loss, sync_loss
+from paretolens.trainers.losses import balancing_weight, hard_loss, offset_loss, sync_loss
 from paretolens.trainers.precision import Precision
 from paretolens.trainers.validation import Validator
 from paretolens.trainers.views import hide_frames, hide_modality, view
@@ -56,6 +56,8 @@ class TeacherSettings(LoopSettings):
     """Factor of the offset's weight in those epochs."""
     mirror: bool = True
     """Show half of the clips mirrored."""
+    balance: bool = False
+    """Count each fake reals / fakes times, as they are in the training split, so that both classes weigh alike."""
     precision: Precision = Precision.FLOAT32
     """In what products are computed: float32, bfloat16, or float16 on a GPU."""
     patience: Annotated[int, Ge(0)] = 0
@@ -88,7 +90,7 @@ def train_teacher(
     Raises:
         ConfigurationError: the batch can't be divided among the processes, or the device lacks the precision.
         TrialError: a loss that is not finite.
-        DataError: `val` holds one class only.
+        DataError: `val`, or to be balanced `train`, holds one class only.
     """
     return train_loop(
         model,
@@ -113,6 +115,7 @@ class _TeacherObjective:
         self.train = train
         self.settings = settings
         self.deep = DeepTargets(train)
+        self.fake_weight = balancing_weight(train.targets(slice(0, len(train)))) if settings.balance else None
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         settings = self.settings
@@ -122,7 +125,8 @@ class _TeacherObjective:
         targets = self.train.targets(batch.rows).to(device)
         offsets = torch.from_numpy(self.train.offsets[batch.rows.numpy()]).to(device)
         out, early = forward_deep(model, inputs)
-        loss = hard_loss(out.logit, targets)
+        weight = None if self.fake_weight is None else self.fake_weight.to(device)
+        loss = hard_loss(out.logit, targets, fake_weight=weight)
         if hasattr(out, "offset"):
             loss = loss + self._offset_weight(batch.epoch) * offset_loss(out.offset, offsets, unknown=UNKNOWN_OFFSET)
         if early is not None and settings.deep > 0:

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, kl_divergence
 
+from paretolens.errors import DataError
 from paretolens.trainers.losses import (
     alignment_loss,
     area_matrix,
+    balancing_weight,
     distillation_loss,
     hard_loss,
     offset_loss,
@@ -45,6 +47,17 @@ def test_soft_loss_is_finite_for_huge_logits_and_zero_where_they_agree() -> None
 
 def test_hard_loss_by_hand() -> None:
     assert hard_loss(torch.tensor([[0.0], [0.0]]), torch.tensor([[1.0], [0.0]])) == pytest.approx(math.log(2))
+
+
+def test_fakes_weigh_as_much_as_reals_once_they_are_balanced() -> None:
+    targets = torch.tensor([[1.0], [1.0], [1.0], [0.0]])
+    weight = balancing_weight(targets)
+    assert float(weight) == pytest.approx(1 / 3)
+    logits = torch.tensor([[0.3], [-2.0], [1.0], [0.5]])
+    each = -(targets * torch.sigmoid(logits).log() / 3 + (1 - targets) * torch.sigmoid(-logits).log())
+    assert hard_loss(logits, targets, fake_weight=weight) == pytest.approx(float(each.mean()))
+    with pytest.raises(DataError, match="0 of 4 training samples are fake"):
+        balancing_weight(torch.zeros(4, 1))
 
 
 def test_offset_loss_counts_known_offsets_only() -> None:

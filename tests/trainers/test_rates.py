@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from paretolens.trainers.rates import plateau_share
+from paretolens.trainers.rates import plateau_share, step_share
 
 
 def torchs_share(losses: list[float], patience: int, factor: float) -> float:
@@ -26,3 +26,12 @@ def test_it_is_full_before_anything_is_known():
     assert plateau_share([]) == 1.0
     assert plateau_share([1.0, 0.9, 0.8]) == 1.0
     assert plateau_share([1.0, 1.0, 1.0]) == 0.5
+
+
+def test_the_rate_falls_in_steps_as_torchs_scheduler_lowers_it():
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=3, gamma=0.2)
+    for epoch in range(10):
+        assert step_share(epoch, every=3, factor=0.2) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()

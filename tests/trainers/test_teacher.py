@@ -63,6 +63,13 @@ def test_the_curriculum_hides_frames_then_eases_the_offset(train) -> None:
     assert max(shown[:2]) < 0.6 * min(shown[2:])
 
 
+def test_a_balanced_teacher_lets_both_classes_weigh_alike(train) -> None:
+    labels = (torch.arange(len(train)) % 4 > 0).numpy().astype("float32")  # three fakes for each real clip
+    settings = replace(SETTINGS, offset_weight=0.0, sync_weight=0.0, balance=True)
+    objective = _TeacherObjective(train=replace(train, labels=labels), settings=settings)
+    assert objective(Probe(), batch(0)).item() == pytest.approx(0.5 * float(hard_loss(torch.zeros(2, 1), torch.ones(2, 1))))
+
+
 def test_attention_is_pulled_to_the_diagonal(train) -> None:
     settings = replace(SETTINGS, offset_weight=0.0, modality_dropout=0.0, mirror=False)
     objective = _TeacherObjective(train=train, settings=settings)
