@@ -10,16 +10,13 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from paretolens.errors import ConfigurationError
 from paretolens.models.cross_efficient_vit import CrossEfficientViT
-from paretolens.models.trunk import HEAD, Trunk
+from paretolens.models.efficientnet_layout import name_in_trunk, require_padding
 
 __all__ = ["from_published"]
 
 MARK = "sm_image_embedder.cls_token"
 """A tensor that every published checkpoint has, and no other."""
-DEPTHS = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks of the stages 1 to 7 of an EfficientNet-B0."""
 _BRANCHES = {"sm": "small", "lg": "large"}
 _PLACES = tuple(
     (re.compile(pattern), name)
@@ -52,7 +49,6 @@ _CROSSING = tuple(
     )
 )
 _SCALE = re.compile(r"multi_scale_encoder\.layers\.(\d+)\.(\d)\.(.*)")
-_BLOCK = re.compile(r"_blocks\.(\d+)\._(\w+)\.(.*)")
 Rules = tuple[tuple[re.Pattern[str], str], ...]
 
 
@@ -71,11 +67,7 @@ def from_published(found: Mapping[str, Tensor], model: nn.Module) -> Mapping[str
     prefix = next((name.removesuffix(MARK) for name in found if name.endswith(MARK)), None)
     if prefix is None or not isinstance(model, CrossEfficientViT) or hasattr(model, "trunk"):
         return found
-    if not model.small_trunk.same_padding:
-        raise ConfigurationError(
-            "weights: a published Cross Efficient ViT has EfficientNets that pad as TensorFlow does, the model's pad both sides "
-            "alike and would read other pixels; set model.teacher.same_padding to true"
-        )
+    require_padding(model.small_trunk, same=True, of="the published Cross Efficient ViT")
     renamed = {}
     for name, value in _parted(found, prefix):
         own = _named(name, model)
@@ -102,7 +94,7 @@ def _named(name: str, model: CrossEfficientViT) -> str:
     if branch in _BRANCHES:
         side = _BRANCHES[branch]
         if rest.startswith(inner := "image_embedder.efficient_net."):
-            own = _in_trunk(rest.removeprefix(inner), model.get_submodule(f"{side}_trunk"))
+            own = name_in_trunk(rest.removeprefix(inner), model.small_trunk if side == "small" else model.large_trunk)
             return f"{side}_trunk.{own}" if own else name
         own = _replaced(rest, _PLACES)
         return f"{side}_{own}" if own else name
@@ -120,42 +112,6 @@ def _in_scale(part: int, rest: str) -> str:
     match = re.fullmatch(r"layers\.(\d+)\.([01])\.(.*)", rest)
     own = _replaced(match[3], _CROSSING) if match else ""
     return f"{('to_large', 'to_small')[int(match[2])]}.{match[1]}.{own}" if match and own else ""
-
-
-def _in_trunk(name: str, trunk: nn.Module) -> str:
-    """Within an EfficientNet; what comes after the map that a branch reads is held and never runs."""
-    assert isinstance(trunk, Trunk)
-    built = trunk.ends[-1] + 1
-
-    def stage(number: int) -> str:
-        return f"stages.stage{number}" if number < built else f"idle.{number - built}"
-
-    if match := _BLOCK.fullmatch(name):
-        own = _in_block(int(match[1]), match[2])
-        return f"{stage(own[0])}.{own[1]}.{match[3]}" if own else ""
-    for pattern, own in (
-        ("_conv_stem.", f"{stage(0)}.0."),
-        ("_bn0.", f"{stage(0)}.1."),
-        ("_conv_head.", f"{stage(HEAD)}.0."),
-        ("_bn1.", f"{stage(HEAD)}.1."),
-        ("_fc.", f"idle.{HEAD + 1 - built}."),
-    ):
-        if name.startswith(pattern):
-            return own + name.removeprefix(pattern)
-    return ""
-
-
-def _in_block(number: int, layer: str) -> tuple[int, str] | None:
-    """The stage of a block, and the path of one of its layers there; the first stage expands nothing."""
-    stage, place = 1, number
-    while stage <= len(DEPTHS) and place >= DEPTHS[stage - 1]:
-        place, stage = place - DEPTHS[stage - 1], stage + 1
-    first = 0 if stage == 1 else 1
-    layers = {
-        "depthwise_conv": f"{first}.0", "bn1": f"{first}.1", "se_reduce": f"{first + 1}.fc1", "se_expand": f"{first + 1}.fc2",
-        "project_conv": f"{first + 2}.0", "bn2": f"{first + 2}.1",
-    } | ({"expand_conv": "0.0", "bn0": "0.1"} if first else {})  # fmt: skip
-    return (stage, f"{place}.block.{layers[layer]}") if stage <= len(DEPTHS) and layer in layers else None
 
 
 def _replaced(name: str, rules: Rules) -> str:

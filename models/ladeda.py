@@ -8,6 +8,7 @@ checkpoints. Its students are in `models.tiny_ladeda`.
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
@@ -94,6 +95,13 @@ class LaDeDa(nn.Module):
         """Judge pictures (B, 3, H, W), ImageNet-normalised."""
         patches = self.fc(self.features(image))[:, 0]
         return PatchDetection(patches.mean((1, 2))[:, None], patches)
+
+    def rescale(self, slope: float, offset: float) -> None:
+        """From now on give slope·z + offset in place of each patch's logit z, and so of the verdict, their mean."""
+        assert self.fc.bias is not None
+        with torch.no_grad():
+            self.fc.weight.mul_(slope)
+            self.fc.bias.mul_(slope).add_(offset)
 
     def patch_logits(self, image: Tensor) -> dict[str, Tensor]:
         """What is said of every place, for heat maps: (B, H / stride, W / stride), each square by the patch nearest to it."""

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
 from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
-from paretolens.trainers.calibration import calibrate
+from paretolens.trainers.calibration import calibrate, calibrate_teacher
 from paretolens.trainers.device import device_for, moved
 from paretolens.trainers.distributed import ALONE, World, build_together
 from paretolens.trainers.live_teacher import LiveTeacher
@@ -48,6 +48,8 @@ REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""
+LATER = ("optimiser", "momentum", "step_epochs", "step_factor", "balance", "same_padding", "backbone_weights")
+"""Settings younger than teachers that are kept: left out of their address at the default, so that those are still found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,30 +164,46 @@ def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:
 
 
 def _begun_from(config: Config) -> dict[str, str]:
-    """The content of the file of weights that the teacher begins from, if there is one."""
-    weights = getattr(getattr(config.make_model_settings(), "teacher", None), "weights", None)
-    return {} if weights is None else {"weights": digest_of_file(Path(weights))}
+    """The content of the files of weights that the teacher begins from, if there are any."""
+    teacher = getattr(config.make_model_settings(), "teacher", None)
+    files = {name: getattr(teacher, name, None) for name in ("weights", "backbone_weights")}
+    return {name: digest_of_file(Path(file)) for name, file in files.items() if file is not None}
 
 
 def teacher_address(config: Config, workspace: Workspace, samples: Mapping[str, SampleSet]) -> Path:
     """Folder of the teacher of a configuration, whether or not it is there."""
+    outputs = config.make_family().signature(config.make_model_settings()).outputs
     plain = {
         "version": TEACHER_VERSION,
         "seed": config.seed,
         "family": config.family,
-        "model": schema.to_plain(config.make_model_settings()),
-        "settings": schema.to_plain(config.teacher),
+        "model": _addressed(config.make_model_settings()),
+        "settings": _addressed(config.teacher),
         "train": samples["train"].fingerprint,
         "val": samples["val"].fingerprint,
+        **({"logits": "calibrated"} if "patches" in outputs else {}),
         **_begun_from(config),
     }
     return workspace.cache / "teachers" / digest_of_json(plain)[:24]
 
 
+def _addressed(settings: Any) -> dict[str, Any]:
+    """The settings that a teacher's address names."""
+    found = {}
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if item.name not in LATER or value != item.default:
+            found[item.name] = _addressed(value) if is_dataclass(value) else schema.to_plain(value)
+    return found
+
+
 def trained_teacher(
     config: Config, workspace: Workspace, samples: Mapping[str, SampleSet], update: Update, *, world: World = ALONE
 ) -> Path:
-    """Folder of the teacher of a configuration, trained unless it is there; by all processes of `world` together."""
+    """Folder of the teacher of a configuration, trained unless it is there; by all processes of `world` together.
+
+    The logits of a teacher of patches, which nothing bounds, are calibrated: like any other's they are judged at 0.
+    """
     folder = teacher_address(config, workspace, samples)
     checkpoints = folder.with_name(f"{folder.name}.training")
 
@@ -201,7 +219,10 @@ def trained_teacher(
         )  # fmt: skip
         return model
 
-    build_together(folder, lambda place: save_model(train(), place), beside=train, world=world)
+    def make(place: Path) -> None:
+        save_model(calibrate_teacher(train(), samples["train"]), place)
+
+    build_together(folder, make, beside=train, world=world)
     if world.leads:
         shutil.rmtree(checkpoints, ignore_errors=True)
     return folder

@@ -16,6 +16,7 @@ from paretolens.errors import ConfigurationError
 from paretolens.models.backbones import backbone_widths
 from paretolens.models.cross_efficient_vit import CrossAttend
 from paretolens.models.cross_layout import from_published
+from paretolens.models.efficientnet_layout import from_efficientnet
 from paretolens.models.registry import build_seeded, did_you_mean
 from paretolens.models.rules import KeptLayer, PruningRules, attentions
 from paretolens.models.signature import InputKind, InputSpec, Signature, Verdict
@@ -66,10 +67,12 @@ class CrossTeacher:
     whole: bool = False
     """Hold what the published network holds and never runs, so that its parameters count as published."""
     same_padding: bool = False
-    """Let the EfficientNets pad and normalise as TensorFlow does, as the published weights need it."""
+    """Let the EfficientNets pad and normalise as TensorFlow does, as weights that were trained there need it."""
+    backbone_weights: str | None = None
+    """A file with the weights of an EfficientNet-B0 that both branches begin from, by EfficientNet-PyTorch's or torchvision's
+    names; None = from nothing. Nothing is ever downloaded."""
     weights: str | None = None
-    """A published checkpoint, or a file with the weights of this teacher, to begin from; None = from nothing. Nothing is ever
-    downloaded."""
+    """A published checkpoint, or a file with the weights of this teacher, to begin from; None = from nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +183,17 @@ class CrossEfficientViTFamily:
         return Signature(inputs=(image,), outputs=Verdict._fields)
 
     def teacher(self, settings: CrossSettings, seed: int = 0) -> nn.Module:
-        """The teacher before training: with the weights of its file, else untrained."""
-        shape = {name: getattr(settings.teacher, name) for name in settings.teacher.__dataclass_fields__ if name != "weights"}
+        """The teacher before training: with the weights of its files, else untrained."""
+        wanted = settings.teacher
+        shape = {
+            name: getattr(wanted, name) for name in wanted.__dataclass_fields__ if name not in ("weights", "backbone_weights")
+        }
         model = build_seeded("cross-efficient-vit", seed, input_size=settings.size, **shape)
-        if settings.teacher.weights is not None:
-            load_weights(model, Path(settings.teacher.weights), whole=True, layout=from_published)
+        if wanted.backbone_weights is not None:
+            for branch in ("small_trunk", "large_trunk"):
+                load_weights(model.get_submodule(branch), Path(wanted.backbone_weights), whole=True, layout=from_efficientnet)
+        if wanted.weights is not None:
+            load_weights(model, Path(wanted.weights), whole=True, layout=from_published)
         return model
 
     def space(self, preset: str = "default") -> Space:

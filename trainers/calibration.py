@@ -1,26 +1,28 @@
 """A teacher's logits on one scale: one fixed affine map of logit and patch logits alike, fitted on the training split.
 
 The verdict of a patch detector is a mean of many numbers that nothing bounds, and a trained teacher's reach thousands: its
-probabilities are 0 or 1 and a squared error of its patches is millions. Platt's method (1999) finds the slope and the offset by
-which the verdicts are probabilities; the patches take the same, so that they still average to the verdict.
+probabilities are 0 or 1, no threshold is its own, and a squared error of its patches is millions. Platt's method (1999) finds the
+slope and the offset by which the verdicts are probabilities, judged at logit 0; the patches take the same, so that they still
+average to the verdict. A teacher that can takes the map into its last layer; the outputs of any other are mapped.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError
 from paretolens.trainers.cache import TeacherBatch, TeacherSource
+from paretolens.trainers.validation import predict_logits
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
     from paretolens.models.receptive import Field
     from paretolens.trainers.views import View
 
-__all__ = ["Calibrated", "Calibration", "calibrate", "platt"]
+__all__ = ["Calibrated", "Calibration", "Rescaled", "calibrate", "calibrate_teacher", "platt"]
 
 CHUNK = 256
 STEPS = 100
@@ -37,6 +39,14 @@ class Calibration:
     """What is added."""
     spread: float
     """Variance of all calibrated patch logits of the training split: the unit of their squared error."""
+
+
+@runtime_checkable
+class Rescaled(Protocol):
+    """A detector whose last layer takes an affine map of its logits."""
+
+    def rescale(self, slope: float, offset: float) -> None:
+        """From now on give slope·z + offset in place of each logit z, those of patches too."""
 
 
 class Calibrated:
@@ -74,6 +84,25 @@ class Calibrated:
             attention=raw.attention,
             patches=raw.patches * slope + offset,
         )
+
+
+def calibrate_teacher(teacher: nn.Module, train: "SampleSet") -> nn.Module:
+    """Fit the map on a split, and let a teacher that can take it into its weights; any other stays as it is.
+
+    Args:
+        teacher: trained; changed in place where it is `Rescaled`.
+        train: the split it was trained on, in its plain view.
+
+    Returns:
+        The teacher.
+
+    Raises:
+        ConfigurationError: its logits are not finite, or higher for real than for fake.
+    """
+    if isinstance(teacher, Rescaled):
+        logits = predict_logits(teacher, train)
+        teacher.rescale(*platt(logits[:, 0], train.targets(slice(0, len(train)))[:, 0]))
+    return teacher
 
 
 def calibrate(outputs: TeacherSource, train: "SampleSet") -> Calibrated:

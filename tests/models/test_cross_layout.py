@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 from paretolens.models.cross_layout import from_published
+from paretolens.models.efficientnet_layout import from_efficientnet
 from paretolens.models.registry import build
+from paretolens.models.trunk import Trunk
 from paretolens.models.weights import load_weights
 
 State = dict[str, Tensor]
@@ -270,3 +272,33 @@ def test_files_by_our_own_names_are_loaded_too(tmp_path):
     torch.save(first.state_dict(), tmp_path / "own.pth")
     load(second, tmp_path / "own.pth")
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+def test_an_efficientnet_of_either_library_fills_a_branch(published, tmp_path):
+    from torchvision.models import efficientnet_b0
+
+    x = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    inner = "lg_image_embedder.efficient_net."
+    numbered = {name.removeprefix(inner): value for name, value in published.items() if name.startswith(inner)}
+    torch.manual_seed(0)
+    network = efficientnet_b0().eval()
+    for name, state in (("numbered", numbered), ("staged", network.state_dict())):
+        torch.save(state, tmp_path / f"{name}.pth")
+    same, plain = (Trunk(width=1.0, ends=(2,), same_padding=padding).eval() for padding in (True, False))
+    load_weights(same, tmp_path / "numbered.pth", whole=True, layout=from_efficientnet)
+    load_weights(plain, tmp_path / "staged.pth", whole=True, layout=from_efficientnet)
+    reference = model()
+    load_weights(reference, save(published, tmp_path), whole=True, layout=from_published)
+    with torch.no_grad():
+        torch.testing.assert_close(same(x)[0], reference.large_trunk(x)[0])
+        torch.testing.assert_close(plain(x)[0], network.features[:3](x), atol=1e-5, rtol=1e-4)
+    for trunk, name, wanted in ((plain, "numbered", "true"), (same, "staged", "false")):
+        with pytest.raises(ConfigurationError, match=f"set model.teacher.same_padding to {wanted}"):
+            load_weights(trunk, tmp_path / f"{name}.pth", whole=True, layout=from_efficientnet)
+    with pytest.raises(ConfigurationError, match="must have the names of EfficientNet-PyTorch or torchvision"):
+        load_weights(same, save({"fc.weight": torch.zeros(1)}, tmp_path), whole=True, layout=from_efficientnet)
+
+
+def save(state: State, folder):
+    torch.save(state, folder / "saved.pth")
+    return folder / "saved.pth"

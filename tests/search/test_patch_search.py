@@ -66,7 +66,8 @@ def test_patches_are_taught_and_every_trial_says_how_they_met(patches: Path) -> 
     assert found[0]["alignment"] == "exact: mean of 3×3 patches, every 4"
     assert "approximate" in found[1]["alignment"]
     assert found[0]["calibration"] == found[1]["calibration"]
-    assert found[0]["calibration"]["slope"] > 0
+    assert found[0]["calibration"]["slope"] == pytest.approx(1.0, abs=0.01)  # the teacher's own logits are calibrated
+    assert found[0]["calibration"]["offset"] == pytest.approx(0.0, abs=0.01)
     assert exact.details["precision"] == "int8"
     for entry, folder in zip((exact, other), folders, strict=True):
         assert np.isfinite([entry.values[name] for name in ("accuracy", "latency_ms", "eps")]).all()

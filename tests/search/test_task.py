@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.search.progress import Silent
 from paretolens.search.samples import hold_ground
-from paretolens.search.task import Task
+from paretolens.search.task import Task, teacher_address
 from paretolens.search.workspace import Workspace
 
 
@@ -27,3 +28,13 @@ def test_a_study_whose_data_or_teacher_have_changed_is_refused(tiny_task: Task, 
     fewer = {**tiny_task.samples, "val": tiny_task.samples["val"].subset(slice(0, 4))}
     with pytest.raises(ConfigurationError, match=r"has changed since it began \(teacher, val\).*--name"):
         hold_ground(tmp_path, fewer, "another")
+
+
+def test_settings_younger_than_a_kept_teacher_leave_its_address_alone(tiny_task: Task) -> None:
+    def address(**teacher: object) -> str:
+        config = replace(tiny_task.config, teacher=replace(tiny_task.config.teacher, **teacher))
+        return teacher_address(config, tiny_task.workspace, tiny_task.samples).name
+
+    assert address() == tiny_task.teacher_folder.name == address(momentum=0.9, balance=False, step_epochs=15)
+    others = [address(**change) for change in ({"momentum": 0.5}, {"balance": True}, {"optimiser": "sgd"}, {"epochs": 2})]
+    assert len({address(), *others}) == 5

@@ -1,5 +1,6 @@
 """Distillation of patch detectors: what is trained, what is taught, what is refused."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +10,16 @@ import torch
 from paretolens.data.preprocessing import PictureSettings, Preprocessing, picture_signature
 from paretolens.data.samples import SampleSet
 from paretolens.errors import ConfigurationError
+from paretolens.evaluators.accuracy import classification_metrics
 from paretolens.models.receptive import Field
 from paretolens.models.registry import build
 from paretolens.trainers.cache import TeacherOutputs
-from paretolens.trainers.calibration import Calibrated, calibrate
+from paretolens.trainers.calibration import Calibrated, calibrate, calibrate_teacher
 from paretolens.trainers.distill import DistillSettings, distill, only_training
 from paretolens.trainers.loop import Monitor
 from paretolens.trainers.patches import PatchLoss, align_patches, patch_loss
 from paretolens.trainers.rates import RateShape
+from paretolens.trainers.validation import area_under_curve, predict_logits
 from paretolens.trainers.views import View
 
 SETTINGS = DistillSettings(
@@ -132,3 +135,29 @@ def test_a_model_without_patches_is_refused(taught) -> None:
     plain = build("efficient-vit", input_size=32, backbone_width=0.25, patch=1, width=8, depth=1, hidden=8)
     with pytest.raises(ConfigurationError, match="patch distillation needs patches of teacher and student; got 1"):
         distill(plain, outputs, train, val, SETTINGS, seed=0, report=quiet)
+
+
+def test_a_teacher_whose_logits_stand_off_is_judged_as_its_calibrated_self():
+    train, val = pictures(48, 0), pictures(24, 1)
+    torch.manual_seed(0)
+    plain = build("ladeda", width=4, depths=[1, 1, 1, 1], prefilter="raw").eval()
+    if area_under_curve(torch.from_numpy(train.labels), predict_logits(plain, train)[:, 0]) < 0.5:
+        plain.rescale(-1.0, 0.0)
+    shifted = deepcopy(plain)
+    shifted.rescale(3000.0, 70_000.0)
+    raw = classification_metrics(val.labels, predict_logits(shifted, val).numpy())
+    assert (raw.accuracy, raw.auc > 0.9) == (0.5, True)  # it tells them apart, but not at 0
+    found = [calibrate_teacher(teacher, train) for teacher in (plain, shifted)]
+    logits = [predict_logits(teacher, val) for teacher in found]
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-2, rtol=1e-2)
+    judged = [classification_metrics(val.labels, each.numpy()) for each in logits]
+    assert judged[0].accuracy == judged[1].accuracy > 0.8
+    assert judged[1].auc == raw.auc
+    out = shifted(*val.batch(slice(0, 4)))
+    torch.testing.assert_close(out.patches.mean((1, 2)), out.logit[:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_a_teacher_without_patches_stays_as_it_is(model_of, train):
+    teacher = model_of()
+    before = predict_logits(teacher, train)
+    assert torch.equal(predict_logits(calibrate_teacher(teacher, train), train), before)
