@@ -4,13 +4,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from paretolens.errors import DataError
 from paretolens.evaluators.videos import VideoScores, video_scores
 
-__all__ = ["FaceRule", "face_video_scores"]
+__all__ = ["FaceRule", "JoinedFaces", "face_video_scores", "join_faces"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,61 @@ class FaceRule:
     """A face whose mean probability of being fake is above this decides for its video."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class JoinedFaces:
+    """One row per video, in the order in which they first appear."""
+
+    videos: tuple[Hashable, ...]
+    """Names."""
+    probability: NDArray[np.float64]
+    """(V,) of being fake."""
+    faces: NDArray[np.int64]
+    """(V,) faces that count."""
+    crops: NDArray[np.int64]
+    """(V,) crops of those faces."""
+
+
+def join_faces(
+    logits: ArrayLike, videos: Sequence[Hashable], faces: Sequence[int], *, rule: FaceRule | None = None
+) -> JoinedFaces:
+    """Mean probability per face, then one per video: the first decisive face's, else the mean of the faces'.
+
+    One face that was swapped makes a video fake whoever else is in it; a mean over all crops would hide it.
+
+    Args:
+        logits: (N,) raw scores of crops, positive = fake.
+        videos: N names of videos.
+        faces: N numbers of the face within its video, from 0.
+        rule: None = the published one.
+
+    Raises:
+        DataError: no crops, columns of different lengths, or a video all of whose faces are beyond those that count.
+        TrialError: a logit is NaN or infinite.
+    """
+    rule = rule or FaceRule()
+    if len(faces) != len(videos):
+        raise DataError(f"every crop must have the number of its face, got {len(faces)} numbers for {len(videos)} crops")
+    scores = np.asarray(logits, dtype=np.float64).reshape(-1)
+    real = np.zeros(len(videos))  # video_scores keeps labels apart, of which there are none here
+    video_scores(real, scores, videos, [""] * len(videos))  # refuses what it would refuse, before faces are told apart
+    rows = [row for row, number in enumerate(faces) if number < rule.faces]
+    names = tuple(dict.fromkeys(videos))
+    lost = set(names) - {videos[row] for row in rows}
+    if lost:
+        raise DataError(f"every video must have a face that counts, {min(lost, key=str)} has none: number its faces from 0")
+    each = video_scores(real[rows], scores[rows], [(videos[row], int(faces[row])) for row in rows], [""] * len(rows))
+    found: dict[Hashable, list[tuple[int, float, int]]] = {name: [] for name in names}
+    for (_, key), p, count in zip(each.keys, expit(each.logits), each.frames, strict=True):
+        assert isinstance(key, tuple)
+        found[key[0]].append((key[1], float(p), int(count)))
+    return JoinedFaces(
+        videos=names,
+        probability=np.array([_joined([p for _, p, _ in sorted(parts)], rule.decisive) for parts in found.values()]),
+        faces=np.array([len(parts) for parts in found.values()]),
+        crops=np.array([sum(count for _, _, count in parts) for parts in found.values()]),
+    )
+
+
 def face_video_scores(
     labels: ArrayLike,
     logits: ArrayLike,
@@ -32,9 +87,7 @@ def face_video_scores(
     *,
     rule: FaceRule | None = None,
 ) -> VideoScores:
-    """Mean probability per face, then one per video: the first decisive face's, else the mean of the faces'.
-
-    One face that was swapped makes a video fake whoever else is in it; a mean over all crops would hide it.
+    """`join_faces` of videos whose labels are known.
 
     Args:
         labels: (N,) 1 = fake, 0 = real; the crops of a video share theirs.
@@ -48,40 +101,19 @@ def face_video_scores(
         One row per video; `frames` counts the crops of the faces that count.
 
     Raises:
-        DataError: no crops, columns of different lengths, a video with both labels, or a video all of whose faces are beyond
-            those that count.
+        DataError: as `join_faces`, or a video with both labels.
         TrialError: a logit is NaN or infinite.
     """
-    rule = rule or FaceRule()
-    if len(faces) != len(videos):
-        raise DataError(f"every crop must have the number of its face, got {len(faces)} numbers for {len(videos)} crops")
-    video_scores(labels, logits, videos, methods)  # refuses what it would refuse, before faces are told apart
-    truth, scores = np.asarray(labels, dtype=np.float64).reshape(-1), np.asarray(logits, dtype=np.float64).reshape(-1)
-    counted = np.array([number < rule.faces for number in faces])
-    _require_all(videos, methods, counted)
-    rows = [row for row, counts in enumerate(counted) if counts]
-    named = [(methods[row], videos[row], int(faces[row])) for row in rows]
-    each = video_scores(truth[rows], scores[rows], [key[1:] for key in named], [key[0] for key in named])
-    found: dict[tuple[str, Hashable], list[tuple[int, float, int, float]]] = {}
-    figures = zip(dict.fromkeys(named), expit(each.logits), each.frames, each.labels, strict=True)
-    for (method, video, number), p, count, label in figures:
-        found.setdefault((method, video), []).append((number, float(p), int(count), float(label)))
-    probabilities = [_joined([p for _, p, _, _ in sorted(entries)], rule.decisive) for entries in found.values()]
+    known = video_scores(labels, logits, videos, methods)
+    joined = join_faces(logits, list(zip(methods, videos, strict=True)), faces, rule=rule)
+    tiny = np.finfo(np.float64).eps
     return VideoScores(
-        labels=np.array([entries[0][3] for entries in found.values()]),
-        logits=logit(np.clip(probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)),
-        keys=tuple(found),
-        frames=np.array([sum(count for _, _, count, _ in entries) for entries in found.values()]),
+        labels=known.labels,
+        logits=logit(np.clip(joined.probability, tiny, 1 - tiny)),
+        keys=known.keys,
+        frames=joined.crops,
     )
 
 
 def _joined(probabilities: Sequence[float], decisive: float) -> float:
     return next((p for p in probabilities if p > decisive), float(np.mean(probabilities)))
-
-
-def _require_all(videos: Sequence[Hashable], methods: Sequence[str], counted: np.ndarray) -> None:
-    keys = list(zip(methods, videos, strict=True))
-    lost = set(keys) - {key for key, counts in zip(keys, counted, strict=True) if counts}
-    if lost:
-        method, video = sorted(lost, key=str)[0]
-        raise DataError(f"every video must have a face that counts, {video} ({method}) has none: number its faces from 0")

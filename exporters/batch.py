@@ -23,7 +23,7 @@ from paretolens.exporters.files import write_atomic
 from paretolens.exporters.predict_pictures_template import PicturePredictor, pictures_in
 from paretolens.exporters.predict_template import Predictor
 
-__all__ = ["COLUMNS", "Source", "find_pictures", "find_sources", "judge_folder"]
+__all__ = ["COLUMNS", "Source", "check_table", "find_pictures", "find_sources", "judge_folder", "write_table"]
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
@@ -124,7 +124,7 @@ def judge_folder(
         DataError: no clip was found.
         StoreError: the table cannot be written.
     """
-    _check(output, resume)
+    check_table(output, resume=resume)
     found = find_pictures(folder) if isinstance(predictor, PicturePredictor) else find_sources(folder)
     sources, partial = found, output.with_name(output.name + ".partial")
     model = predictor.manifest["files"][predictor.manifest["model"]["file"]]["sha256"]
@@ -143,20 +143,25 @@ def judge_folder(
                     stream.flush()
                 update(number + 1, len(sources), source.name)
         table = pd.DataFrame([rows[source.name] for source in sources], columns=list(COLUMNS))
-        _write(table, output)
+        write_table(table, output)
         partial.unlink()
     except OSError as error:
         raise StoreError(f"table {output}: cannot be written ({error.strerror}); free space or choose another place") from error
     return table
 
 
-def _check(output: Path, resume: bool) -> None:
+def check_table(output: Path, *, resume: bool) -> None:
+    """See that a table can go there before anything is judged.
+
+    Raises:
+        ConfigurationError: another kind of file, or it exists and is not to be gone on with.
+    """
     if output.suffix not in (".csv", ".parquet"):
-        raise ConfigurationError(f"--output {output}: must end in .csv or .parquet")
+        raise ConfigurationError(f"table {output}: must end in .csv or .parquet")
     partial = output.with_name(output.name + ".partial")
     if not resume and (output.exists() or partial.exists()):
         way = "go on with --resume, or remove it" if partial.exists() else "remove it or choose another name"
-        raise ConfigurationError(f"--output {partial if partial.exists() else output}: exists; {way}")
+        raise ConfigurationError(f"table {partial if partial.exists() else output}: exists; {way}")
 
 
 def _judge(predictor: Predictor | PicturePredictor, source: Source, fps: float | None) -> dict[str, Any]:
@@ -202,7 +207,13 @@ def _group_of(path: Path) -> Path:
     return path.parent if match[1].lower() in ("", "frame", "img", "image", "f") else path.parent / match[1]
 
 
-def _write(table: pd.DataFrame, output: Path) -> None:
+def write_table(table: pd.DataFrame, output: Path) -> None:
+    """Write a table whole or not at all; the folder must be there.
+
+    Args:
+        table: plain columns.
+        output: `.csv` or `.parquet`.
+    """
     stream = io.BytesIO()
     table.to_csv(stream, index=False) if output.suffix == ".csv" else table.to_parquet(stream, index=False)
     write_atomic(output, stream.getvalue())

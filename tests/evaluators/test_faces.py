@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit, logit
 
 from paretolens.errors import DataError, TrialError
-from paretolens.evaluators.faces import FaceRule, face_video_scores
+from paretolens.evaluators.faces import FaceRule, face_video_scores, join_faces
 
 # video a: faces 0 and 1; b: one face; c: faces 0, 1 and 3
 VIDEOS = ["a", "a", "a", "a", "b", "b", "c", "c", "c"]
@@ -31,13 +31,20 @@ def test_the_rule_can_be_changed():
     assert expit(everyone.logits) == pytest.approx([np.mean([0.15, 0.75]), 0.5, np.mean([0.2, 0.54, 0.99])])
 
 
+def test_videos_without_labels_are_joined_alike():
+    found = join_faces(logit(P), VIDEOS, FACES)
+    assert found.videos == ("a", "b", "c")
+    assert found.probability == pytest.approx(expit(face_video_scores(LABELS, logit(P), VIDEOS, METHODS, FACES).logits))
+    assert (found.faces.tolist(), found.crops.tolist()) == ([2, 1, 2], [4, 2, 2])
+
+
 def test_certain_faces_stay_finite():
     found = face_video_scores([1], [800.0], ["v"], ["swap"], [0])
     assert np.isfinite(found.logits).all() and found.logits[0] > 30
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(DataError, match=r"v \(swap\) has none: number its faces from 0"):
+    with pytest.raises(DataError, match=r"v.* has none: number its faces from 0"):
         face_video_scores([1], [0.3], ["v"], ["swap"], [3])
     with pytest.raises(DataError, match="got 1 numbers for 2 crops"):
         face_video_scores([1, 1], [0.3, 0.2], ["v", "v"], ["swap"] * 2, [0])

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pandas import read_csv
 from PIL import Image
 
+from paretolens.search.cli.main import main
 from paretolens.search.journal import read_records
 from paretolens.search.outcome import Fate, TrialRecord
 
@@ -105,3 +107,14 @@ def test_a_cross_efficient_vit_is_searched_and_explained(tmp_path: Path) -> None
     done = paretolens("predict", str(bundle), str(pictures), "--heatmap", str(tmp_path / "maps"))
     assert done.returncode == 2
     assert "a heat map needs a model that judges patches" in done.stderr
+    crops = tmp_path / "crops" / "video 1"
+    crops.mkdir(parents=True)
+    for number, picture in enumerate(sorted(pictures.glob("*.png"))[:4]):
+        (crops / f"{number // 2}_{number % 2}.png").write_bytes(picture.read_bytes())
+    tables = tmp_path / "crops.csv", tmp_path / "videos.csv"
+    assert main(["predict", str(bundle), str(crops.parent), "--output", str(tables[0]), "--videos", str(tables[1])]) == 0
+    (video,) = read_csv(tables[1]).to_dict("records")
+    assert (video["video"], video["faces"], video["crops"]) == ("video 1", 2, 4)
+    faces = [part["probability"].mean() for _, part in read_csv(tables[0]).groupby(lambda row: row % 2)]
+    decisive = [p for p in faces if p > 0.55]
+    assert video["probability"] == pytest.approx(decisive[0] if decisive else np.mean(faces))
