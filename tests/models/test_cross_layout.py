@@ -1,6 +1,7 @@
 """Published Cross Efficient ViT checkpoints: their names and shapes, against the network by plain functions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,10 +108,10 @@ def published() -> State:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(published: State, tmp_path_factory: pytest.TempPathFactory):
-    path = tmp_path_factory.mktemp("published") / "checkpoint.pth"
-    torch.save(published, path)
-    return path
+def checkpoint(published: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As data-parallel training saves it: every name with the same prefix."""
+    state = {f"module.{name}": value for name, value in published.items()}
+    return save({"state_dict": state}, tmp_path_factory.mktemp("published"))
 
 
 def model(**change: object) -> nn.Module:
@@ -120,6 +121,10 @@ def model(**change: object) -> nn.Module:
         "same_padding": True,
     }  # fmt: skip
     return build("cross-efficient-vit", **{**arguments, **change}).eval()
+
+
+def pictures() -> Tensor:
+    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
 def timm_state(state: State, branch: str) -> State:
@@ -213,71 +218,70 @@ def normed(state: State, name: str, x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"])
 
 
-def refused(model: nn.Module, state: State, folder, message: str) -> None:
-    torch.save(state, folder / "other.pth")
+def load(model: nn.Module, path: Path) -> nn.Module:
+    load_weights(model, path, whole=True, layout=from_published)
+    return model
+
+
+def save(state: State, folder: Path) -> Path:
+    torch.save(state, folder / "saved.pth")
+    return folder / "saved.pth"
+
+
+def refused(model: nn.Module, path: Path, message: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ConfigurationError, match=message) as caught:
-        load(model, folder / "other.pth")
+        load(model, path)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def load(model: nn.Module, path) -> None:
-    load_weights(model, path, whole=True, layout=from_published)
+@pytest.fixture(scope="module")
+def loaded(checkpoint: Path) -> nn.Module:
+    return load(model(), checkpoint)
 
 
-def test_a_published_checkpoint_is_loaded_to_the_last_key_and_gives_its_logits(published, checkpoint):
-    x = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    whole, bare = model(whole=True), model()
-    load(whole, checkpoint)
-    load(bare, checkpoint)
+def test_a_published_checkpoint_is_loaded_to_the_last_key_and_gives_its_logits(published, checkpoint, loaded):
+    whole = load(model(whole=True), checkpoint)
     assert sum(value.numel() for value in whole.state_dict().values()) == sum(value.numel() for value in published.values())
-    assert sorted(float(value.double().sum()) for name, value in whole.named_parameters() if value.ndim == 1) == sorted(
-        float(value.double().sum()) for name, value in published.items() if value.ndim == 1 and "running" not in name
-    )
+    ours = [float(value.double().sum()) for name, value in whole.state_dict().items() if value.ndim == 1]
+    assert sorted(ours) == sorted(float(value.double().sum()) for value in published.values() if value.ndim == 1)
     with torch.no_grad():
-        wanted = by_hand(published, x)
-        torch.testing.assert_close(whole(x).logit, wanted, atol=1e-3, rtol=1e-3)
-        torch.testing.assert_close(bare(x).logit, wanted, atol=1e-3, rtol=1e-3)
+        wanted = by_hand(published, pictures())
+        torch.testing.assert_close(whole(pictures()).logit, wanted, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(loaded(pictures()).logit, wanted, atol=1e-3, rtol=1e-3)
 
 
-def test_padding_decides_what_the_same_weights_say(published, checkpoint):
-    x = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    right, wrong = model(), model(same_padding=False)
-    load(right, checkpoint)
-    wrong.load_state_dict(right.state_dict())
+def test_padding_decides_what_the_same_weights_say(checkpoint, loaded):
+    other = model(same_padding=False)
+    refused(other, checkpoint, r"set model\.teacher\.same_padding to true")
+    other.load_state_dict(loaded.state_dict())
     with torch.no_grad():
-        assert (right(x).logit - wrong(x).logit).abs().max() > 0.01
-    refused(model(same_padding=False), published, checkpoint.parent, r"set model\.teacher\.same_padding to true")
+        assert (loaded(pictures()).logit - other(pictures()).logit).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model."])
-def test_a_prefix_of_all_names_is_taken_away(published, tmp_path, prefix):
-    torch.save({"state_dict": {f"{prefix}{name}": value for name, value in published.items()}}, tmp_path / "prefixed.pth")
-    load(model(), tmp_path / "prefixed.pth")
-
-
-def test_what_is_missing_unknown_or_of_another_shape_is_refused_by_name(published, checkpoint):
-    folder, network = checkpoint.parent, model()
+def test_what_is_missing_unknown_or_of_another_shape_is_refused_by_name(published, checkpoint, tmp_path):
     name = "lg_image_embedder.efficient_net._blocks.1._bn2.running_var"
-    short = {key: value for key, value in published.items() if key != name}
-    refused(network, short, folder, r"large_trunk\.stages\.stage2\.0\.block\.3\.1\.running_var is missing")
-    unknown = {**published, "sm_image_embedder.efficient_net._blocks.16._bn2.bias": torch.zeros(4), "note": torch.zeros(1)}
-    refused(network, unknown, folder, r"_blocks\.16\._bn2\.bias is none of the model's; note is none of the model's")
-    refused(model(large_patch=16), published, folder, r"large_tokens\.project\.weight is 16×24×8×8, the model's is 16×24×16×16")
+    strange = {"sm_image_embedder.efficient_net._blocks.16._bn2.bias": torch.zeros(4), "note": torch.zeros(1)}
+    mixed = save({key: value for key, value in published.items() if key != name} | strange, tmp_path)
+    refused(
+        model(),
+        mixed,
+        r"large_trunk\.stages\.stage2\.0\.block\.3\.1\.running_var is missing; .*"
+        r"_blocks\.16\._bn2\.bias is none of the model's; note is none of the model's",
+    )
+    refused(model(large_patch=16), checkpoint, r"large_tokens\.project\.weight is 16×24×8×8, the model's is 16×24×16×16")
 
 
-def test_files_by_our_own_names_are_loaded_too(tmp_path):
-    first, second = model(), model()
-    torch.save(first.state_dict(), tmp_path / "own.pth")
-    load(second, tmp_path / "own.pth")
-    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+def test_files_by_our_own_names_are_loaded_too(tmp_path, loaded):
+    found = load(model(), save(loaded.state_dict(), tmp_path))
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in found.state_dict().items())
 
 
-def test_an_efficientnet_of_either_library_fills_a_branch(published, tmp_path):
+def test_an_efficientnet_of_either_library_fills_a_branch(published, tmp_path, loaded):
     from torchvision.models import efficientnet_b0
 
-    x = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    x = pictures()
     inner = "lg_image_embedder.efficient_net."
     numbered = {name.removeprefix(inner): value for name, value in published.items() if name.startswith(inner)}
     torch.manual_seed(0)
@@ -287,18 +291,11 @@ def test_an_efficientnet_of_either_library_fills_a_branch(published, tmp_path):
     same, plain = (Trunk(width=1.0, ends=(2,), same_padding=padding).eval() for padding in (True, False))
     load_weights(same, tmp_path / "numbered.pth", whole=True, layout=from_efficientnet)
     load_weights(plain, tmp_path / "staged.pth", whole=True, layout=from_efficientnet)
-    reference = model()
-    load_weights(reference, save(published, tmp_path), whole=True, layout=from_published)
     with torch.no_grad():
-        torch.testing.assert_close(same(x)[0], reference.large_trunk(x)[0])
+        torch.testing.assert_close(same(x)[0], loaded.large_trunk(x)[0])
         torch.testing.assert_close(plain(x)[0], network.features[:3](x), atol=1e-5, rtol=1e-4)
     for trunk, name, wanted in ((plain, "numbered", "true"), (same, "staged", "false")):
         with pytest.raises(ConfigurationError, match=f"set model.teacher.same_padding to {wanted}"):
             load_weights(trunk, tmp_path / f"{name}.pth", whole=True, layout=from_efficientnet)
     with pytest.raises(ConfigurationError, match="must have the names of EfficientNet-PyTorch or torchvision"):
         load_weights(same, save({"fc.weight": torch.zeros(1)}, tmp_path), whole=True, layout=from_efficientnet)
-
-
-def save(state: State, folder):
-    torch.save(state, folder / "saved.pth")
-    return folder / "saved.pth"
