@@ -40,10 +40,11 @@ class BundleModel:
         self.session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
 
     def judge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """verdict, probability (of the fake class), logit and model_ms of one sample's arrays."""
+        """verdict, probability (of the fake class), logit, model_ms, and of a cascade the stage, of one sample's arrays."""
         inputs = self.inputs(arrays)
+        wanted = [self.manifest["decision"]["output"], *(name for name in self.manifest["model"]["outputs"] if name == "stage")]
         loaded = time.perf_counter()
-        logit = self.logit(inputs)
+        logit, *stage = (float(found.reshape(-1)[0]) for found in self.session.run(wanted, inputs))
         model_ms = (time.perf_counter() - loaded) * 1e3
         real, fake = self.manifest["labels"]
         return {
@@ -51,6 +52,7 @@ class BundleModel:
             "probability": float(1.0 / (1.0 + np.exp(-np.float64(logit)))),
             "logit": logit,
             "model_ms": round(model_ms, 3),
+            **({"stage": int(stage[0])} if stage else {}),
         }
 
     def inputs(self, arrays: Mapping[str, np.ndarray]) -> Arrays:

@@ -34,7 +34,7 @@ class PicturePredictor(BundleModel):
         """Judge a picture.
 
         Returns:
-            file, verdict, probability (of the fake class), logit, model_ms, total_ms.
+            file, verdict, probability (of the fake class), logit, model_ms, total_ms; of a cascade the stage that decided.
 
         Raises:
             PredictError: it is missing or cannot be decoded.
@@ -119,7 +119,8 @@ def _judge(predictor: PicturePredictor, path: Path, named: Path, given: argparse
     except PredictError as error:
         print(f"{given.prefix}: {error}", file=sys.stderr)
         return 2
-    line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms  {path}"
+    stage = f"  stage {result['stage']}" if "stage" in result else ""
+    line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms{stage}  {path}"
     print(json.dumps(result) if given.json else line, flush=True)
     return 0
 

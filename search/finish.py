@@ -258,10 +258,22 @@ def _objectives(row: "pd.Series[Any]") -> dict[str, Objective]:
         known = all(math.isfinite(end) for end in ends)
         return Objective(
             value=float(row[name]), low=ends[0] if known else None, high=ends[1] if known else None,
-            unit=unit, direction="lower" if unit else "higher",
+            unit=unit, direction="lower" if unit or name in lower else "higher",
         )  # fmt: skip
 
-    shares = ("accuracy", "eps", "neps", "agreement", "auc", "test_accuracy", "test_auc", "unseen_auc")
+    lower = ("cascade_leakage", "cascade_false_alarms")
+    shares = (
+        "accuracy",
+        "eps",
+        "neps",
+        "agreement",
+        "auc",
+        "test_accuracy",
+        "test_auc",
+        "unseen_auc",
+        "cascade_filtration",
+        *lower,
+    )
     units = {**dict.fromkeys(shares, ""), "latency_ms": "ms", "quiet_p50_ms": "ms", "size_mb": "MB"}
     return {name: one(name, unit) for name, unit in units.items() if name in row.index and not pd.isna(row[name])}
 

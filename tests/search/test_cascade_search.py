@@ -78,4 +78,11 @@ def test_the_bundle_holds_all_stages_in_one_file_that_judges_pictures(study: Pat
         [sys.executable, str(bundle / "predict.py"), "--json", str(pictures)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 16
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(said) == 16
+    assert {line["stage"] for line in said} <= {1, 2}
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (chosen,) = (entry for entry in read_records(study) if manifest["details"]["trial"] == f"trial-{entry.number:04d}")
+    for name, direction in (("cascade_filtration", "higher"), ("cascade_leakage", "lower")):
+        found = manifest["objectives"][name]
+        assert (found["value"], found["direction"]) == (pytest.approx(chosen.metrics[name]), direction)

@@ -113,6 +113,15 @@ def test_the_presets_of_picture_classifiers_are_valid_and_begin_with_genomes_of_
     assert config.make_source().generated == preset.endswith("quick")
 
 
+def test_the_published_cross_efficient_vit_is_trained_as_published() -> None:
+    config = load_config(preset="cross-efficient-vit-cluster", flags={})
+    found = config.teacher
+    assert (found.optimiser, found.momentum, found.learning_rate, found.weight_decay) == ("sgd", 0.0, 0.01, 1e-7)
+    assert (found.rate, found.step_epochs, found.step_factor) == ("step", 15, 0.1)
+    assert (found.balance, found.batch_size, found.patience) == (True, 16, 5)
+    assert config.make_model_settings().teacher.same_padding
+
+
 def test_another_source_does_not_take_over_the_presets_data_keys(tmp_path: Path) -> None:
     place = ["data.source=folder", f"data.path={tmp_path}", "data.take=pictures", "data.size=96"]
     config = load_config(preset="image-classifier-quick", assignments=place, flags={})
