@@ -18,38 +18,36 @@ __all__ = ["from_published"]
 MARK = "sm_image_embedder.cls_token"
 """A tensor that every published checkpoint has, and no other."""
 _BRANCHES = {"sm": "small", "lg": "large"}
-_PLACES = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"image_embedder\.cls_token", "tokens.first"),
-        (r"image_embedder\.pos_embedding", "tokens.positions"),
-        (r"image_embedder\.to_patch_embedding\.1\.", "tokens.project."),
-        (r"mlp_head\.", "verdict."),
-    )
+Rules = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def _rules(*pairs: tuple[str, str]) -> Rules:
+    """What a name may begin with, and what stands there instead."""
+    return tuple((re.compile(pattern), name) for pattern, name in pairs)
+
+
+_PLACES = _rules(
+    (r"image_embedder\.cls_token", "tokens.first"),
+    (r"image_embedder\.pos_embedding", "tokens.positions"),
+    (r"image_embedder\.to_patch_embedding\.1\.", "tokens.project."),
+    (r"mlp_head\.", "verdict."),
 )
-_ENCODER = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"layers\.(\d+)\.0\.norm\.", r"layers.\1.norm1."),
-        (r"layers\.(\d+)\.1\.norm\.", r"layers.\1.norm2."),
-        (r"layers\.(\d+)\.0\.fn\.to_([qkv])\.", r"layers.\1.attend.\2."),
-        (r"layers\.(\d+)\.0\.fn\.to_out\.0\.", r"layers.\1.attend.proj."),
-        (r"layers\.(\d+)\.1\.fn\.net\.0\.", r"layers.\1.ffn.expand."),
-        (r"layers\.(\d+)\.1\.fn\.net\.3\.", r"layers.\1.ffn.contract."),
-        (r"norm\.", "norm."),
-    )
+_ENCODER = _rules(
+    (r"layers\.(\d+)\.0\.norm\.", r"layers.\1.norm1."),
+    (r"layers\.(\d+)\.1\.norm\.", r"layers.\1.norm2."),
+    (r"layers\.(\d+)\.0\.fn\.to_([qkv])\.", r"layers.\1.attend.\2."),
+    (r"layers\.(\d+)\.0\.fn\.to_out\.0\.", r"layers.\1.attend.proj."),
+    (r"layers\.(\d+)\.1\.fn\.net\.0\.", r"layers.\1.ffn.expand."),
+    (r"layers\.(\d+)\.1\.fn\.net\.3\.", r"layers.\1.ffn.contract."),
+    (r"norm\.", "norm."),
 )
-_CROSSING = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"fn\.norm\.", "norm."),
-        (r"fn\.fn\.to_([qkv])\.", r"attend.\1."),
-        (r"fn\.fn\.to_out\.0\.", "attend.proj."),
-        (r"(project_(?:in|out))\.", r"\1."),
-    )
+_CROSSING = _rules(
+    (r"fn\.norm\.", "norm."),
+    (r"fn\.fn\.to_([qkv])\.", r"attend.\1."),
+    (r"fn\.fn\.to_out\.0\.", "attend.proj."),
+    (r"(project_(?:in|out))\.", r"\1."),
 )
 _SCALE = re.compile(r"multi_scale_encoder\.layers\.(\d+)\.(\d)\.(.*)")
-Rules = tuple[tuple[re.Pattern[str], str], ...]
 
 
 def from_published(found: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
@@ -68,10 +66,10 @@ def from_published(found: Mapping[str, Tensor], model: nn.Module) -> Mapping[str
     if prefix is None or not isinstance(model, CrossEfficientViT) or hasattr(model, "trunk"):
         return found
     require_padding(model.small_trunk, same=True, of="the published Cross Efficient ViT")
-    renamed = {}
+    renamed, known = {}, set(model.state_dict())
     for name, value in _parted(found, prefix):
         own = _named(name, model)
-        if ".idle." not in own or own in model.state_dict():
+        if ".idle." not in own or own in known:
             renamed[own] = _shaped(own, value, model)
     return renamed
 

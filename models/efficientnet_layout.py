@@ -40,8 +40,8 @@ def from_efficientnet(found: Mapping[str, Tensor], model: nn.Module) -> Mapping[
     numbered = NUMBERED in found
     require_padding(model, same=numbered, of="EfficientNet-PyTorch" if numbered else "torchvision")
     naming = name_in_trunk if numbered else _staged_name
-    names = {name: naming(name, model) or name for name in found}
-    return {own: found[name] for name, own in names.items() if not own.startswith("idle.") or own in model.state_dict()}
+    names, known = {name: naming(name, model) or name for name in found}, set(model.state_dict())
+    return {own: found[name] for name, own in names.items() if not own.startswith("idle.") or own in known}
 
 
 def require_padding(trunk: Trunk, *, same: bool, of: str) -> None:
