@@ -13,6 +13,7 @@ from paretolens.models.efficientnet_layout import from_efficientnet
 from paretolens.models.registry import build
 from paretolens.models.trunk import Trunk
 from paretolens.models.weights import load_weights
+from paretolens.spaces.cross_efficient_vit import CrossEfficientViTFamily, CrossSettings, CrossTeacher
 
 State = dict[str, Tensor]
 F = nn.functional
@@ -114,13 +115,20 @@ def checkpoint(published: State, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return save({"state_dict": state}, tmp_path_factory.mktemp("published"))
 
 
+SHAPE = {
+    "backbone_width": 1.0, "small_patch": 1, "large_patch": 8, "small_width": 12, "large_width": 16, "small_layers": 2,
+    "large_layers": 1, "depth": SCALES, "heads": HEADS, "head_dim": HEAD_DIM, "hidden": HIDDEN, "crossings": CROSSINGS,
+    "same_padding": True,
+}  # fmt: skip
+
+
 def model(**change: object) -> nn.Module:
-    arguments = {
-        "input_size": SIDE, "small_patch": 1, "large_patch": 8, "small_width": 12, "large_width": 16, "small_layers": 2,
-        "large_layers": 1, "depth": SCALES, "heads": HEADS, "head_dim": HEAD_DIM, "hidden": HIDDEN, "crossings": CROSSINGS,
-        "same_padding": True,
-    }  # fmt: skip
-    return build("cross-efficient-vit", **{**arguments, **change}).eval()
+    return build("cross-efficient-vit", **{"input_size": SIDE, **SHAPE, **change}).eval()
+
+
+def teacher(**change: object) -> nn.Module:
+    """As a study builds it."""
+    return CrossEfficientViTFamily().teacher(CrossSettings(size=SIDE, teacher=CrossTeacher(**{**SHAPE, **change}))).eval()
 
 
 def pictures() -> Tensor:
@@ -242,7 +250,7 @@ def loaded(checkpoint: Path) -> nn.Module:
 
 
 def test_a_published_checkpoint_is_loaded_to_the_last_key_and_gives_its_logits(published, checkpoint, loaded):
-    whole = load(model(whole=True), checkpoint)
+    whole = teacher(whole=True, weights=str(checkpoint))
     assert sum(value.numel() for value in whole.state_dict().values()) == sum(value.numel() for value in published.values())
     ours = [float(value.double().sum()) for name, value in whole.state_dict().items() if value.ndim == 1]
     assert sorted(ours) == sorted(float(value.double().sum()) for value in published.values() if value.ndim == 1)
@@ -288,8 +296,8 @@ def test_an_efficientnet_of_either_library_fills_a_branch(published, tmp_path, l
     network = efficientnet_b0().eval()
     for name, state in (("numbered", numbered), ("staged", network.state_dict())):
         torch.save(state, tmp_path / f"{name}.pth")
-    same, plain = (Trunk(width=1.0, ends=(2,), same_padding=padding).eval() for padding in (True, False))
-    load_weights(same, tmp_path / "numbered.pth", whole=True, layout=from_efficientnet)
+    same = teacher(backbone_weights=str(tmp_path / "numbered.pth")).large_trunk
+    plain = Trunk(width=1.0, ends=(2,)).eval()
     load_weights(plain, tmp_path / "staged.pth", whole=True, layout=from_efficientnet)
     with torch.no_grad():
         torch.testing.assert_close(same(x)[0], loaded.large_trunk(x)[0])
