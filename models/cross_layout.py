@@ -124,7 +124,8 @@ def _shaped(name: str, value: Tensor, model: CrossEfficientViT) -> Tensor:
         assert isinstance(layer, nn.Conv2d)
         side = math.isqrt(value.shape[1] // layer.in_channels)
         if side * side * layer.in_channels == value.shape[1]:
-            return value.unflatten(1, (side, side, layer.in_channels)).permute(0, 3, 1, 2)
+            kernels: Tensor = value.unflatten(1, (side, side, layer.in_channels)).permute(0, 3, 1, 2)
+            return kernels
     if name in ("small_tokens.positions", "large_tokens.positions") and isinstance(model.small_trunk.idle, nn.Identity):
         return value[:, : model.state_dict()[name].shape[1]]
     return value
