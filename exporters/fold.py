@@ -11,6 +11,8 @@ import onnx
 import onnx.reference
 from onnx import numpy_helper
 
+from paretolens.exporters.graphs import remove_unused
+
 __all__ = ["fold_weights", "quantize_linear"]
 
 
@@ -32,7 +34,7 @@ def fold_weights(model: Any) -> int:
         model.graph.initializer.append(numpy_helper.from_array(integers, node.output[0]))
     for node in folded:
         model.graph.node.remove(node)
-    _remove_unused(model.graph)
+    remove_unused(model.graph)
     return len(folded)
 
 
@@ -107,17 +109,3 @@ class _Constants:
 
 def _is_weight(value: Any) -> bool:
     return value is not None and value.ndim >= 1
-
-
-def _remove_unused(graph: Any) -> None:
-    kept = {output.name for output in graph.output}
-    while True:
-        used = kept | {name for node in graph.node for name in node.input}
-        unused = [node for node in graph.node if not used.intersection(node.output)]
-        if not unused:
-            break
-        for node in unused:
-            graph.node.remove(node)
-    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)

@@ -35,7 +35,7 @@ class TargetFile:
     runtime: str
     """Library and version it was checked with."""
     precision: str
-    """`fp32`, `fp16`, or as in PRECISIONS."""
+    """`fp32`, `tf32`, `fp16`, or as in PRECISIONS."""
     size_bytes: int
     """Size on disk."""
     sha256: str

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,17 @@ from paretolens.exporters.runner import OnnxRunner, open_session
 from paretolens.models.aware import Cascade
 from paretolens.models.signature import InputKind, Signature, Verdict
 
-__all__ = ["OPSET", "OnnxArtefact", "OnnxRunner", "evaluating", "export_onnx", "open_session", "read_precision"]
+__all__ = [
+    "OPSET",
+    "OnnxArtefact",
+    "OnnxRunner",
+    "evaluating",
+    "export_onnx",
+    "load_graph",
+    "open_session",
+    "precision_of_graph",
+    "read_precision",
+]
 
 OPSET = 17
 """ONNX Runtime fails on Q/DQ of opset 21 when it optimises, TensorRT takes 13–20."""
@@ -84,7 +95,7 @@ def export_onnx(
         sha256=hashlib.sha256(content).hexdigest(),
         opset=opset,
         operators=dict(sorted(operators.items())),
-        precision=_precision(proto, operators),
+        precision=precision_of_graph(proto, operators),
         folded=folded,
     )
 
@@ -112,13 +123,24 @@ def read_precision(path: Path) -> str:
     Raises:
         IntegrityError: the file is missing or is not ONNX.
     """
+    proto = load_graph(path)
+    return precision_of_graph(proto, Counter(node.op_type for node in proto.graph.node))
+
+
+def load_graph(path: Path) -> Any:
+    """An ONNX file as an `onnx.ModelProto`.
+
+    Raises:
+        IntegrityError: the file is missing or is not ONNX.
+    """
     import onnx
 
+    if not path.is_file():
+        raise IntegrityError(f"model {path}: no such file; export it again")
     try:
-        proto = onnx.load(path)
+        return onnx.load(path)
     except Exception as error:  # the parser's DecodeError has no base and no module of its own to import it from
         raise IntegrityError(f"model {path}: cannot be read as ONNX ({error}); export it again") from error
-    return _precision(proto, Counter(node.op_type for node in proto.graph.node))
 
 
 def _check(signature: Signature, example: Sequence[Tensor], opset: int) -> None:
@@ -173,11 +195,13 @@ def _name_all_inputs(proto: Any, signature: Signature) -> None:
     proto.graph.input.extend(inputs)
 
 
-def _precision(proto: Any, operators: Mapping[str, int]) -> str:
+def precision_of_graph(proto: Any, operators: Mapping[str, int]) -> str:
+    """`int8` of a graph that holds DequantizeLinear, `fp16` of one with more weights in half precision than not, else `fp32`."""
     import onnx
 
     if "DequantizeLinear" in operators:
         return "int8"
-    halves = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer)
-    floats = sum(tensor.data_type == onnx.TensorProto.FLOAT for tensor in proto.graph.initializer)
-    return "fp16" if halves > floats else "fp32"
+    sizes = Counter[int]()
+    for tensor in proto.graph.initializer:
+        sizes[tensor.data_type] += math.prod(tensor.dims)
+    return "fp16" if sizes[onnx.TensorProto.FLOAT16] > sizes[onnx.TensorProto.FLOAT] else "fp32"

@@ -12,11 +12,21 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
-from paretolens.errors import BackendError, ConfigurationError, IntegrityError
+from paretolens.errors import BackendError, ConfigurationError
 from paretolens.exporters.files import sha256_of, write_atomic
 from paretolens.exporters.tensorrt_flavours import Flavour, flavours, load_flavour
+from paretolens.exporters.tensorrt_graph import EnginePrecision, TensorRTGraph, tensorrt_graph
 
-__all__ = ["Engine", "EngineSettings", "build_engine", "check_operators", "flavours", "load_flavour"]
+__all__ = [
+    "Engine",
+    "EnginePrecision",
+    "EngineSettings",
+    "build_engine",
+    "check_operators",
+    "flavours",
+    "load_flavour",
+    "tensorrt_graph",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,8 @@ class EngineSettings:
 
     flavour: str | None = None
     """`tensorrt` or `tensorrt_rtx`; None = the first that is installed."""
+    precision: EnginePrecision = EnginePrecision.TRAINED
+    """What it computes in."""
     min_batch: Annotated[int, Ge(1)] = 1
     """Smallest batch of the optimisation profile."""
     opt_batch: Annotated[int, Ge(1)] = 1
@@ -61,6 +73,12 @@ class Engine:
     """Names of the outputs."""
     onnx_sha256: str
     """Checksum of the ONNX file it was built from."""
+    precision: str
+    """`fp32`, `tf32`, `fp16` or `int8`, as in `TensorRTGraph`."""
+    tf32: bool
+    """Whether the library may round FP32 products to 10 bits; read back from it."""
+    coarser: int
+    """Quantisers with half as many levels as in the file, since they had no sign there."""
     settings: EngineSettings
     """How it was built."""
 
@@ -73,15 +91,17 @@ def build_engine(path: Path, *, settings: EngineSettings | None = None) -> Engin
         settings: Flavour, batches, workspace.
 
     Raises:
-        IntegrityError: the file is missing.
+        IntegrityError: the file is missing or is not ONNX.
         BackendError: no TensorRT is installed, an operator is not supported (it is named), the build failed, or the timing cache
             is of another library version or GPU.
         StoreError: the timing cache cannot be written.
     """
     chosen = settings or EngineSettings()
     flavour = load_flavour(chosen.flavour)
-    with _parsed(path, flavour) as (builder, network, messages):
+    graph = tensorrt_graph(path, chosen.precision)
+    with _parsed(path, graph, flavour) as (builder, network, messages):
         config = builder.create_builder_config()
+        tf32 = _allow_tf32(config, flavour, allow=chosen.precision is EnginePrecision.TF32)
         config.set_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE, int(chosen.workspace_mb * 2**20))
         config.add_optimization_profile(_profile(builder, network, chosen))
         with _timing_cache(config, chosen.timing_cache, flavour):
@@ -96,19 +116,35 @@ def build_engine(path: Path, *, settings: EngineSettings | None = None) -> Engin
             inputs=tuple(network.get_input(index).name for index in range(network.num_inputs)),
             outputs=tuple(network.get_output(index).name for index in range(network.num_outputs)),
             onnx_sha256=sha256_of(path),
+            precision=graph.precision,
+            tf32=tf32,
+            coarser=graph.resigned.coarser,
             settings=replace(chosen, timing_cache=None),  # a file of this machine says nothing about the engine
         )
 
 
-def check_operators(path: Path, *, flavour: str | None = None) -> None:
+def check_operators(
+    path: Path, *, flavour: str | None = None, precision: EnginePrecision = EnginePrecision.TRAINED
+) -> TensorRTGraph:
     """Parse an ONNX file and build nothing: whether TensorRT knows every operator, in a moment and without a GPU (TensorRT-RTX).
 
+    Returns:
+        The graph that was parsed.
+
     Raises:
-        IntegrityError: the file is missing.
+        IntegrityError: the file is missing or is not ONNX.
         BackendError: no TensorRT is installed, or an operator is not supported (it is named).
     """
-    with _parsed(path, load_flavour(flavour)):
-        pass
+    library, graph = load_flavour(flavour), tensorrt_graph(path, precision)
+    with _parsed(path, graph, library):
+        return graph
+
+
+def _allow_tf32(config: Any, flavour: Flavour, *, allow: bool) -> bool:
+    """TF32 is on unless it is switched off, and errs by about 1e-3; returns what the library then says."""
+    flag = flavour.module.BuilderFlag.TF32
+    config.set_flag(flag) if allow else config.clear_flag(flag)
+    return bool(config.get_flag(flag))
 
 
 @contextmanager
@@ -130,10 +166,8 @@ def _timing_cache(config: Any, path: Path | None, flavour: Flavour) -> Iterator[
 
 
 @contextmanager
-def _parsed(path: Path, flavour: Flavour) -> Iterator[tuple[Any, Any, list[str]]]:
+def _parsed(path: Path, graph: TensorRTGraph, flavour: Flavour) -> Iterator[tuple[Any, Any, list[str]]]:
     """Builder, parsed network, and the messages the library logs. The parser must outlive the network's use."""
-    if not path.is_file():
-        raise IntegrityError(f"model {path}: no such file; export it again")
     library = flavour.module
     messages: list[str] = []
     logger = make_logger(library, messages)
@@ -143,7 +177,7 @@ def _parsed(path: Path, flavour: Flavour) -> Iterator[tuple[Any, Any, list[str]]
     except (RuntimeError, TypeError) as error:  # no driver, or not the one it needs
         raise BackendError(f"{flavour.name} {flavour.version} cannot start: {_last(messages) or error}") from error
     parser = library.OnnxParser(network, logger)
-    if not parser.parse(path.read_bytes()):
+    if not parser.parse(graph.content):
         raise BackendError(f"{flavour.name} {flavour.version} does not take {path.name}: {_parser_errors(parser)}")
     yield builder, network, messages
     del parser

@@ -7,31 +7,30 @@ from pathlib import Path
 
 from paretolens.errors import BackendError, IntegrityError
 from paretolens.exporters.files import write_atomic
-from paretolens.exporters.tensorrt import Engine, EngineSettings
+from paretolens.exporters.tensorrt import Engine, EnginePrecision, EngineSettings
 from paretolens.exporters.tensorrt_flavours import load_flavour
 
-__all__ = ["ANY_DEVICE", "load_engine", "read_engine_precision", "save_engine"]
+__all__ = ["ANY_DEVICE", "load_engine", "save_engine"]
 
-FORMAT = 1
+FORMAT = 2
 ANY_DEVICE = "any"
 """Device of an engine that was built where there is no GPU: TensorRT-RTX finishes it on the device it is loaded on."""
 
 
-def save_engine(engine: Engine, path: Path, *, device: str, precision: str) -> None:
+def save_engine(engine: Engine, path: Path, *, device: str) -> None:
     """Write an engine and its facts.
 
     Args:
         engine: As built.
         path: Where the plan goes, `NAME.engine`.
         device: Name of the GPU it was built on, or ANY_DEVICE.
-        precision: `fp32`, `fp16` or `int8`, of the graph it was built from.
 
     Raises:
         StoreError: the files cannot be written.
     """
     facts = asdict(engine)
     plan = facts.pop("plan")
-    facts |= {"format": FORMAT, "device": device, "precision": precision, "plan_sha256": hashlib.sha256(plan).hexdigest()}
+    facts |= {"format": FORMAT, "device": device, "plan_sha256": hashlib.sha256(plan).hexdigest()}
     write_atomic(path, plan)
     write_atomic(_facts_of(path), json.dumps(facts, indent=1, default=str).encode())
 
@@ -52,8 +51,8 @@ def load_engine(path: Path, *, device: str) -> Engine:
         built_for, digest = str(facts.pop("device")), str(facts.pop("plan_sha256"))
         if facts.pop("format") != FORMAT:
             raise ValueError("another format")
-        facts.pop("precision")
-        settings = EngineSettings(**facts.pop("settings"))
+        settings = facts.pop("settings")
+        settings = EngineSettings(**settings | {"precision": EnginePrecision(settings["precision"])})
         facts |= {name: tuple(facts[name]) for name in ("inputs", "outputs")}
         engine = Engine(plan=plan, settings=settings, **facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -67,18 +66,6 @@ def load_engine(path: Path, *, device: str) -> Engine:
     if built_for not in (ANY_DEVICE, device):
         raise BackendError(f"engine {path}: was built for {built_for}, this device is {device}: build it again here")
     return engine
-
-
-def read_engine_precision(path: Path) -> str:
-    """`fp32`, `fp16` or `int8` of the graph that an engine was built from.
-
-    Raises:
-        IntegrityError: the facts beside the engine are missing or damaged.
-    """
-    try:
-        return str(json.loads(_facts_of(path).read_text(encoding="utf-8"))["precision"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"engine {path}: cannot be read with its .json ({error}); build it again") from error
 
 
 def _facts_of(path: Path) -> Path:

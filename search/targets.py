@@ -1,6 +1,5 @@
 """Files for other runtimes in a bundle, each held against the torch model: logits, accuracy, and EPS on a few clips."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,15 +10,17 @@ import numpy as np
 import torch
 
 from paretolens.data.samples import SampleSet
-from paretolens.errors import BackendError, ConfigurationError
+from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps import EpsScore
 from paretolens.exporters.file_model import FileModel
+from paretolens.exporters.files import write_atomic
 from paretolens.exporters.litert import compare_target, export_litert, run_litert
 from paretolens.exporters.litert_env import make_environment
 from paretolens.exporters.precisions import USUAL
 from paretolens.exporters.runner import OnnxRunner
-from paretolens.exporters.tensorrt import EngineSettings
+from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings
 from paretolens.models.record import load_model
+from paretolens.search.engines import Run, engine_run, with_timing_cache
 from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 from paretolens.search.target_eps import ExplainedJudge
@@ -27,13 +28,12 @@ from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["TARGETS", "TargetSet", "Targets", "parse_targets", "write_targets"]
 
-TARGETS = ("onnx", "litert", "tensorrt")
+TARGETS = ("onnx", "litert", "tensorrt-onnx", "tensorrt")
 BATCH = 32
 AT_ONCE = 512
 """Points that go to LiteRT's own process at once."""
 
 Tell = Callable[[str], None]
-Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Targets:
     """Precisions of LiteRT files, of PRECISIONS of `exporters.precisions`."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     """How a TensorRT engine is built; without a timing cache of its own, that of the workspace for this library and GPU."""
+    tensorrt: tuple[EnginePrecision, ...] = (EnginePrecision.TRAINED,)
+    """Precisions of TensorRT's graphs and engines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,9 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
         BackendError: a runtime is missing or does not take the model, or a file's parity failed; the worst clip is named.
         IntegrityError: the teacher's file is gone.
     """
-    engine = _with_cache(targets.engine, study.workspace.cache) if "tensorrt" in targets.names else targets.engine
+    engine = targets.engine
+    if "tensorrt" in targets.names:
+        engine = with_timing_cache(engine, study.workspace.cache, wanted_by="--targets tensorrt")
     samples = prepared(study.config, study.workspace)["val"]
     made, records = dict[str, Path](), dict[str, dict[str, Any]]()
     tell("the teacher's explanations by occlusion")
@@ -104,28 +108,20 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
             for precision, path in files.items():
                 made[f"litert/{precision}.tflite"] = path
                 records[f"litert-{precision}"] = {"file": f"litert/{precision}.tflite", **judge.litert(python, path, precision)}
+        elif name == "tensorrt-onnx":
+            for kind in targets.tensorrt:
+                path = out / f"{kind}.onnx"
+                records[f"{name}-{kind}"] = {"file": f"tensorrt/{path.name}", **judge.graph(trial / "model.onnx", path, kind)}
+                made[f"tensorrt/{path.name}"] = path
         else:
-            path = out / "model.engine"
-            records["tensorrt"] = {"file": "tensorrt/model.engine", **judge.tensorrt(trial / "model.onnx", path, engine)}
-            made |= {f"tensorrt/{one.name}": one for one in (path, path.with_name("model.engine.json"))}
+            for kind in targets.tensorrt:
+                path, settings = out / f"{kind}.engine", replace(engine, precision=kind)
+                records[f"{name}-{kind}"] = {
+                    "file": f"tensorrt/{path.name}",
+                    **judge.tensorrt(trial / "model.onnx", path, settings),
+                }
+                made |= {f"tensorrt/{one.name}": one for one in (path, path.with_name(f"{path.name}.json"))}
     return TargetSet(files=made, records=records)
-
-
-def _with_cache(engine: EngineSettings, cache: Path) -> EngineSettings:
-    """The settings with the workspace's timing cache for this library and GPU, unless they name one.
-
-    Raises:
-        BackendError: there is no GPU, or no TensorRT.
-    """
-    from paretolens.exporters.tensorrt import load_flavour
-
-    if not torch.cuda.is_available():
-        raise BackendError("--targets tensorrt: its parity is measured on an NVIDIA GPU, torch finds none: leave it out here")
-    if engine.timing_cache is not None:
-        return engine
-    flavour = load_flavour(engine.flavour)
-    name = re.sub(r"[^\w.-]+", "-", f"{flavour.name}-{flavour.version}-{torch.cuda.get_device_name()}.timing")
-    return replace(engine, timing_cache=cache / "tensorrt" / name)
 
 
 class _Judge:
@@ -163,9 +159,7 @@ class _Judge:
         from paretolens.exporters.onnx import read_precision
 
         run = OnnxRunner(path).run
-        parts = [{n: v[at : at + BATCH] for n, v in self.inputs.items()} for at in range(0, len(self.samples), BATCH)]
-        found = np.concatenate([run(part)["logit"].reshape(-1) for part in parts])
-        return self._compare(path, f"onnxruntime {onnxruntime.__version__}", read_precision(path), found, run)
+        return self._compare(path, f"onnxruntime {onnxruntime.__version__}", read_precision(path), self._logits(run), run)
 
     def litert(self, python: Path, path: Path, precision: str) -> dict[str, Any]:
         """A LiteRT file; quantisers of its own stand in for the model's."""
@@ -177,22 +171,38 @@ class _Judge:
 
         return self._compare(path, runtime, precision, outputs["logit"].reshape(-1), run, plain=True, chunk=AT_ONCE)
 
+    def graph(self, onnx: Path, path: Path, precision: EnginePrecision) -> dict[str, Any]:
+        """The graph that TensorRT is given, run by ONNX Runtime as it is written; parsed by TensorRT where one is installed."""
+        import onnxruntime
+
+        from paretolens.exporters.tensorrt import check_operators, flavours, tensorrt_graph
+
+        library = next((flavour for flavour in flavours() if flavour.usable), None)
+        made = check_operators(onnx, precision=precision) if library else tensorrt_graph(onnx, precision)
+        write_atomic(path, made.content)
+        run = OnnxRunner(path, optimise=False).run
+        record = self._compare(path, f"onnxruntime {onnxruntime.__version__}", made.precision, self._logits(run), run)
+        return record | {"parsed_by": f"{library.name} {library.version}" if library else None}
+
     def tensorrt(self, onnx: Path, path: Path, settings: EngineSettings) -> dict[str, Any]:
         """An engine of the ONNX file, built and run on this machine's GPU: the first clip alone, all by the largest batch."""
-        from paretolens.exporters.onnx import read_precision
         from paretolens.exporters.tensorrt import build_engine
         from paretolens.exporters.tensorrt_files import save_engine
         from paretolens.exporters.tensorrt_runner import EngineRunner
 
-        engine, precision = build_engine(onnx, settings=settings), read_precision(onnx)
-        save_engine(engine, path, device=torch.cuda.get_device_name(), precision=precision)
-        most = engine.settings.max_batch
-        run = _in_batches(EngineRunner(engine, batch=most).run, most)
+        engine = build_engine(onnx, settings=settings)
+        save_engine(engine, path, device=torch.cuda.get_device_name())
+        run = engine_run(engine)
         found = run(self.inputs)["logit"].reshape(-1)
         if engine.settings.min_batch == 1:
             alone = EngineRunner(engine, batch=1).run({name: value[:1] for name, value in self.inputs.items()})
             found[0] = alone["logit"].reshape(())
-        return self._compare(path, f"{engine.flavour} {engine.version}", precision, found, run)
+        return self._compare(path, f"{engine.flavour} {engine.version}", engine.precision, found, run)
+
+    def _logits(self, run: Run) -> np.ndarray:
+        """(N,) of the validation clips, a batch at a time."""
+        parts = [{n: v[at : at + BATCH] for n, v in self.inputs.items()} for at in range(0, len(self.samples), BATCH)]
+        return np.concatenate([run(part)["logit"].reshape(-1) for part in parts])
 
     def _compare(
         self, path: Path, runtime: str, precision: str, found: np.ndarray, run: Run, *, plain: bool = False,
@@ -207,15 +217,3 @@ class _Judge:
         self.tell(f"{path.name}: explaining by occlusion")
         score = self.explained.score(FileModel(path, run, self.names), chunk)
         return record | {"explanations": self.explained.compare(path.name, precision, file=score, twin=twin).record()}
-
-
-def _in_batches(run: Run, size: int) -> Run:
-    """Runs any number of samples by batches of one size; the last one is filled up by going round."""
-
-    def whole(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        count = len(next(iter(inputs.values())))
-        rows = [np.resize(np.arange(at, min(at + size, count)), size) for at in range(0, count, size)]
-        parts = [run({name: value[row] for name, value in inputs.items()}) for row in rows]
-        return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
-
-    return whole

@@ -43,6 +43,7 @@ def onnxruntime_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
     """ONNX Runtime on the CPU."""
     import onnxruntime
 
+    from paretolens.exporters.onnx import read_precision
     from paretolens.exporters.probe_inputs import probe_inputs
     from paretolens.exporters.runner import open_session
 
@@ -53,7 +54,7 @@ def onnxruntime_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
         on_gpu=False,
         runtime=f"onnxruntime {onnxruntime.__version__}",
         device=cpu_name(),
-        precision=precision_of(path),
+        precision=read_precision(path),
     )
 
 
@@ -69,7 +70,7 @@ def tensorrt_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
         on_gpu=True,
         runtime=f"{engine.flavour} {engine.version}",
         device=torch.cuda.get_device_name(),
-        precision=precision_of(path),
+        precision=engine.precision,
     )
 
 
@@ -116,15 +117,3 @@ def torch_run(model: nn.Module, example: Sequence[Tensor] | None, settings: Late
             )
     finally:
         torch.set_num_threads(threads)
-
-
-def precision_of(path: Path) -> str:
-    """`int8`, `fp16` or `fp32` of an ONNX file or an engine.
-
-    Raises:
-        IntegrityError: the file is neither.
-    """
-    from paretolens.exporters.onnx import read_precision
-    from paretolens.exporters.tensorrt_files import read_engine_precision
-
-    return read_engine_precision(path) if path.suffix == ENGINE else read_precision(path)

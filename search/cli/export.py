@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretolens.exporters.precisions import PRECISIONS, USUAL
+from paretolens.exporters.precisions import ENGINE_PRECISIONS, PRECISIONS, USUAL
 from paretolens.search.cli.common import add_selection, add_study, add_workspace, make_console, workspace_of
 from paretolens.search.cli.values import choices, number
 
@@ -22,13 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser, default="knee", several="all", filtered=True)
     parser.add_argument(
         "--targets", metavar="A,B",
-        help="files for other runtimes, each checked against torch on the validation clips: onnx, litert, tensorrt (needs a GPU)",
+        help="files for other runtimes, each checked against torch on the validation clips: onnx, litert, tensorrt (engines; "
+        "needs a GPU), tensorrt-onnx (the graphs they are built from; needs none)",
     )  # fmt: skip
     parser.add_argument(
         "--litert", type=choices(PRECISIONS), default=USUAL, metavar="P,P",
         help="LiteRT files: of fp32, dynamic, int8 and full-int8 (default: the first three)",
     )  # fmt: skip
     group = parser.add_argument_group("TensorRT engines")
+    group.add_argument(
+        "--tensorrt-precision", type=choices(ENGINE_PRECISIONS), default=("trained",), metavar="P,P",
+        help="of trained (the file's own: FP32, or int8 and FP32), tf32 and fp16 (norms, softmax, inputs and outputs stay FP32, "
+        "int8 layers int8); default: trained",
+    )  # fmt: skip
     group.add_argument(
         "--tensorrt-batch", type=_batches, default=(1, 1, 8), metavar="MIN,OPT,MAX",
         help="batches of the optimisation profile; the engine is tuned for the second (default: 1,1,8)",
@@ -69,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _targets(options: argparse.Namespace) -> "Targets":
-    from paretolens.exporters.tensorrt import EngineSettings
+    from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings
     from paretolens.search.targets import Targets, parse_targets
 
     low, tuned, high = options.tensorrt_batch
@@ -77,7 +83,8 @@ def _targets(options: argparse.Namespace) -> "Targets":
         flavour=options.tensorrt_flavour, min_batch=low, opt_batch=tuned, max_batch=high,
         workspace_mb=options.tensorrt_workspace, timing_cache=options.tensorrt_timing_cache,
     )  # fmt: skip
-    return Targets(names=parse_targets(options.targets), litert=options.litert, engine=engine)
+    kinds = tuple(map(EnginePrecision, options.tensorrt_precision))
+    return Targets(names=parse_targets(options.targets), litert=options.litert, engine=engine, tensorrt=kinds)
 
 
 def _batches(text: str) -> tuple[int, int, int]:
