@@ -20,7 +20,7 @@ import paretolens
 from paretolens.data.store import build_once
 from paretolens.errors import BackendError
 
-__all__ = ["PACKAGES", "find_environment", "make_environment", "run_in"]
+__all__ = ["PACKAGES", "find_environment", "make_environment", "pinned_packages", "run_in"]
 
 PACKAGES = ("litert-torch==0.10.0", "ai-edge-litert==2.3.0", "ai-edge-quantizer==0.10.0", "annotated-types==0.8.0")
 SHARED = ("torch", "torchvision", "timm", "safetensors", "psutil")
@@ -72,10 +72,10 @@ def run_in(python: Path, job: Mapping[str, Any], *, tell: Tell = lambda line: No
 
 
 def _folder(cache: Path) -> Path:
-    return cache / "litert" / hashlib.sha256(json.dumps(_wanted()).encode()).hexdigest()[:12]
+    return cache / "litert" / hashlib.sha256(json.dumps(pinned_packages()).encode()).hexdigest()[:12]
 
 
-def _wanted() -> list[str]:
+def pinned_packages() -> list[str]:
     """Every pinned package; those that build the model are the ones of this environment."""
     return [*PACKAGES, *(f"{name}=={importlib.metadata.version(name)}" for name in SHARED)]
 
@@ -85,12 +85,12 @@ def _install(folder: Path, tell: Tell) -> None:
     uv = [program] if program else [sys.executable, "-m", "uv"]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     overrides = folder / "overrides.txt"
-    lines = [next((pin for pin in _wanted() if pin.startswith(f"{name}==")), name) for name in OVERRIDES]
+    lines = [next((pin for pin in pinned_packages() if pin.startswith(f"{name}==")), name) for name in OVERRIDES]
     wrong = "LiteRT's environment could not be made"
     _follow([*uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", version, str(folder)], tell, wrong)
     overrides.write_text("\n".join(lines) + "\n", encoding="utf-8")
     python = str(folder / "bin" / "python")
-    _follow([*uv, "pip", "install", "--python", python, "--override", str(overrides), *_wanted()], tell, wrong)
+    _follow([*uv, "pip", "install", "--python", python, "--override", str(overrides), *pinned_packages()], tell, wrong)
 
 
 def _follow(command: list[str], tell: Tell, wrong: str, path: Path | None = None) -> None:

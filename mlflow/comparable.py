@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from paretolens.errors import ConfigurationError
-from paretolens.mlflow.names import Tag
+from paretolens.mlflow.names import ELSEWHERE, Tag
 from paretolens.mlflow.records import StudyRecord, study_labels
 
 __all__ = ["Difference", "configuration_differences", "differences", "require_comparable"]
@@ -43,6 +43,9 @@ def differences(records: Sequence[StudyRecord], objective: str) -> list[Differen
         return _differing(records, _LATENCY)
     if stem in ("eps", "neps"):
         return _differing(records, (*_DATA, *_TEACHER, "eps."))
+    if elsewhere := ELSEWHERE.fullmatch(objective):
+        place = f"tag:on.{elsewhere['label']}"
+        return _differing(records, (place,) if elsewhere["figure"].endswith("_ms") else (*_DATA, place))
     return _differing(records, _DATA)
 
 

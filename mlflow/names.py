@@ -9,6 +9,7 @@ teacher's figures under `teacher/`, and `eps_floor` and `eps_reference`, the lin
 """
 
 import math
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -22,6 +23,10 @@ EPS_REFERENCE = "eps_reference"
 SYSTEM_PREFIX = "system/"
 UPDATED = "paretolens/updated_ms"
 """Metric of a child that has ended: when we last wrote to it, ms since the epoch. A metric, since MLflow orders no tags."""
+ON_PREFIX = "paretolens.on."
+"""Tags of a study: machine and runtime that the figures `on_LABEL_*` of its trials are of, by label."""
+ELSEWHERE = re.compile(r"on_(?P<label>(?P<device>\w+?)_(?P<threads>\d+)t)_(?P<figure>\w+)")
+"""What `paretolens retarget` logs on trials."""
 PARENT_TAG = "mlflow.parentRunId"
 LISTING = "'paretolens front STUDY --columns' lists all"
 """How a person sees every metric and knob that objectives and filters may name."""

@@ -1,5 +1,11 @@
-"""Where artefacts can be measured again, by name."""
+"""Where artefacts can be measured again, by name. Imports nothing, so that flags may name them."""
 
-__all__ = ["DEVICES"]
+from collections.abc import Mapping
 
-DEVICES = ("onnxruntime-cpu", "tensorrt", "litert", "litert-dynamic", "litert-int8")
+__all__ = ["DEVICES", "LITERT", "TENSORRT"]
+
+LITERT: Mapping[str, str] = {"litert": "fp32", "litert-dynamic": "dynamic", "litert-int8": "int8"}
+"""Device → precision of its LiteRT files."""
+TENSORRT: Mapping[str, str] = {"tensorrt": "trained", "tensorrt-fp16": "fp16"}
+"""Device → precision of its engines."""
+DEVICES = ("onnxruntime-cpu", *TENSORRT, *LITERT)

@@ -1,4 +1,8 @@
-"""A finished study's artefacts on another device or runtime: measured again, nothing trained, and the front that holds there."""
+"""A finished study's artefacts on another device or runtime: measured again, nothing trained, and the front that holds there.
+
+Figures of a device have names of their own (`on_DEVICE_1t_p50_ms`), and all of one name are of one machine and one version of its
+runtime: the study's run says which (tag `paretolens.on.LABEL`). Another machine takes another name.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from paretolens.errors import ConfigurationError, IntegrityError
-from paretolens.evaluators.latency import Backend, LatencySettings, measure_latency
-from paretolens.mlflow.amend import add_metrics
+from paretolens.errors import BackendError, ConfigurationError, TrialError
+from paretolens.evaluators.latency import LatencySettings
+from paretolens.mlflow.amend import add_metrics, add_tag, read_tag
 from paretolens.mlflow.front import Front
+from paretolens.mlflow.names import ON_PREFIX
 from paretolens.mlflow.objectives import Direction
-from paretolens.search.cascade import timed
-from paretolens.search.devices import DEVICES
+from paretolens.search.devices import DEVICES, LITERT, TENSORRT
+from paretolens.search.elsewhere import Ground, figures_of, place_of
 from paretolens.search.finish import pull_front, trial_folder
 from paretolens.search.progress import Steps
-from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 
-__all__ = ["Target", "retarget"]
+__all__ = ["Retargeted", "Target", "retarget"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,19 @@ class Target:
     """Threads of the runtime."""
     litert: Path | None = None
     """Interpreter of LiteRT's environment, for the devices that need it."""
+    name: str = ""
+    """What tells this machine from another with such a device; lower-case letters and digits."""
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ConfigurationError(f"--device {self.device}: must be one of {', '.join(DEVICES)}")
+        if self.name and not (self.name.isascii() and self.name.isalnum() and self.name == self.name.lower()):
+            raise ConfigurationError(f"--name {self.name}: must be lower-case letters and digits, such as laptop2")
 
     @property
     def label(self) -> str:
         """Its part of a metric's name."""
-        return f"{self.device.replace('-', '_')}_{self.threads}t"
+        return "_".join(filter(None, (self.device.replace("-", "_"), self.name, f"{self.threads}t")))
 
     @property
     def metric(self) -> str:
@@ -45,8 +57,8 @@ class Target:
 
     @property
     def accuracy(self) -> str:
-        """The accuracy of the files that run there: LiteRT's are converted anew."""
-        return f"on_{self.label}_accuracy" if self.litert else "accuracy"
+        """The accuracy of what runs there: files that are converted, or rounded in another way, are judged anew."""
+        return f"on_{self.label}_accuracy" if self.device in (*LITERT, *TENSORRT) else "accuracy"
 
     @property
     def objectives(self) -> dict[str, Direction]:
@@ -54,8 +66,20 @@ class Target:
         return {self.accuracy: "max", self.metric: "min", "eps": "max"}
 
 
-def retarget(study: Study, target: Target, settings: LatencySettings, steps: Steps, *, again: bool = False) -> Front:
+@dataclass(frozen=True, kw_only=True)
+class Retargeted:
+    """What came of it."""
+
+    front: Front
+    """The front that holds there, of the trials that run there."""
+    failed: dict[str, str]
+    """Reasons by trial that does not run there."""
+
+
+def retarget(study: Study, target: Target, settings: LatencySettings, steps: Steps, *, again: bool = False) -> Retargeted:
     """Measure every complete trial's artefact on a target, log it to the trial's run, and pull the front.
+
+    A trial that the runtime does not take is passed over and named in the result.
 
     Args:
         study: A study of this workspace.
@@ -65,62 +89,46 @@ def retarget(study: Study, target: Target, settings: LatencySettings, steps: Ste
         again: Also measure trials that have figures of this target; without it a run that was stopped goes on.
 
     Raises:
-        ConfigurationError: an unknown device.
-        BackendError: the runtime is missing, or does not take an artefact (it is named).
+        ConfigurationError: figures of that name are of another machine or version.
+        BackendError: the runtime is missing, or takes no artefact at all.
         IntegrityError: an artefact is gone.
     """
-    if target.device not in DEVICES:
-        raise ConfigurationError(f"--device {target.device}: must be one of {', '.join(DEVICES)}")
-    rows = pull_front(study).trials.to_dict("records")
+    rows = pull_front(study, refresh=True).trials.to_dict("records")  # a clock that is behind hides no figures then
+    _claim(study, target, rows)
     todo = [row for row in rows if again or not _known(row, target)]
+    ground, failed = Ground(study=study, device=target.device, settings=settings, litert=target.litert), dict[str, str]()
     with steps.step(f"measuring on {target.device}") as update:
         for number, row in enumerate(todo):
             update(number, len(todo), str(row["trial"]))
-            add_metrics(str(row["run_id"]), _measure(study, target, row, settings), tracking_uri=study.uri)
-    return pull_front(study, target.objectives, refresh=True)
+            try:
+                found = figures_of(ground, trial_folder(study, row))
+            except (BackendError, TrialError) as error:
+                failed[str(row["trial"])] = str(error)
+                continue
+            figures = {f"on_{target.label}_{name}": value for name, value in found.items()}
+            add_metrics(str(row["run_id"]), figures, tracking_uri=study.uri, stamped=True)
+    if failed and len(failed) == len(rows):
+        trial, reason = next(iter(failed.items()))
+        raise BackendError(f"--device {target.device}: none of the {len(rows)} trials runs there; {trial}: {reason}")
+    return Retargeted(front=pull_front(study, target.objectives, refresh=True), failed=failed)
+
+
+def _claim(study: Study, target: Target, rows: list[dict[Any, Any]]) -> None:
+    """Note which machine and runtime the figures are of.
+
+    Raises:
+        ConfigurationError: there are some of another.
+    """
+    here, tag = place_of(target.device), f"{ON_PREFIX}{target.label}"
+    if any(_known(row, target) for row in rows):
+        before = read_tag(study.run_id(), tag, tracking_uri=study.uri) or "a machine that was not noted"
+        if before != here:
+            raise ConfigurationError(
+                f"study {study.name}: its figures on_{target.label}_* are of {before}, this is {here}: give those of this one a "
+                "name of their own, such as --name laptop"
+            )
+    add_tag(study.run_id(), tag, here, tracking_uri=study.uri)
 
 
 def _known(row: Mapping[Any, Any], target: Target) -> bool:
     return bool(np.isfinite(float(row.get(target.metric, np.nan))))
-
-
-def _measure(study: Study, target: Target, row: Mapping[Any, Any], settings: LatencySettings) -> dict[str, float]:
-    """The figures of one trial by the names they are logged under."""
-    folder = trial_folder(study, row)
-    if not (folder / "model.onnx").is_file():
-        raise IntegrityError(f"trial {row['trial']}: {folder / 'model.onnx'} is gone; put it back from a copy")
-    if target.litert is not None:
-        return _on_litert(study, target, folder, settings)
-    backend = Backend.TENSORRT if target.device == "tensorrt" else Backend.ONNXRUNTIME
-    found = timed(folder / "model.onnx", lambda path: measure_latency(path, backend, settings))
-    times = {"p50_ms": found.p50_ms, "p90_ms": found.p90_ms, "p99_ms": found.p99_ms}
-    return {f"on_{target.label}_{name}": value for name, value in times.items()}
-
-
-def _on_litert(study: Study, target: Target, folder: Path, settings: LatencySettings) -> dict[str, float]:
-    """Convert, which is kept in the workspace's cache, judge the validation clips, and time."""
-    from paretolens.data.store import build_once
-    from paretolens.exporters.litert import export_litert, run_litert
-    from paretolens.search.bench import time_litert
-
-    assert target.litert is not None
-    precision = {"litert": "fp32", "litert-dynamic": "dynamic", "litert-int8": "int8"}[target.device]
-    samples, python = prepared(study.config, study.workspace)["val"], target.litert
-    names = [spec.name for spec in samples.signature.inputs]
-    batch = samples.batch(slice(0, len(samples)))
-    inputs = {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
-    place = study.workspace.cache / "litert-files" / study.name / f"{folder.name}-{precision}"
-    build_once(
-        place,
-        lambda out: _ignore(export_litert(python, folder / "model", samples.signature, inputs, out, precisions=[precision])),
-    )
-    path = place / f"{precision}.tflite"
-    logits = run_litert(python, path, samples.signature, inputs)[0]["logit"].reshape(-1)
-    timed = time_litert(python, path, runs=settings.runs, threads=settings.threads)
-    times = dict(zip(("p50_ms", "p90_ms", "p99_ms"), timed.percentiles, strict=True))
-    figures = {**times, "accuracy": float(np.mean((logits > 0) == (samples.labels > 0.5))), "size_mb": path.stat().st_size / 1e6}
-    return {f"on_{target.label}_{name}": value for name, value in figures.items()}
-
-
-def _ignore(value: object) -> None:
-    """For callbacks that give nothing back."""

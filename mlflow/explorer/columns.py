@@ -1,6 +1,5 @@
 """What the page has to know of a metric or knob: label, unit, how its numbers are written, which block it belongs to."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from paretolens.mlflow.chart import ValueKind, axis_label, value_kind
+from paretolens.mlflow.names import ELSEWHERE
 from paretolens.mlflow.objectives import Direction, usual_direction
 
 __all__ = ["Column", "Group", "describe_columns", "metric_names"]
@@ -26,9 +26,8 @@ _GROUPS: tuple[tuple[Group, tuple[str, ...]], ...] = (
     ("quality", ("accuracy", "precision", "recall", "f1", "auc", "eer", "ece", "brier", "agreement", "correlation")),
 )
 
-_ELSEWHERE = re.compile(r"on_(?P<device>\w+?)_(?P<threads>\d+)t_(?P<figure>\w+)")  # what `paretolens retarget` logs
-_DEVICES = {"onnxruntime_cpu": "ONNX Runtime", "tensorrt": "TensorRT", "litert": "LiteRT", "litert_dynamic": "LiteRT dynamic"}
-_DEVICES |= {"litert_int8": "LiteRT int8"}
+_DEVICES = {"onnxruntime_cpu": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt_fp16": "TensorRT FP16"}
+_DEVICES |= {"litert": "LiteRT", "litert_dynamic": "LiteRT dynamic", "litert_int8": "LiteRT int8"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +71,20 @@ def describe_columns(trials: pd.DataFrame, objectives: Mapping[str, Direction]) 
 
 
 def _metric(name: str, group: Group, direction: Direction | None) -> Column:
-    elsewhere = _ELSEWHERE.fullmatch(name)
+    elsewhere = ELSEWHERE.fullmatch(name)
     label, _, unit = axis_label(elsewhere["figure"] if elsewhere else name).partition(" (")
     if elsewhere:
-        device = _DEVICES.get(elsewhere["device"], elsewhere["device"].replace("_", " "))
-        label = f"{device}, {elsewhere['threads']} thread{'s' if elsewhere['threads'] != '1' else ''}: {label}"
+        label = (
+            f"{_device(elsewhere['device'])}, {elsewhere['threads']} thread{'s' if elsewhere['threads'] != '1' else ''}: {label}"
+        )
     return Column(name=name, label=label, unit=unit.rstrip(")"), kind=value_kind(name), group=group, direction=direction)
+
+
+def _device(label: str) -> str:
+    """A device as people read it, with the name that tells its machine from others."""
+    known = max((name for name in _DEVICES if f"{label}_".startswith(f"{name}_")), key=len, default="")
+    machine = label.removeprefix(known).strip("_")
+    return f"{_DEVICES[known]} ({machine})" if known and machine else _DEVICES.get(known, label.replace("_", " "))
 
 
 def _knob(name: str, values: "pd.Series[Any]") -> Column:

@@ -77,7 +77,8 @@ def test_branches_are_converted_too(tmp_path: Path) -> None:
     whole = join_stages(stage(1.0), stage(7.0), low=0.5, high=2.0)
     half = to_half(whole)
     onnx.checker.check_model(half, full_check=True)
-    branch = next(node for node in half.graph.node if node.op_type == "If").attribute[0].g
+    chosen = next(node for node in half.graph.node if node.op_type == "If")
+    branch = next(attribute.g for attribute in chosen.attribute if attribute.name == "then_branch")
     assert {tensor.data_type for tensor in branch.initializer} == {TensorProto.FLOAT16}
     onnx.save(whole, tmp_path / "whole.onnx")
     onnx.save(half, tmp_path / "half.onnx")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from paretolens.mlflow import children
+from paretolens.mlflow.amend import add_metrics
 from paretolens.mlflow.front import front, tag_front
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import StudyRecord, read_study
@@ -81,6 +82,9 @@ def test_only_what_changed_is_fetched_again(store: str, tmp_path: Path, monkeypa
     assert first not in set(read().trials["run_id"])
     client.restore_run(first)
     assert first in set(read().trials["run_id"])
+    second = marked.loc[1, "run_id"]
+    add_metrics(second, {"on_onnxruntime_cpu_1t_p50_ms": 3.0}, tracking_uri=store, stamped=True)
+    assert read().trials.set_index("run_id").loc[second, "on_onnxruntime_cpu_1t_p50_ms"] == 3.0
     client.log_metric(first, "by_hand", 1.0)
     assert "by_hand" not in read().trials
     assert "by_hand" in read(refresh=True).trials

@@ -1,0 +1,161 @@
+"""What one trial's artefact takes and gets right on a device: as it is, as an engine of TensorRT, or converted for LiteRT."""
+
+import importlib.metadata
+import inspect
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from paretolens.data.samples import SampleSet
+from paretolens.data.store import build_once, digest_of_json
+from paretolens.errors import BackendError, IntegrityError
+from paretolens.evaluators.latency import Backend, LatencyResult, LatencySettings, measure_latency, probe
+from paretolens.evaluators.latency.device import cpu_name
+from paretolens.exporters import litert_worker
+from paretolens.exporters.files import sha256_of
+from paretolens.exporters.litert import CALIBRATION, export_litert, run_litert
+from paretolens.exporters.litert_env import pinned_packages
+from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings, build_engine, load_flavour
+from paretolens.exporters.tensorrt_files import save_engine
+from paretolens.search.cascade import timed
+from paretolens.search.devices import LITERT, TENSORRT
+from paretolens.search.engines import engine_run, with_timing_cache
+from paretolens.search.samples import prepared
+from paretolens.search.study import Study
+
+__all__ = ["Ground", "figures_of", "litert_key", "place_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What trials are measured on."""
+
+    study: Study
+    """The study."""
+    device: str
+    """One of DEVICES."""
+    settings: LatencySettings
+    """Threads, runs and warm-up."""
+    litert: Path | None
+    """Interpreter of LiteRT's environment, for the devices that need it."""
+
+
+def place_of(device: str) -> str:
+    """This machine's processor or GPU and the runtime with its version, as a study notes it beside figures of `device`.
+
+    Raises:
+        BackendError: the runtime is missing here, or there is no GPU for it.
+    """
+    if device in LITERT:
+        return f"{cpu_name()}, {next(pin for pin in pinned_packages() if pin.startswith('ai-edge-litert=='))}"
+    if device not in TENSORRT:
+        return f"{cpu_name()}, onnxruntime {importlib.metadata.version('onnxruntime')}"
+    entry = probe().of(Backend.TENSORRT)
+    if not entry.usable:
+        raise BackendError(f"--device {device}: not usable here: {entry.reason}")
+    import torch
+
+    flavour = load_flavour()
+    return f"{torch.cuda.get_device_name()}, {flavour.name} {flavour.version}"
+
+
+def figures_of(ground: Ground, folder: Path) -> dict[str, float]:
+    """Percentiles of the wall time of one sample in ms; accuracy too where other arithmetic than the study's judges.
+
+    Args:
+        ground: Device and study.
+        folder: The trial's.
+
+    Raises:
+        BackendError: the runtime does not take the artefact.
+        IntegrityError: the artefact is gone.
+    """
+    if not (folder / "model.onnx").is_file():
+        raise IntegrityError(f"trial {folder.name}: {folder / 'model.onnx'} is gone; put it back from a copy")
+    if ground.device in LITERT:
+        return _on_litert(ground, folder)
+    if ground.device in TENSORRT:
+        return _on_tensorrt(ground, folder)
+    return _percentiles(timed(folder / "model.onnx", lambda path: measure_latency(path, Backend.ONNXRUNTIME, ground.settings)))
+
+
+def _percentiles(found: LatencyResult) -> dict[str, float]:
+    return {"p50_ms": found.p50_ms, "p90_ms": found.p90_ms, "p99_ms": found.p99_ms}
+
+
+def _on_tensorrt(ground: Ground, folder: Path) -> dict[str, float]:
+    """Build an engine for one sample, time it, and let it judge the validation clips."""
+    import torch
+
+    precision = EnginePrecision(TENSORRT[ground.device])
+    wanted = EngineSettings(max_batch=1, precision=precision, workspace_mb=ground.settings.tensorrt_workspace_mb)
+    wanted = with_timing_cache(wanted, ground.study.workspace.cache, wanted_by=f"--device {ground.device}")
+    samples, inputs = _clips(ground.study)
+    with tempfile.TemporaryDirectory(prefix="paretolens-engines-") as out:
+
+        def measure(path: Path) -> LatencyResult:
+            place = Path(out) / f"{path.stem}.engine"
+            save_engine(build_engine(path, settings=wanted), place, device=torch.cuda.get_device_name())
+            return measure_latency(place, Backend.TENSORRT, ground.settings)
+
+        found = _percentiles(timed(folder / "model.onnx", measure))
+    logits = engine_run(build_engine(folder / "model.onnx", settings=replace(wanted, max_batch=32, opt_batch=32)))(inputs)[
+        "logit"
+    ]
+    return {**found, "accuracy": _accuracy(logits, samples)}
+
+
+def _on_litert(ground: Ground, folder: Path) -> dict[str, float]:
+    """Convert, which is kept in the workspace's cache, judge the validation clips, and time."""
+    from paretolens.search.bench import time_litert
+
+    assert ground.litert is not None, "the command makes LiteRT's environment first"
+    precision, python = LITERT[ground.device], ground.litert
+    samples, inputs = _clips(ground.study)
+    place = ground.study.workspace.cache / "litert-files" / litert_key(folder / "model", samples.fingerprint, precision)
+    build_once(
+        place,
+        _quietly(lambda out: export_litert(python, folder / "model", samples.signature, inputs, out, precisions=[precision])),
+    )
+    path = place / f"{precision}.tflite"
+    logits = run_litert(python, path, samples.signature, inputs)[0]["logit"]
+    times = time_litert(python, path, runs=ground.settings.runs, threads=ground.settings.threads)
+    found = dict(zip(("p50_ms", "p90_ms", "p99_ms"), times.percentiles, strict=True))
+    return {**found, "accuracy": _accuracy(logits, samples), "size_mb": path.stat().st_size / 1e6}
+
+
+def litert_key(model: Path, clips: str, precision: str) -> str:
+    """Name of a converted file by all that shapes it: weights, architecture, clips it is calibrated on, packages, converter."""
+    return digest_of_json(
+        {
+            "files": {path.name: sha256_of(path) for path in sorted(model.iterdir())},
+            "clips": [clips, CALIBRATION],
+            "precision": precision,
+            "packages": pinned_packages(),
+            "code": inspect.getsource(litert_worker),
+        }
+    )[:32]
+
+
+def _clips(study: Study) -> tuple[SampleSet, Mapping[str, np.ndarray]]:
+    """The validation split, and its inputs by name."""
+    samples = prepared(study.config, study.workspace)["val"]
+    names = [spec.name for spec in samples.signature.inputs]
+    batch = samples.batch(slice(0, len(samples)))
+    return samples, {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
+
+
+def _accuracy(logits: np.ndarray, samples: SampleSet) -> float:
+    return float(np.mean((logits.reshape(-1) > 0) == (samples.labels > 0.5)))
+
+
+def _quietly(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """For callbacks that give nothing back."""
+
+    def made(out: Path) -> None:
+        make(out)
+
+    return made

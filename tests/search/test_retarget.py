@@ -1,0 +1,116 @@
+"""Figures of another device: of one machine each, of every trial that runs there, and named where one does not."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from paretolens.errors import BackendError, ConfigurationError
+from paretolens.evaluators.latency import LatencySettings
+from paretolens.mlflow.comparable import differences
+from paretolens.mlflow.names import TrialState
+from paretolens.mlflow.records import StudyRecord, read_study
+from paretolens.search import elsewhere
+from paretolens.search.cli import main
+from paretolens.search.config import Config
+from paretolens.search.elsewhere import litert_key
+from paretolens.search.progress import Silent
+from paretolens.search.retarget import Target, retarget
+from paretolens.search.study import Study
+from paretolens.search.workspace import Workspace
+
+SETTINGS = LatencySettings(runs=3, min_runs=3, warmup=1, seconds=1)
+METRICS = {"accuracy": 0.9, "latency_ms": 2.0, "eps": 0.5}
+METRIC = "on_onnxruntime_cpu_1t_p50_ms"
+
+
+def model(path: Path, kind: int) -> None:
+    """A convolution: ONNX Runtime has one of floats, and none of doubles."""
+    weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), helper.tensor_dtype_to_np_dtype(kind)), "w")
+    ends = [helper.make_tensor_value_info(name, kind, ["batch", 2, 4, 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [weight])
+    path.parent.mkdir(parents=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Three complete trials, the second of which ONNX Runtime does not take."""
+    study = Study(name="done", config=Config(), workspace=Workspace.at(tmp_path_factory.mktemp("runs")))
+    study.write_config()
+    with study.open_tracker() as tracker:
+        for number, kind in enumerate((TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT)):
+            tracker.start_trial(f"trial-{number:04d}", params={"width": number}, genome=f"g{number}")
+            tracker.finish_trial(f"trial-{number:04d}", TrialState.COMPLETE, metrics={**METRICS, "eps": 0.5 + number / 10})
+            model(study.folder / "trials" / f"g{number}" / "model.onnx", kind)
+    return study
+
+
+def stored(study: Study) -> StudyRecord:
+    return read_study(study.run_id(), tracking_uri=study.uri)
+
+
+def test_one_trial_that_does_not_run_hides_no_other(finished: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["retarget", "done", "--device", "onnxruntime-cpu", "--runs", "3", "--workspace", str(finished.workspace.root)]
+    assert main(command) == 1
+    assert "trial-0001 does not run there: model" in capsys.readouterr().out
+    first = stored(finished).trials.set_index("trial")[METRIC]
+    assert first.notna().tolist() == [True, False, True]
+    done = retarget(finished, Target(device="onnxruntime-cpu"), SETTINGS, Silent())
+    assert list(done.failed) == ["trial-0001"], "asked again, since it has no figure"
+    assert set(done.front.trials["trial"]) == {"trial-0000", "trial-0002"}
+    assert stored(finished).trials.set_index("trial")[METRIC].dropna().tolist() == first.dropna().tolist()
+
+
+def test_another_machine_needs_another_name(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Target(device="onnxruntime-cpu", threads=2)
+    retarget(finished, here, SETTINGS, Silent())
+    noted = stored(finished)
+    assert noted.tags[f"paretolens.on.{here.label}"].endswith(
+        f"onnxruntime {elsewhere.importlib.metadata.version('onnxruntime')}"
+    )
+    monkeypatch.setattr(elsewhere, "cpu_name", lambda: "Abacus 3")
+    for again in (False, True):
+        with pytest.raises(ConfigurationError, match=r"on_onnxruntime_cpu_2t_\* are of .*, this is Abacus 3, .*--name laptop"):
+            retarget(finished, here, SETTINGS, Silent(), again=again)
+    named = Target(device="onnxruntime-cpu", threads=2, name="abacus")
+    assert named.metric == "on_onnxruntime_cpu_abacus_2t_p50_ms"
+    retarget(finished, named, SETTINGS, Silent())
+    both = stored(finished)
+    assert both.trials[here.metric].tolist() != both.trials[named.metric].tolist()
+    other = StudyRecord(**{**vars(both), "tags": {**both.tags, f"paretolens.on.{here.label}": "Abacus 3"}})
+    assert [difference.key for difference in differences([both, other], here.metric)] == [f"on.{here.label}"]
+    assert differences([both, other], named.metric) == []
+
+
+def test_a_device_that_takes_nothing_is_one_line(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> dict[str, float]:
+        raise BackendError("no such operator")
+
+    monkeypatch.setattr("paretolens.search.retarget.figures_of", refuse)
+    with pytest.raises(BackendError, match=r"none of the 3 trials runs there; trial-000\d: no such operator"):
+        retarget(finished, Target(device="onnxruntime-cpu", threads=3), SETTINGS, Silent())
+    with pytest.raises(ConfigurationError, match="--name My PC: must be lower-case letters and digits"):
+        Target(device="litert", name="My PC")
+
+
+def test_a_converted_file_is_another_one_for_other_weights_clips_or_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    first = litert_key(folder, "clips", "int8")
+    shutil.copytree(folder, tmp_path / "other" / "model")
+    assert litert_key(tmp_path / "other" / "model", "clips", "int8") == first
+    found = {first, litert_key(folder, "clips", "fp32"), litert_key(folder, "others", "int8")}
+    (folder / "model.safetensors").write_bytes(b"others")
+    found.add(litert_key(folder, "clips", "int8"))
+    monkeypatch.setattr(elsewhere, "pinned_packages", lambda: ["litert-torch==9"])
+    found.add(litert_key(folder, "clips", "int8"))
+    monkeypatch.setattr(elsewhere, "litert_worker", numpy_helper)
+    found.add(litert_key(folder, "clips", "int8"))
+    assert len(found) == 6
