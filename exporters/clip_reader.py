@@ -62,8 +62,11 @@ def read_frames(
         raise PredictError(f"a clip must have at least one frame after {start:g} s, {name} has none: choose another start")
     wave = np.zeros(0, np.float32)
     if sound is not None:
-        with av.open(str(sound)) as container:
-            wave = decode(container, sound, clip, start)[1]
+        try:
+            with av.open(str(sound)) as container:
+                wave = decode(container, sound, clip, start)[1]
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise PredictError(f"a sound must be one that FFmpeg decodes, {sound} is not: mend it or take it away") from error
     return assemble(eye.pictures, wave, clip)
 
 

@@ -19,6 +19,7 @@ __all__ = ["KINDS", "CacheKind", "clear", "stage_cache", "survey"]
 KINDS = {
     "generated": "generated clips, decoded",
     "generated-pictures": "generated pictures, decoded",
+    "folder": "data sets of one's own, decoded",
     "teachers": "trained teachers",
     "outputs": "what teachers say about training clips",
     "maps": "what teachers look at in explained clips",
@@ -27,6 +28,9 @@ KINDS = {
     "references": "teachers trained again, and their EPS",
     "faithfulness": "how faithful explanations of front members are",
     "validation": "checks of EPS on studies' own models",
+    "litert": "environments of LiteRT's converter and interpreter",
+    "litert-files": "students converted for LiteRT",
+    "tensorrt": "tactics that TensorRT measured on GPUs",
     "tracking": "ended runs, as read from tracking stores",
 }
 """Folder of the cache → what is in it."""

@@ -17,7 +17,7 @@ from paretolens.mlflow.names import teacher_metrics
 from paretolens.mlflow.tracking import Tracker
 from paretolens.models.record import load_model
 from paretolens.search.finish import trial_folder
-from paretolens.search.origin import EXPLAINING, source_digest
+from paretolens.search.origin import BUILDING, EXPLAINING, source_digest
 from paretolens.search.progress import Steps
 from paretolens.search.stored import read_json
 from paretolens.search.study import Study
@@ -27,7 +27,7 @@ from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["faithfulness_pass", "member_faithfulness", "truth_of"]
 
-_SOURCES = (*EXPLAINING, "evaluators/faithfulness", "search/faithful.py")
+_SOURCES = (*EXPLAINING, *BUILDING, "evaluators/faithfulness", "search/faithful.py")
 """What the figures depend on beside models and clips."""
 _CURVE_CLIPS = 24
 """Clips of the deletion and insertion curves, which cost 16 forward passes each."""

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import paretolens
 
-__all__ = ["EXPLAINING", "MISSING", "library_versions", "source_digest"]
+__all__ = ["BUILDING", "EXPLAINING", "MISSING", "library_versions", "source_digest"]
 
 EXPLAINING = ("evaluators/eps", "evaluators/explain")
 """What shapes a score of explanations."""
+
+BUILDING = ("models", "spaces")
+"""What shapes an untrained student."""
 
 MISSING = "missing"
 """Version of a library that is not installed."""

@@ -26,7 +26,7 @@ from paretolens.models.record import load_model, save_model
 from paretolens.models.signature import Signature
 from paretolens.search import schema
 from paretolens.search.config import Config
-from paretolens.search.origin import EXPLAINING, source_digest
+from paretolens.search.origin import BUILDING, EXPLAINING, source_digest
 from paretolens.search.progress import Steps, Update
 from paretolens.search.samples import hold_ground, prepared
 from paretolens.search.stored import read_json
@@ -141,7 +141,7 @@ class Task:
                 workspace.cache / "floors",
                 lambda seed: family.student(genome, signature, seed=seed).to(device),
                 reference,
-                plain | {"explained": [int(row) for row in explained.indices], "code": source_digest(EXPLAINING)},
+                plain | {"explained": [int(row) for row in explained.indices], "code": source_digest((*EXPLAINING, *BUILDING))},
             )
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(

@@ -25,7 +25,7 @@ def picture(path: Path, shade: int) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, clips: dict[str, Path]) -> Path:
-    """Two videos, three clips of frames (one of them of numbered names beside each other), one that cannot be read."""
+    """Two videos, three clips of frames (one of them of numbered names beside each other), two that cannot be read."""
     root = tmp_path / "clips"
     (root / "films").mkdir(parents=True)
     shutil.copy(clips["usual"], root / "films" / "usual.mp4")
@@ -35,12 +35,14 @@ def folder(tmp_path: Path, clips: dict[str, Path]) -> Path:
         picture(root / f"ben_{index}.png", 100 + index)
         picture(root / f"cleo_{index}.png", 200 + index)
     (root / "broken.mp4").write_bytes(bytes(range(256)))
+    picture(root / "dora" / "frame1.png", 50)
+    (root / "dora" / "voice.wav").write_bytes(bytes(range(256)))
     return root
 
 
 def test_frames_are_grouped_by_video(folder: Path) -> None:
     sources = {source.name: source for source in find_sources(folder)}
-    assert sorted(sources) == ["ana", "ben", "broken.mp4", "cleo", "films/short.mp4", "films/usual.mp4"]
+    assert sorted(sources) == ["ana", "ben", "broken.mp4", "cleo", "dora", "films/short.mp4", "films/usual.mp4"]
     assert [path.name for path in sources["ana"].files] == ["frame1.png", "frame2.png", "frame10.png"]
     shutil.copy(folder / "films" / "usual.mp4", folder / "ben.wav")
     ben = {source.name: source for source in find_sources(folder)}["ben"]
@@ -50,7 +52,7 @@ def test_frames_are_grouped_by_video(folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_table_holds_the_verdicts_of_single_runs(bundle: Path, folder: Path, tmp_path: Path, kind: str) -> None:
     output = tmp_path / f"scores.{kind}"
-    assert main(["predict", str(bundle), str(folder), "--output", str(output)]) == 2, "one clip cannot be read"
+    assert main(["predict", str(bundle), str(folder), "--output", str(output)]) == 2, "two clips cannot be read"
     table = (pd.read_csv if kind == "csv" else pd.read_parquet)(output).set_index("clip")
     assert [*table.columns] == [*COLUMNS[1:]]
     one = Predictor(bundle).predict(folder / "films" / "usual.mp4")
@@ -58,6 +60,8 @@ def test_table_holds_the_verdicts_of_single_runs(bundle: Path, folder: Path, tmp
     assert table.loc["ana", "logit"] == pytest.approx(Predictor(bundle).predict(folder / "ana")["logit"], abs=1e-6)
     assert table.loc["ana", "frames"] == 3
     assert "is not" in str(table.loc["broken.mp4", "error"])
+    assert "voice.wav is not: mend it" in str(table.loc["dora", "error"])
+    assert sorted(table.index[table["error"].fillna("") != ""]) == ["broken.mp4", "dora"]
     assert sorted(path.name for path in tmp_path.glob("scores*")) == [output.name]
 
 

@@ -21,14 +21,14 @@ def engine(exported: OnnxArtefact) -> Engine:
 
 def test_an_engine_comes_back_as_it_was(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "model.engine"
-    save_engine(engine, path, device=ANY_DEVICE, precision="fp32")
+    save_engine(engine, path, device=ANY_DEVICE)
     assert load_engine(path, device="NVIDIA L4") == engine
     assert path.read_bytes() == engine.plan
 
 
 def test_another_device_version_or_byte_is_refused(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "model.engine"
-    save_engine(engine, path, device="NVIDIA L4", precision="fp32")
+    save_engine(engine, path, device="NVIDIA L4")
     with pytest.raises(BackendError, match="was built for NVIDIA L4, this device is NVIDIA T4"):
         load_engine(path, device="NVIDIA T4")
     facts = json.loads((tmp_path / "model.engine.json").read_text())

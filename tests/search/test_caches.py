@@ -3,13 +3,15 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from paretolens.errors import StoreError
-from paretolens.search.caches import clear, survey
+from paretolens.search import caches
+from paretolens.search.caches import KINDS, clear, survey
 from paretolens.search.cli.main import main
 from paretolens.search.lock import DriverLock
 from paretolens.search.workspace import Workspace
@@ -85,7 +87,7 @@ def test_what_cannot_be_removed_is_said(workspace: Workspace, monkeypatch: pytes
         clear(workspace, "teachers")
 
 
-@pytest.mark.parametrize("kind", ["references", "faithfulness", "tracking", "validation"])
+@pytest.mark.parametrize("kind", ["references", "faithfulness", "tracking", "validation", "folder", "litert", "tensorrt"])
 def test_every_kind_that_is_kept_can_be_removed(workspace: Workspace, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     place = workspace.cache / kind
     place.mkdir()
@@ -95,6 +97,14 @@ def test_every_kind_that_is_kept_can_be_removed(workspace: Workspace, kind: str,
     assert main(["cache", "--workspace", str(workspace.root), "--clear", kind]) == 0
     assert "removed 2 entries, 0.0 MB" in capsys.readouterr().out
     assert not place.exists()
+
+
+def test_every_place_that_the_program_names_is_a_kind() -> None:
+    """Names beside `cache /` in the sources; decoded data lies under the kinds of its sources."""
+    root = Path(caches.__file__).parents[1]
+    sources = [path for room in ("data", "search", "exporters") for path in (root / room).rglob("*.py")]
+    found = {name for path in sources for name in re.findall(r"\bcache / \"([a-z-]+)\"", path.read_text(encoding="utf-8"))}
+    assert {"litert-files", "teachers", "folder"} <= found <= KINDS.keys()
 
 
 def test_a_study_that_has_only_just_begun_counts_as_running(workspace: Workspace) -> None:

@@ -15,6 +15,7 @@ from paretolens.evaluators.eps import TeacherReference, score_eps
 from paretolens.exporters.file_model import FileModel
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.runner import OnnxRunner
+from paretolens.exporters.tensorrt import EnginePrecision
 from paretolens.models.record import save_model
 from paretolens.search.study import Study
 from paretolens.search.target_eps import EPS_TOLERANCE, ExplainedJudge
@@ -91,7 +92,13 @@ def test_a_bundles_files_are_judged_by_logits_verdicts_and_explanations(tiny_tas
     export_onnx(model, tiny_task.signature, example, tmp_path / "model.onnx")
     save_model(model, tmp_path / "model")
     told: list[str] = []
-    made = write_targets(study, tmp_path, Targets(names=("onnx",)), tmp_path, told.append)
+    wanted = Targets(names=("onnx", "tensorrt-onnx"), tensorrt=(EnginePrecision.FP16,))
+    made = write_targets(study, tmp_path, wanted, tmp_path, told.append)
+    half = made.records["tensorrt-onnx-fp16"]
+    assert (half["file"], half["precision"]) == ("tensorrt/fp16.onnx", "fp16")
+    assert half["size_bytes"] < 0.7 * made.records["onnx"]["size_bytes"]
+    assert 0 < half["max_difference"] < 0.1
+    assert half["explanations"]["agreement"] > 0.9
     record = made.records["onnx"]
     assert (record["file"], record["precision"], record["decision_agreement"]) == ("model.onnx", "fp32", 1.0)
     assert record["accuracy"] == record["reference_accuracy"]
