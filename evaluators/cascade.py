@@ -85,6 +85,9 @@ def expected_latency(first: LatencyResult, second: LatencyResult, passed_on: flo
         p90_ms=percentile("p90_ms", 0.9),
         p99_ms=percentile("p99_ms", 0.99),
         cpu_min_ms=first.cpu_min_ms if both else None,
+        copy_in_ms=None,  # what is passed on stays where it is
+        copy_out_ms=None,
+        end_to_end_ms=None,
         precision=first.precision if first.precision == second.precision else f"{first.precision} and {second.precision}",
         note=f"expected: stage 1 {first.latency_ms:.3f} ms, stage 2 {second.latency_ms:.3f} ms for {100 * passed_on:.1f} % "
         "of the validation samples",

@@ -1,6 +1,7 @@
 """Energy of a stretch of work, where the device counts it: RAPL on x86 processors, NVML on NVIDIA GPUs, tegrastats on Jetson.
 
 RAPL and NVML count joules of the whole package or board, neighbours included; tegrastats tells power, which is summed over time.
+A processor's work is counted by RAPL and a GPU's by NVML: the other one would count what idles meanwhile.
 """
 
 import re
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 __all__ = ["Meter", "Reading", "find_meters", "metered"]
@@ -29,8 +31,6 @@ class Meter:
     """Joules counted so far; None where it cannot be read."""
     reason: str
     """What it counts, or why it cannot be read."""
-    wraps_at: float = 0.0
-    """Joules at which the counter begins again; 0 = never."""
     stop: Callable[[], object] = lambda: None
     """Ends what reads it."""
 
@@ -45,9 +45,14 @@ class Reading:
     """Reasons by meter that could not be read."""
 
 
-def find_meters(powercap: Path = POWERCAP) -> tuple[Meter, ...]:
-    """All three; those that cannot be read here say why."""
-    return (_rapl(powercap), _nvml(), _tegrastats())
+def find_meters(*, gpu: str | None = None, powercap: Path = POWERCAP) -> tuple[Meter, ...]:
+    """The meters of what runs the model; those that cannot be read here say why.
+
+    Args:
+        gpu: UUID of the GPU that runs it, as torch tells it; None = the processor.
+        powercap: Where the system lists RAPL's counters.
+    """
+    return (_rapl(powercap) if gpu is None else _nvml(gpu), _tegrastats())
 
 
 @contextmanager
@@ -60,8 +65,7 @@ def metered(meters: tuple[Meter, ...]) -> Iterator[Reading]:
     finally:
         for meter in meters:
             if meter.joules is not None:
-                used = meter.joules() - before[meter.name]
-                reading.joules[meter.name] = used + meter.wraps_at if used < 0 else used
+                reading.joules[meter.name] = meter.joules() - before[meter.name]
             meter.stop()
 
 
@@ -70,27 +74,40 @@ def _rapl(powercap: Path) -> Meter:
     if not packages:
         return Meter(name="RAPL", joules=None, reason=f"{powercap} lists no package (virtual machines hide it)")
 
-    def read() -> float:
-        return sum(float((path / "energy_uj").read_text(encoding="ascii")) for path in packages) / 1e6
+    def read(path: Path, name: str) -> float:
+        return float((path / name).read_text(encoding="ascii")) / 1e6
 
     try:
-        read()
-        wraps_at = sum(float((path / "max_energy_range_uj").read_text(encoding="ascii")) for path in packages) / 1e6
+        counters = [Counter(partial(read, path, "energy_uj"), range_j=read(path, "max_energy_range_uj")) for path in packages]
     except (OSError, ValueError) as error:
         why = "only root may read it" if isinstance(error, PermissionError) else str(error)
         return Meter(name="RAPL", joules=None, reason=why)
     whole = f"{len(packages)} package{'s' if len(packages) > 1 else ''}, everything that runs on them"
-    return Meter(name="RAPL", joules=read, reason=whole, wraps_at=wraps_at if len(packages) == 1 else 0.0)
+    return Meter(name="RAPL", joules=lambda: sum(counter.joules() for counter in counters), reason=whole)
 
 
-def _nvml() -> Meter:
+class Counter:
+    """A counter of energy that begins again at `range_j`, as one that never does; read it at least once within that."""
+
+    def __init__(self, read: Callable[[], float], *, range_j: float) -> None:
+        self._read, self._range, self._last, self._sum = read, range_j, read(), 0.0
+
+    def joules(self) -> float:
+        """Energy since it was made."""
+        now = self._read()
+        self._sum += (now - self._last) % self._range
+        self._last = now
+        return self._sum
+
+
+def _nvml(uuid: str) -> Meter:
     try:
         import pynvml
     except ImportError:
         return Meter(name="NVML", joules=None, reason="nvidia-ml-py is not installed")
     try:
         pynvml.nvmlInit()
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        device = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
         pynvml.nvmlDeviceGetTotalEnergyConsumption(device)
     except pynvml.NVMLError as error:
         return Meter(name="NVML", joules=None, reason=f"no NVIDIA GPU that tells ({error})")
@@ -98,7 +115,7 @@ def _nvml() -> Meter:
     def read() -> float:
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(device)) / 1e3
 
-    return Meter(name="NVML", joules=read, reason="the first GPU's board")
+    return Meter(name="NVML", joules=read, reason="the board of the GPU that runs it")
 
 
 def _tegrastats() -> Meter:

@@ -42,6 +42,7 @@ class EngineRunner:
         if self._context is None:
             reason = " ".join(self._messages[-1].split()) if self._messages else "no reason was given"
             raise BackendError(f"the engine does not load on {torch.cuda.get_device_name()} ({reason}): build it on this device")
+        self.inputs: tuple[str, ...] = self._names(self._library.TensorIOMode.INPUT)
         self.tensors = self._allocate(batch)
 
     def enqueue(self) -> None:
@@ -66,11 +67,14 @@ class EngineRunner:
         stream.synchronize()
         return {name: tensor.cpu().numpy() for name, tensor in self.tensors.items() if name not in inputs}
 
+    def _names(self, mode: Any) -> tuple[str, ...]:
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        return tuple(name for name in names if self._engine.get_tensor_mode(name) == mode)
+
     def _allocate(self, batch: int) -> dict[str, Tensor]:
         """A tensor on the device for every input (normal floats, zeros otherwise) and output, known to the context."""
-        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        inputs = [name for name in names if self._engine.get_tensor_mode(name) == self._library.TensorIOMode.INPUT]
-        for name in inputs:
+        names = (*self.inputs, *self._names(self._library.TensorIOMode.OUTPUT))
+        for name in self.inputs:
             shape = tuple(self._engine.get_tensor_shape(name))
             if not self._context.set_input_shape(name, (batch, *shape[1:])):
                 raise BackendError(f"the engine does not take a batch of {batch}: build it with a wider profile")
@@ -80,7 +84,7 @@ class EngineRunner:
             shape = tuple(self._context.get_tensor_shape(name))
             kind = self._torch_type(self._engine.get_tensor_dtype(name))
             tensor = torch.zeros(shape, dtype=kind, device="cuda")
-            if name in inputs and kind.is_floating_point:
+            if name in self.inputs and kind.is_floating_point:
                 tensor.normal_(generator=generator)
             self._context.set_tensor_address(name, tensor.data_ptr())
             tensors[name] = tensor

@@ -1,13 +1,13 @@
 """Everything that a deployed file costs on this machine: latency, throughput, memory, energy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.evaluators.energy import find_meters, metered
-from paretolens.evaluators.latency import Backend, LatencySettings, measure_latency
+from paretolens.evaluators.latency import Backend, LatencySettings, measure_latency, running
 from paretolens.evaluators.latency.device import cpu_name
 from paretolens.evaluators.memory import peak_memory
 
@@ -46,6 +46,12 @@ class BenchRow:
     """Library and version."""
     device: str
     """Processor or GPU."""
+    copy_in_ms: float | None = None
+    """Median time of the inputs' transfer to a GPU; None where there is none."""
+    copy_out_ms: float | None = None
+    """The same of the outputs' transfer to the host."""
+    end_to_end_ms: float | None = None
+    """Median time of a run with both transfers."""
 
 
 def find_model(path: Path) -> Path:
@@ -90,12 +96,13 @@ def measure_file(
     found = measure_latency(path, backend, settings)
     on_cpu = found.backend is Backend.ONNXRUNTIME
     peak = peak_memory(path, batch=batch, threads=threads) if on_cpu else None
-    joules, missing = _energy(path, settings) if on_cpu else ({}, {"all": "metered on ONNX Runtime only"})
+    joules, missing = _energy(path, found.backend, settings)
     timed = Timing(
         percentiles=(found.p50_ms, found.p90_ms, found.p99_ms), runs=found.runs, runtime=found.runtime, device=found.device,
         memory=(peak.model_bytes, peak.process_bytes) if peak else None,
     )  # fmt: skip
-    return _row(batch, timed, joules, missing)
+    row = _row(batch, timed, joules, missing)
+    return replace(row, copy_in_ms=found.copy_in_ms, copy_out_ms=found.copy_out_ms, end_to_end_ms=found.end_to_end_ms)
 
 
 def time_litert(python: Path, path: Path, *, runs: int, threads: int) -> "Timing":
@@ -131,18 +138,13 @@ class Timing:
     """Processor or GPU."""
 
 
-def _energy(path: Path, settings: LatencySettings) -> tuple[dict[str, float], dict[str, str]]:
-    """Joules per sample of runs of the model alone, and the meters that cannot be read."""
-    from paretolens.exporters.probe_inputs import probe_inputs
-    from paretolens.exporters.runner import open_session
-
-    meters = find_meters()
-    session = open_session(path, threads=settings.threads)
-    inputs = probe_inputs(session, batch=settings.batch)
-    count = settings.runs if any(meter.joules for meter in meters) else 0
-    with metered(meters) as reading:
-        for _ in range(count):
-            session.run(None, inputs)
+def _energy(path: Path, backend: Backend, settings: LatencySettings) -> tuple[dict[str, float], dict[str, str]]:
+    """Joules per sample of runs of the model alone on what runs it, and the meters that cannot be read."""
+    with running(path, backend, settings) as timed:
+        meters = find_meters(gpu=timed.gpu)
+        count = settings.runs if any(meter.joules for meter in meters) else 0
+        with metered(meters) as reading:
+            timed.repeat(count)
     samples = max(1, count * settings.batch)
     return {name: joules / samples for name, joules in reading.joules.items()}, reading.missing
 

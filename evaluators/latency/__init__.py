@@ -1,7 +1,7 @@
 """Latency: `measure_latency` times an artefact with TensorRT, ONNX Runtime or torch; `probe` tells what this machine can do."""
 
 from paretolens.evaluators.latency.calibration import Calibration
-from paretolens.evaluators.latency.measure import calibrate, check_calibration, measure_latency
+from paretolens.evaluators.latency.measure import calibrate, check_calibration, measure_latency, running
 from paretolens.evaluators.latency.probe import BackendProbe, Probe, probe
 from paretolens.evaluators.latency.result import LatencyResult
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
@@ -19,4 +19,5 @@ __all__ = [
     "check_calibration",
     "measure_latency",
     "probe",
+    "running",
 ]

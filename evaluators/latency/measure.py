@@ -19,7 +19,7 @@ from paretolens.evaluators.latency.runtimes import ENGINE, Timed, onnxruntime_ru
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.evaluators.latency.timing import Clocks, fastest_runs, interleave, scaled_latency
 
-__all__ = ["calibrate", "check_calibration", "measure_latency"]
+__all__ = ["calibrate", "check_calibration", "measure_latency", "running"]
 
 SETTINGS = LatencySettings()
 CLOCKS = Clocks()
@@ -53,7 +53,7 @@ def measure_latency(
     """
     chosen, reason = _choose(artefact, backend)
     load = load_average()
-    with _prepare(artefact, chosen, settings, example) as timed:
+    with running(artefact, chosen, settings, example) as timed:
         if calibration is not None and not timed.on_gpu:
             check_calibration(calibration)
         before = switches()
@@ -127,9 +127,10 @@ def _of_engine(path: Path, backend: Backend) -> tuple[Backend, str]:
     return Backend.TENSORRT, "an engine"
 
 
-def _prepare(
-    artefact: Path | nn.Module, backend: Backend, settings: LatencySettings, example: Sequence[Tensor] | None
+def running(
+    artefact: Path | nn.Module, backend: Backend, settings: LatencySettings, example: Sequence[Tensor] | None = None
 ) -> AbstractContextManager[Timed]:
+    """An artefact that is ready to run within the block, on a back end that is usable here and not AUTO; as `measure_latency`."""
     if isinstance(artefact, nn.Module):
         return torch_run(artefact, example, settings)
     return tensorrt_run(artefact, settings) if backend is Backend.TENSORRT else onnxruntime_run(artefact, settings)
@@ -177,7 +178,7 @@ def _on_cpu(timed: Timed, settings: LatencySettings, calibration: Calibration | 
 
 def _on_gpu(timed: Timed, settings: LatencySettings) -> dict[str, Any]:
     """The measured fields of a result."""
-    samples = time_on_gpu(timed.run, settings)
+    samples = time_on_gpu(timed.run, settings, timed.copies)
     return _percentiles(samples.wall) | {
         "latency_ms": float(np.median(samples.events)),
         "clock": "CUDA events",
@@ -186,7 +187,14 @@ def _on_gpu(timed: Timed, settings: LatencySettings) -> dict[str, Any]:
         "reference_ms": None,
         "cuda_graph": samples.graph,
         "note": samples.note,
+        "copy_in_ms": _median(samples.copy_in),
+        "copy_out_ms": _median(samples.copy_out),
+        "end_to_end_ms": _median(samples.whole),
     }
+
+
+def _median(values: NDArray[np.float64] | None) -> float | None:
+    return None if values is None else float(np.median(values))
 
 
 def _percentiles(wall: NDArray[np.float64]) -> dict[str, Any]:

@@ -55,6 +55,13 @@ class LatencyResult:
     context_switches: int | None
     """Times the measuring thread was put aside for another one; None where the system does not tell."""
 
+    copy_in_ms: float | None = None
+    """Median time of the inputs' transfer to the GPU, which `latency_ms` leaves out; None where it was not measured."""
+    copy_out_ms: float | None = None
+    """The same of the outputs' transfer to the host."""
+    end_to_end_ms: float | None = None
+    """Median time of both transfers and the run between them, by CUDA events."""
+
     def to_metrics(self) -> dict[str, float]:
         """The numbers by name, those that are None left out."""
         numbers = {
@@ -67,6 +74,9 @@ class LatencyResult:
             "latency_runs": self.runs,
             "latency_load_average": self.load_average,
             "latency_context_switches": self.context_switches,
+            "latency_copy_in_ms": self.copy_in_ms,
+            "latency_copy_out_ms": self.copy_out_ms,
+            "latency_end_to_end_ms": self.end_to_end_ms,
         }
         return {name: float(value) for name, value in numbers.items() if value is not None}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.errors import BackendError, ConfigurationError
+from paretolens.evaluators.latency.copies import Copies
 from paretolens.evaluators.latency.device import cpu_name
 from paretolens.evaluators.latency.settings import LatencySettings
 
@@ -27,15 +28,29 @@ class Timed:
     """A model that is ready to run."""
 
     run: Callable[[], object]
-    """One run. On a GPU it only enqueues work on the current stream."""
-    on_gpu: bool
-    """Whether CUDA events time it."""
+    """One run. On a GPU it only enqueues work on the current stream, for tensors that are there."""
+    gpu: str | None = None
+    """UUID of the GPU that runs it; None = the processor."""
+    copies: Copies | None = None
+    """Transfers of one run's inputs and outputs, on a GPU."""
     runtime: str
     """Library and version."""
     device: str
     """Name of the processor or GPU."""
     precision: str
-    """`fp32`, `fp16` or `int8`."""
+    """`fp32`, `tf32`, `fp16` or `int8`."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether CUDA events time it."""
+        return self.gpu is not None
+
+    def repeat(self, count: int) -> None:
+        """So many runs, one after another; returns when the last one is done."""
+        for _ in range(count):
+            self.run()
+        if self.on_gpu:
+            torch.cuda.synchronize()
 
 
 @contextmanager
@@ -51,7 +66,6 @@ def onnxruntime_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
     inputs = probe_inputs(session, batch=settings.batch)
     yield Timed(
         run=lambda: session.run(None, inputs),
-        on_gpu=False,
         runtime=f"onnxruntime {onnxruntime.__version__}",
         device=cpu_name(),
         precision=read_precision(path),
@@ -67,7 +81,8 @@ def tensorrt_run(path: Path, settings: LatencySettings) -> Iterator[Timed]:
     runner = EngineRunner(engine, batch=settings.batch)
     yield Timed(
         run=runner.enqueue,
-        on_gpu=True,
+        gpu=_uuid(torch.device("cuda")),
+        copies=Copies.of(runner.tensors, runner.inputs),
         runtime=f"{engine.flavour} {engine.version}",
         device=torch.cuda.get_device_name(),
         precision=engine.precision,
@@ -110,10 +125,15 @@ def torch_run(model: nn.Module, example: Sequence[Tensor] | None, settings: Late
         with evaluating(model), torch.inference_mode():
             yield Timed(
                 run=lambda: model(*inputs),
-                on_gpu=device.type == "cuda",
+                gpu=_uuid(device) if device.type == "cuda" else None,
                 runtime=f"torch {torch.__version__}",
                 device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
                 precision="fp16" if torch.float16 in kinds or torch.bfloat16 in kinds else "fp32",
             )
     finally:
         torch.set_num_threads(threads)
+
+
+def _uuid(device: torch.device) -> str:
+    """A GPU as NVML knows it; the number that torch gives it is another one where some are hidden."""
+    return str(torch.cuda.get_device_properties(device).uuid)

@@ -69,14 +69,17 @@ def _table(path: Path, rows: "list[BenchRow]", threads: int) -> object:
 
     first = rows[0]
     table = Table(title=f"{path}: {first.runtime}, {threads} thread(s), {first.device}, {first.runs} runs", pad_edge=False)
+    copied = first.end_to_end_ms is not None
     names = ("batch", "p50 ms", "p90 ms", "p99 ms", "samples/s", "model MB", "process MB", "J/sample")
+    names += ("in ms", "out ms", "end to end ms") if copied else ()
     for name in names:
         table.add_column(name, justify="right")
     for row in rows:
         memory = ["-" if value is None else f"{value:.1f}" for value in (row.model_mb, row.process_mb)]
         energy = ", ".join(f"{value:.3g} ({name})" for name, value in row.joules_per_sample.items()) or "-"
         times = [f"{value:.3f}" for value in (row.p50_ms, row.p90_ms, row.p99_ms)]
-        table.add_row(str(row.batch), *times, f"{row.samples_per_s:.0f}", *memory, energy)
+        copies = [f"{value or 0.0:.3f}" for value in (row.copy_in_ms, row.copy_out_ms, row.end_to_end_ms) if copied]
+        table.add_row(str(row.batch), *times, f"{row.samples_per_s:.0f}", *memory, energy, *copies)
     return table
 
 

@@ -18,17 +18,26 @@ def package(root: Path, number: int, energy: int) -> Path:
 def test_rapl_counts_joules_and_knows_where_its_counter_begins_again(tmp_path: Path) -> None:
     folder = package(tmp_path, 0, 5_000_000)
     (tmp_path / "intel-rapl:0:0").mkdir()  # a part of the package: not counted twice
-    with metered(find_meters(tmp_path)[:1]) as reading:
+    with metered(find_meters(powercap=tmp_path)[:1]) as reading:
         (folder / "energy_uj").write_text("7500000\n")
     assert reading.joules == {"RAPL": pytest.approx(2.5)}
-    with metered(find_meters(tmp_path)[:1]) as reading:
+    with metered(find_meters(powercap=tmp_path)[:1]) as reading:
         (folder / "energy_uj").write_text("1000000\n")
     assert reading.joules["RAPL"] == pytest.approx(262143.32885 - 6.5)
 
 
+def test_each_package_begins_again_for_itself(tmp_path: Path) -> None:
+    first, second = package(tmp_path, 0, 262_143_000_000), package(tmp_path, 1, 1_000_000)
+    with metered(find_meters(powercap=tmp_path)[:1]) as reading:
+        (first / "energy_uj").write_text("671150\n")  # 1 J further
+        (second / "energy_uj").write_text("3000000\n")
+    assert reading.joules["RAPL"] == pytest.approx(1.0 + 2.0)
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    meters = {meter.name: meter for meter in find_meters(tmp_path)}
-    assert sorted(meters) == ["NVML", "RAPL", "tegrastats"]
+    meters = {meter.name: meter for meter in find_meters(powercap=tmp_path)}
+    assert sorted(meters) == ["RAPL", "tegrastats"], "a GPU that idles is not the model's"
+    assert sorted(meter.name for meter in find_meters(gpu="GPU-0")) == ["NVML", "tegrastats"]
     with metered((meters["RAPL"],)) as reading:
         pass
     assert reading.joules == {}

@@ -32,7 +32,7 @@ def test_every_batch_has_its_figures(model: Path, tmp_path: Path, capsys: pytest
         assert row["runs"] == 40
         assert row["samples_per_s"] == pytest.approx(row["batch"] / row["p50_ms"] * 1e3)
         assert 0 <= row["model_mb"] < row["process_mb"]
-        assert {*row["joules_per_sample"], *row["energy_missing"]} == {"RAPL", "NVML", "tegrastats"}
+        assert {*row["joules_per_sample"], *row["energy_missing"]} == {"RAPL", "tegrastats"}, "of the processor, which runs it"
         assert row["runtime"].startswith("onnxruntime ")
 
 
