@@ -70,8 +70,8 @@ def _table(path: Path, rows: "list[BenchRow]", threads: int) -> object:
     first = rows[0]
     table = Table(title=f"{path}: {first.runtime}, {threads} thread(s), {first.device}, {first.runs} runs", pad_edge=False)
     copied = first.end_to_end_ms is not None
-    names = ("batch", "p50 ms", "p90 ms", "p99 ms", "samples/s", "model MB", "process MB", "J/sample")
-    names += ("in ms", "out ms", "end to end ms") if copied else ()
+    names = ["batch", "p50 ms", "p90 ms", "p99 ms", "samples/s", "model MB", "process MB", "J/sample"]
+    names += ["in ms", "out ms", "end to end ms"] if copied else []
     for name in names:
         table.add_column(name, justify="right")
     for row in rows:
