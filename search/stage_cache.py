@@ -90,11 +90,13 @@ class StageCache:
     Args:
         folder: created when the first result is kept.
         settings: bounds.
+        clock: seconds since the epoch, by which the silence of another process is told.
     """
 
-    def __init__(self, folder: Path, settings: CacheSettings) -> None:
+    def __init__(self, folder: Path, settings: CacheSettings, *, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
         self._settings = settings
+        self._clock = clock
         self.warnings: list[str] = []
         """What went wrong without harm: damaged entries that were made again, results that could not be kept."""
 
@@ -199,13 +201,13 @@ class StageCache:
                 lock.release()
 
     def _wait(self, lock: FileLock, heart: "_Heart") -> bool:
-        began = time.time()
+        began = self._clock()
         while True:
             with suppress(Timeout):
                 lock.acquire(timeout=_POLL_S, poll_interval=_POLL_S)
                 return True
             last, epoch = heart.felt()
-            if time.time() - max(last, began) > max(self._settings.patience_s, 2 * epoch):
+            if self._clock() - max(last, began) > max(self._settings.patience_s, 2 * epoch):
                 return False
 
     def _remove(self, key: str) -> bool:

@@ -54,7 +54,9 @@ _QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEV
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """A PostgreSQL of our own, which refuses to run as root."""
-    if shutil.which("initdb") is None:
+    folders = [os.environ["PATH"], *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)]  # Debian's place
+    initdb, pg_ctl, createdb = (shutil.which(name, path=os.pathsep.join(folders)) for name in ("initdb", "pg_ctl", "createdb"))
+    if not (initdb and pg_ctl and createdb):
         pytest.skip("PostgreSQL isn't installed")
     folder, port = Path(tempfile.mkdtemp(prefix="paretolens-pg-")), free_port()
     who: dict[str, Any] = {"cwd": "/"}
@@ -64,13 +66,13 @@ def database() -> Iterator[str]:
         who |= {"user": "postgres", "group": owner.pw_gid}
     secret = folder / "password"
     secret.write_text(PASSWORD)
-    make = ["initdb", "-D", folder / "data", "-U", "paretolens", "--auth=scram-sha-256", f"--pwfile={secret}", "-N"]
+    make = [initdb, "-D", folder / "data", "-U", "paretolens", "--auth=scram-sha-256", f"--pwfile={secret}", "-N"]
     subprocess.run(make, check=True, **who, **_QUIET)
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control = ["pg_ctl", "-D", folder / "data", "-w"]
+    control = [pg_ctl, "-D", folder / "data", "-w"]
     subprocess.run([*control, "-o", options, "start"], check=True, **who, **_QUIET)
     try:
-        create = ["createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "paretolens", "tracking"]
+        create = [createdb, "-h", "127.0.0.1", "-p", str(port), "-U", "paretolens", "tracking"]
         subprocess.run(create, check=True, env={**os.environ, "PGPASSWORD": PASSWORD}, **_QUIET)
         yield f"postgresql://paretolens@127.0.0.1:{port}/tracking"
     finally:

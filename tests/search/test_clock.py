@@ -17,6 +17,8 @@ from paretolens.mlflow.store import open_client
 from paretolens.search.journal import read_records
 from paretolens.search.outcome import Fate
 
+HALF_S = 1800
+"""Far more than anything takes here, far less than the hour that the clock is set back."""
 BACK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -96,11 +98,11 @@ def test_a_clock_that_is_set_back_makes_no_time_run_backwards(tmp_path: Path) ->
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
     done = subprocess.run(command, env=around, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == pytest.approx(3600, abs=1)  # the clock did jump
+    assert json.loads(done.stdout) == pytest.approx(3600, abs=600)  # the clock did jump
     records = read_records(tmp_path / "study")
     assert [entry.fate for entry in records] == [Fate.EVALUATED] * 3
     for entry in records:
-        assert 0.2 <= entry.seconds < 5
+        assert 0.2 <= entry.seconds < HALF_S
         assert entry.started is not None
         assert entry.finished is not None
         assert (entry.finished - entry.started).total_seconds() >= 0.2
@@ -108,7 +110,7 @@ def test_a_clock_that_is_set_back_makes_no_time_run_backwards(tmp_path: Path) ->
     client, study = open_client(store), read_study("study", tracking_uri=store)
     for run in (*study.trials["run_id"], study.run_id):
         told = client.get_run(run).info
-        assert 0 < told.end_time - told.start_time < 60_000
+        assert 0 < told.end_time - told.start_time < HALF_S * 1000
     for run in study.trials["run_id"]:
         first, second = (point.timestamp for point in client.get_metric_history(run, "epoch/loss"))
-        assert 50 < second - first < 10_000
+        assert 50 < second - first < HALF_S * 1000

@@ -43,7 +43,12 @@ class Log:
 
 
 def dispatcher(
-    journal: Journal, space: Space, log: Log | None = None, first: list[dict[str, int]] | None = None, **limits: object
+    journal: Journal,
+    space: Space,
+    log: Log | None = None,
+    first: list[dict[str, int]] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **limits: object,
 ) -> Dispatcher:
     source = make_sampler(Sampler.NSGA2, population=4, seed=len(journal.trials()))
     proposer = Proposer(space=space, objectives=journal.objectives, sampler=source, seed=0, history=journal.trials())
@@ -54,6 +59,7 @@ def dispatcher(
         observer=log or Log(),
         limits=Limits(**chosen),
         first=first or [],
+        clock=clock,
     )
 
 
@@ -185,14 +191,15 @@ def test_lost_workers_do_not_repeat_a_genome_for_ever(open_journal: Open, grid: 
 
 
 def test_a_time_limit_begins_no_more_trials(open_journal: Open, cube: Space) -> None:
+    now = [0.0]
     with open_journal() as journal:
-        source = dispatcher(journal, cube, seconds=0.05)
+        source = dispatcher(journal, cube, clock=lambda: now[0], seconds=3.0)
         running = take(source)
-        time.sleep(0.06)
+        now[0] = 3.0
         assert source.next() is Next.DONE
         source.evaluated(running.number, GOOD)
         assert source.completed == 1
-        assert "time limit of 0.05 s" in source.stopped
+        assert "time limit of 3 s" in source.stopped
 
 
 def test_an_observer_that_fails_is_logged_and_ignored(caplog: pytest.LogCaptureFixture, open_journal: Open, cube: Space) -> None:
@@ -212,7 +219,7 @@ def test_an_observer_that_fails_is_logged_and_ignored(caplog: pytest.LogCaptureF
 
 
 SEARCH = """
-import sys, time
+import sys
 from pathlib import Path
 from paretolens.search.dispatcher import Assignment, Dispatcher, Limits
 from paretolens.search.journal import Journal
@@ -234,24 +241,30 @@ with Journal(Path(sys.argv[1]), objectives=objectives, fingerprint="abc") as jou
     while dispatcher.going_on():
         while isinstance(step := dispatcher.next(), Assignment):
             running.append(step)
+        print("begun", flush=True)
+        sys.stdin.readline()
         step = running.pop(0)
         genome = step.proposal.genome
         dispatcher.evaluated(step.number, TrialOutcome(values={"cost": genome["n0"], "gain": genome["n1"] - genome["n2"]}))
-        time.sleep(0.002)
 """
 
 
 def test_a_driver_killed_at_ten_random_points_loses_and_repeats_nothing(tmp_path: Path) -> None:
     folder, moments = tmp_path / "study", random.Random(7)
     command = [sys.executable, "-c", SEARCH, str(folder)]
-    for _ in range(10):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    for number in range(10):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            time.sleep(moments.uniform(0.0, 0.08))
+            if number % 2 == 0:  # else possibly before anything begins
+                assert process.stdout.readline() == "begun\n"
+            process.stdin.write("\n" * moments.randint(1, 3))  # so many trials may end: never all of them before it is killed
+            process.stdin.flush()
+            time.sleep(moments.uniform(0.0, 0.02))
             os.kill(process.pid, signal.SIGKILL)
     before = Counter(entry.fate for entry in read_records(folder))
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
     records = read_records(folder)
     evaluated = [entry for entry in records if entry.fate is Fate.EVALUATED]
     assert before[None] + before[Fate.INTERRUPTED] > 0  # the kills did hit

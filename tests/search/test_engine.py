@@ -36,6 +36,8 @@ from paretolens.spaces.knobs import Genome, Knob, Space, Stage
 NAMES = ("cost", "gain")
 FAULTS = ("none", "nan", "inf", "raise", "exit", "die", "hang", "spin", "text", "nothing", "memory", "missing")
 ROOT = Path(__file__).parents[2]
+LIMIT_S = 6
+"""Of a trial that hangs; sound ones take no time at all, but a busy machine may stand still for seconds."""
 Open = Callable[..., Journal]
 
 
@@ -115,8 +117,8 @@ REASONS = {
     "raise": "ValueError: no such layer",
     "exit": "SystemExit: 3",
     "die": "its worker process died: The actor died unexpectedly",
-    "hang": "it took longer than the limit of 2 s per trial",
-    "spin": "it took longer than the limit of 2 s per trial",
+    "hang": f"it took longer than the limit of {LIMIT_S} s per trial",
+    "spin": f"it took longer than the limit of {LIMIT_S} s per trial",
     "text": "cost is the text 'low'; a number was expected",
     "nothing": "the trial returned NoneType; a TrialOutcome was expected",
     "memory": "out of memory: it needed more than the 256 MiB that a trial may take",
@@ -128,9 +130,9 @@ def test_a_search_holds_exactly_its_budget_and_tells_every_event_once(open_journ
     log = Log()
     first = [{f"x{index}": 0.25 for index in range(5)}]
     with open_journal() as journal:
-        settings = EngineSettings(trials=8, workers=2)
+        settings, began = EngineSettings(trials=8, workers=2), time.monotonic()
         result = run(cube, Work(target=plain, objectives=NAMES), settings=settings, journal=journal, observers=[log], first=first)
-        records = journal.records()
+        records, seconds = journal.records(), time.monotonic() - began
     assert (result.completed, result.interrupted, result.reason) == (8, False, "")
     assert [entry.fate for entry in records] == [Fate.EVALUATED] * 8
     assert len({entry.key for entry in records}) == 8
@@ -144,7 +146,7 @@ def test_a_search_holds_exactly_its_budget_and_tells_every_event_once(open_journ
     assert {entry.details["threads"] for entry in records} == {"1"}
     assert not any(entry.details["mlflow"] for entry in records)
     assert not any(Path(entry.details["cwd"]).is_relative_to(ROOT) for entry in records)
-    assert all(0 < entry.seconds < 5 for entry in records)
+    assert all(0 < entry.seconds < seconds for entry in records)
     for trials in (8, 10):  # what is finished starts nothing; a larger budget goes on
         with open_journal() as journal:
             result = run(cube, Work(target=plain, objectives=NAMES), settings=EngineSettings(trials=trials), journal=journal)
@@ -154,7 +156,7 @@ def test_a_search_holds_exactly_its_budget_and_tells_every_event_once(open_journ
 def test_every_fault_is_a_failed_trial_with_its_reason_and_the_search_goes_on(open_journal: Open) -> None:
     fault = Knob(name="fault", stage=Stage.STUDENT, doc="how it breaks", default="none", choices=FAULTS, allowed=FAULTS)
     number = Knob(name="n", stage=Stage.STUDENT, doc="breaks at 0", default=0, choices=(0, 1))
-    settings = EngineSettings(trials=100, failures=50, trial_timeout_s=2, trial_memory_bytes=256 * 2**20)
+    settings = EngineSettings(trials=100, failures=50, trial_timeout_s=LIMIT_S, trial_memory_bytes=256 * 2**20)
     with open_journal() as journal:
         space = Space(knobs=(fault, number))
         result = run(space, Work(target=faulty, objectives=NAMES), settings=settings, journal=journal)  # type: ignore[arg-type]
@@ -380,13 +382,12 @@ def test_a_killed_driver_is_refused_company_and_resumed_exactly(open_journal: Op
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_ends_a_search_cleanly_and_soon(open_journal: Open, cube: Space, tmp_path: Path, name: str) -> None:
     process = driver(tmp_path / "study")
-    began = time.monotonic()
     process.send_signal(getattr(signal, name))
-    output, _ = process.communicate(timeout=60)
-    assert time.monotonic() - began < 30
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert f"result True stopped by {name}" in output
     records = read_records(tmp_path / "study")
     assert {entry.reason for entry in records if entry.fate is Fate.INTERRUPTED} == {f"stopped by {name}"}
     assert all(entry.fate is not None for entry in records)
+    assert len(records) < 100  # of 400
     assert_exact(*resumed(open_journal, cube))

@@ -112,7 +112,7 @@ def _train_slowly(folder: Path, marks: Path, seconds: float) -> None:
             beat()
         return result()
 
-    StageCache(folder, CacheSettings(patience_s=1.0)).obtain(KEY, build_it)
+    StageCache(folder, CacheSettings()).obtain(KEY, build_it)
 
 
 def _start(folder: Path, marks: Path, seconds: float) -> multiprocessing.Process:
@@ -125,22 +125,45 @@ def _start(folder: Path, marks: Path, seconds: float) -> multiprocessing.Process
     return process
 
 
-def test_of_two_at_once_one_trains_and_the_other_waits_for_it_as_long_as_it_lives(tmp_path: Path) -> None:
-    process = _start(tmp_path / "cache", tmp_path / "marks", seconds=2.0)  # longer than the patience, with a sign every .2 s
-    _, reused = cache_in(tmp_path / "cache", patience_s=1.0).obtain(KEY, refused)
-    process.join(20)
+def test_of_two_at_once_one_trains_and_the_other_waits_for_it(tmp_path: Path) -> None:
+    process = _start(tmp_path / "cache", tmp_path / "marks", seconds=0.5)
+    _, reused = cache_in(tmp_path / "cache", patience_s=600).obtain(KEY, refused)
+    process.join(60)
     assert reused
     assert len(list((tmp_path / "marks").iterdir())) == 1
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_one_that_shows_life_is_waited_for_beyond_the_patience(tmp_path: Path, *, alive: bool) -> None:
+    """By a clock that moves .6 s at every look, with a sign of life at each, or with none."""
+    folder, now, looks = tmp_path / "cache", [1e9], 0
+    cache_in(tmp_path / "other").obtain(KEY, made())
+    folder.mkdir()
+    other = FileLock(folder / f"{KEY}.lock")
+    other.acquire()
+
+    def clock() -> float:
+        nonlocal looks
+        looks, now[0] = looks + 1, now[0] + 0.6
+        if alive:
+            (folder / f"{KEY}.beat").write_text("0.6")
+            os.utime(folder / f"{KEY}.beat", (now[0], now[0]))
+        if looks == 7:  # the other one is done
+            (tmp_path / "other" / KEY).rename(folder / KEY)
+            other.release()
+        return now[0]
+
+    _, reused = StageCache(folder, CacheSettings(patience_s=1.0), clock=clock).obtain(KEY, refused if alive else made())
+    other.release(force=True)
+    assert (reused, looks) == ((True, 7) if alive else (False, 3))
 
 
 def test_one_that_dies_is_replaced_at_once(tmp_path: Path) -> None:
     process = _start(tmp_path / "cache", tmp_path / "marks", seconds=60.0)
     process.kill()
     process.join(20)
-    began = time.monotonic()
-    _, reused = cache_in(tmp_path / "cache", patience_s=300).obtain(KEY, made())
-    assert not reused
-    assert time.monotonic() - began < 60
+    frozen = StageCache(tmp_path / "cache", CacheSettings(), clock=lambda: 0.0)  # its patience never ends
+    assert frozen.obtain(KEY, made())[1] is False
 
 
 def test_one_that_hangs_is_not_waited_for(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _filter(browser: Chrome, column: str, text: str) -> None:
     box = browser.find_element(By.CSS_SELECTOR, f'input[data-column="{column}"]')
     box.clear()
     box.send_keys(text)
-    WebDriverWait(browser, 5).until(lambda _: _chip(browser, text))
+    WebDriverWait(browser, 60).until(lambda _: _chip(browser, text))
 
 
 def _range(browser: Chrome, column: str) -> list[float]:
@@ -156,7 +156,7 @@ def test_a_click_opens_the_card_and_its_command_is_copied(show: Show, drawn: Fro
     assert f"{14.7 / drawn.knee['latency_ms']:.1f}× less" in card
     assert f"paretolens export drawn --select {drawn.knee['trial']}" in card
     browser.find_element(By.ID, "copy").click()
-    WebDriverWait(browser, 5).until(lambda _: browser.find_element(By.ID, "copy").text == "Copied")
+    WebDriverWait(browser, 60).until(lambda _: browser.find_element(By.ID, "copy").text == "Copied")
     box = browser.find_element(By.CSS_SELECTOR, 'input[data-column="params.backbone"]')
     box.send_keys(Keys.CONTROL, "v")
     assert box.get_property("value") == f"paretolens export drawn --select {drawn.knee['trial']}"

@@ -126,7 +126,7 @@ def test_from_the_runs_to_a_copied_command(chromium: Chrome, study: Front, addre
     assert browser.execute_script("return document.querySelector('#card img').naturalWidth") == 400
     copy = browser.find_element(By.ID, "copy")
     ActionChains(browser).scroll_to_element(copy).click(copy).perform()
-    WebDriverWait(browser, 5).until(lambda _: copy.text != "Copy")
+    WebDriverWait(browser, 60).until(lambda _: copy.text != "Copy")
     if copy.text != "Copied":  # the frame may not write to the clipboard: the text is selected for the reader's own Ctrl+C
         ActionChains(browser).key_down(Keys.CONTROL).send_keys("c").key_up(Keys.CONTROL).perform()
     box = browser.find_element(By.CSS_SELECTOR, 'input[data-column="params.width"]')

@@ -118,7 +118,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         "scontrol": 'if [ "$1" = show ]; then echo node0; else touch "$REQUEUED"; fi',
         "srun": 'while [[ "$1" == --* ]]; do shift; done; if [ "$1" = hostname ]; then echo 127.0.0.1; fi',
         "ray": "true",
-        "paretolens": 'echo "$@" >"$SAID"; trap "" USR1; while [ -n "$STUBBORN" ] && [ ! -e "$REQUEUED" ]; do sleep 0.1; done',
+        "paretolens": 'trap "" USR1; echo "$@" >"$SAID"; while [ -n "$STUBBORN" ] && [ ! -e "$REQUEUED" ]; do sleep 0.1; done',
     }
     for name, text in stand_ins.items():
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
@@ -149,7 +149,6 @@ def test_a_search_that_does_not_end_in_time_is_queued_again_all_the_same(slurm: 
         deadline = time.monotonic() + 60
         while not (tmp_path / "said").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.1)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(60) == 0
     assert (tmp_path / "requeued").exists()
