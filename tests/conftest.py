@@ -1,8 +1,11 @@
 """What every test is given."""
 
+import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,6 +23,17 @@ def _mlflow_environment_stays() -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in before]:
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def gpu() -> ModuleType:
+    """`with gpu.pretended_gpu():` models and tensors can be sent to `gpu.CUDA`; see there."""
+    spec = importlib.util.spec_from_file_location("pretended_gpu", Path(__file__).with_name("pretended_gpu.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,15 +62,15 @@ def path_evidence(
     *,
     differentiable: bool = False,
 ) -> list[Tensor]:
-    """Gradient of the logit at b + α(x - b), times (x - b): one map (B, cells) per explained input.
+    """Gradient of the logit at b + α(x - b), times (x - b): one map (B, cells) per explained input, on the inputs' device.
 
     Its mean over α is Integrated Gradients (Sundararajan et al. 2017, eq. 1), summed over channels, averaged over cells.
 
     Args:
         model: in evaluation mode.
-        inputs: (B, ...) each, in the signature's order.
+        inputs: (B, ...) each, in the signature's order, on the model's device.
         baseline: (1, ...) each; None for what is passed through.
-        alpha: (B,) in 0..1.
+        alpha: (B,) in 0..1, on the model's device.
         signature: what the inputs hold.
         differentiable: whether the maps can be differentiated again.
     """
@@ -80,7 +80,7 @@ def path_evidence(
             way = x - start.to(x)
             points[place] = (x - (1 - alpha).view(-1, *[1] * (x.dim() - 1)) * way).requires_grad_()
             ways[place] = way
-    with torch.enable_grad(), TwiceDifferentiable():
+    with torch.enable_grad(), TwiceDifferentiable(), _recurrent_layers_of_torch(model):
         logit = model(*points).logit.sum()
         gradients = torch.autograd.grad(logit, [points[place] for place in ways], create_graph=differentiable)
     pairs = zip(gradients, ways.items(), strict=True)
@@ -121,19 +121,20 @@ def _compute(
     entry: Path, model: nn.Module, samples: "SampleSet", baseline: Sequence[Tensor | None], places: Sequence[Tensor]
 ) -> None:
     """`places` are (B, K) of one block of clips after the other."""
+    device = next(model.parameters()).device
     fake: list[np.ndarray] = []
     maps: list[list[np.ndarray]] = [[] for start in baseline if start is not None]
     for block in places:
         start = sum(map(len, fake))
         inputs = samples.batch(slice(start, start + len(block)))
         with torch.inference_mode():
-            verdict = (model(*inputs).logit > 0).reshape(-1)
+            verdict = (model(*(x.to(device) for x in inputs)).logit > 0).reshape(-1).cpu()
         asked = verdict if verdict.any() else torch.arange(len(block)) == 0  # one clip at least gives the maps' shape
-        some = [x[asked] for x in inputs]
-        each = [path_evidence(model, some, baseline, alpha[asked], samples.signature) for alpha in block.T]
+        some = [x[asked].to(device) for x in inputs]
+        each = [path_evidence(model, some, baseline, alpha[asked].to(device), samples.signature) for alpha in block.T]
         for found, one in zip(maps, zip(*each, strict=True), strict=True):
             whole = torch.zeros(len(block), len(each), one[0].shape[1])
-            whole[asked] = torch.stack(one, dim=1)
+            whole[asked] = torch.stack(one, dim=1).cpu()
             found.append((whole * verdict[:, None, None]).numpy())
         fake.append(verdict.numpy())
     arrays = {f"maps{index}": np.concatenate(found) for index, found in enumerate(maps)}
@@ -166,6 +167,21 @@ def _cells(attribution: Tensor, kind: InputKind) -> Tensor:
     picture = attribution.sum(dim=-3)
     shape = (min(CELLS, picture.shape[-2]), min(CELLS, picture.shape[-1]))
     return F.adaptive_avg_pool2d(picture if picture.dim() == 4 else picture[:, None], shape).flatten(1)
+
+
+@contextmanager
+def _recurrent_layers_of_torch(model: nn.Module) -> Iterator[None]:
+    """Recurrent layers on a GPU by torch's own kernels: cuDNN differentiates none in evaluation mode, and none twice.
+
+    What is computed within may be differentiated outside. Convolutions, which cuDNN does differentiate twice, stay with it where
+    there is no such layer.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    if not (recurrent and next(model.parameters()).is_cuda):
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 @contextmanager

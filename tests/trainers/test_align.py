@@ -89,3 +89,23 @@ def test_evidence_for_other_clips_is_refused(train, val, model_of, tmp_path) -> 
     paths = cache_paths(model_of(), val, zero_baseline(val), tmp_path, seed=0)
     with pytest.raises(ConfigurationError, match="48 training clips; it covers 24"):
         PathAlignment(paths, train, AlignSettings())
+
+
+def test_a_student_is_aligned_where_it_is(samples_of, model_of, tmp_path, gpu) -> None:
+    train, student = samples_of(12, 0), model_of(1)
+    paths = cache_paths(model_of().eval(), train, zero_baseline(train), tmp_path, seed=0)
+    objective = PathAlignment(paths, train, AlignSettings(gamma=1.0, every=1))
+
+    def learnt(rows: torch.Tensor) -> tuple[float, torch.Tensor]:
+        student.zero_grad()
+        loss = objective(student, Batch(rows=rows, epoch=0, step=0, generator=torch.Generator().manual_seed(0)))
+        loss.backward()
+        return loss.item(), next(student.parameters()).grad.as_subclass(torch.Tensor).clone()
+
+    rows = torch.arange(4)
+    loss, gradient = learnt(rows)
+    with gpu.pretended_gpu():
+        student.to(gpu.CUDA)
+        there, same = learnt(rows)
+    assert there == pytest.approx(loss, rel=1e-4)
+    assert torch.allclose(same, gradient, rtol=1e-3, atol=1e-6)

@@ -100,3 +100,25 @@ def test_hard_activations_can_be_aligned(train) -> None:
         return found
 
     assert weight.grad[entry].item() == pytest.approx((value(step) - value(-step)) / (2 * step), rel=1e-2)
+
+
+def test_evidence_is_computed_where_the_model_is(train, model_of, tmp_path, gpu) -> None:
+    model, baseline = model_of().eval(), baseline_of(train)
+    here = cache_paths(model, train, baseline, tmp_path / "cpu", seed=0)
+    with gpu.pretended_gpu():
+        there = cache_paths(model.to(gpu.CUDA), train, baseline, tmp_path / "gpu", seed=0)
+    assert np.array_equal(here.fake, there.fake)
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(here.maps, there.maps, strict=True))
+
+
+def test_recurrent_layers_are_differentiated_without_cudnn_on_a_gpu(train, model_of, gpu) -> None:
+    model, baseline, alpha = model_of(audio_head="gru").eval(), baseline_of(train), torch.full((2,), 0.5)
+    (recurrent,) = (module for module in model.modules() if isinstance(module, nn.GRU))
+    seen: list[bool] = []
+    recurrent.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
+    path_evidence(model, train.batch(slice(0, 2)), baseline, alpha, train.signature)
+    with gpu.pretended_gpu():
+        inputs = [x.to(gpu.CUDA) for x in train.batch(slice(0, 2))]
+        path_evidence(model.to(gpu.CUDA), inputs, baseline, alpha.to(gpu.CUDA), train.signature, differentiable=True)
+    assert seen == [True, False]
+    assert torch.backends.cudnn.enabled
