@@ -23,6 +23,7 @@ from paretolens.search.stored import read_json
 from paretolens.search.study import Study
 from paretolens.search.task import Task
 from paretolens.search.trial import MAPS
+from paretolens.trainers.device import moved
 from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["faithfulness_pass", "member_faithfulness", "truth_of"]
@@ -58,7 +59,7 @@ def faithfulness_pass(study: Study, task: Task, found: Front, tracker: Tracker, 
 def member_faithfulness(task: Task, folder: Path, truth: Truth) -> dict[str, float]:
     """Figures of one trial's student, explained as its float twin, by the maps it was scored with."""
     model = load_model(folder / "model").eval()
-    with quantisers_off(model):
+    with quantisers_off(model), moved(task.device, model):
         grids = _maps(task, folder, model)
         return measure_faithfulness(model, task.reference, grids, truth, limit=_CURVE_CLIPS).metrics()
 
@@ -85,7 +86,8 @@ def _teacher_and_control(task: Task, truth: Truth) -> dict[str, Any]:
 
     def measure(folder: Path) -> None:
         grids = teacher_grids(task.reference)
-        teacher = measure_faithfulness(task.teacher, task.reference, grids, truth, limit=_CURVE_CLIPS).metrics()
+        with moved(task.device, task.teacher):
+            teacher = measure_faithfulness(task.teacher, task.reference, grids, truth, limit=_CURVE_CLIPS).metrics()
         content = {"teacher": teacher, "untrained": _untrained_hits(task, truth)}
         (folder / "faithfulness.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -98,7 +100,7 @@ def _untrained_hits(task: Task, truth: Truth) -> float | None:
     settings = replace(task.config.eps, nodes=4, probes=0, doublings=0, pixels=False)
     hits = []
     for seed in range(1, task.config.floor.seeds + 1):
-        student = task.family.student(task.space.default(), task.signature, seed=seed)
+        student = task.family.student(task.space.default(), task.signature, seed=seed).to(task.device)
         grids = score_eps(student, task.reference, settings).samples.grids
         games = play_pointing(task.reference, {name: torch.from_numpy(maps) for name, maps in grids.items()}, truth)
         hits += [game.hits for game in games.values()]

@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from paretolens.data.bootstrap import nanmean_interval
 from paretolens.data.store import build_once, digest_of_json
-from paretolens.evaluators.eps import score_eps
+from paretolens.evaluators.eps import EpsScore, score_eps
 from paretolens.models.record import load_model
 from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.progress import Update
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task, trained_teacher
+from paretolens.trainers.device import moved
+from paretolens.trainers.distributed import World
 
 __all__ = ["RetrainedTeachers", "retrained_teachers"]
 
@@ -70,7 +73,7 @@ def retrained_teachers(task: Task, count: int, update: Update, *, again: bool = 
             trained.add(number)
             update(number * total + done, count * total, f"teacher {number + 1} of {count}, {note}")
 
-        folders.append(trained_teacher(config, task.workspace, task.samples, told))
+        folders.append(trained_teacher(config, task.workspace, task.samples, told, world=World(device=task.device)))
     plain = {
         "teacher": task.teacher_folder.name,
         "retrained": [folder.name for folder in folders],
@@ -87,8 +90,13 @@ def retrained_teachers(task: Task, count: int, update: Update, *, again: bool = 
     return RetrainedTeachers(**{**stored, "values": tuple(stored["values"])}, trained=len(trained), scored=scored)
 
 
+def _scored(task: Task, teacher: nn.Module) -> EpsScore:
+    with moved(task.device, teacher):
+        return score_eps(teacher, task.reference, task.config.eps)
+
+
 def _score(task: Task, folders: list[Path], place: Path) -> None:
-    scores = [score_eps(load_model(folder).eval(), task.reference, task.config.eps) for folder in folders]
+    scores = [_scored(task, load_model(folder).eval()) for folder in folders]
     settings = task.config.eps
     mean = nanmean_interval(
         np.mean([score.samples.eps for score in scores], axis=0), np.asarray(task.reference.explained.groups),

@@ -32,6 +32,7 @@ from paretolens.search.progress import Steps, Update
 from paretolens.search.references import RetrainedTeachers, retrained_teachers
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task
+from paretolens.trainers.device import moved
 from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["Validation", "validate"]
@@ -129,17 +130,18 @@ def keeping(place: Path, *, again: bool) -> Keep:
 
 @contextmanager
 def opened(task: Task, folder: Path, clips: int) -> Iterator[Subject]:
-    """The subject; the student is explained as its float twin."""
+    """The subject, on the task's device; the student is explained as its float twin."""
     settings = task.config.make_model_settings()
     genome: dict[str, Any] = read_json(folder / "result.json", "genome")["genome"]
     seeds = range(1, task.config.floor.seeds + 1)
     student = load_model(folder / "model").eval()
-    with quantisers_off(student):
+    untrained = tuple(task.family.student(genome, task.signature, seed=seed).eval() for seed in seeds)
+    with quantisers_off(student), moved(task.device, task.teacher, student, *untrained):
         yield Subject(
             teacher=task.teacher,
             student=student,
-            untrained=tuple(task.family.student(genome, task.signature, seed=seed).eval() for seed in seeds),
-            fresh_teacher=lambda seed: task.family.teacher(settings, seed=seed).eval(),
+            untrained=untrained,
+            fresh_teacher=lambda seed: task.family.teacher(settings, seed=seed).eval().to(task.device),
             reference=task.reference,
             quick=quick_reference(task.teacher, task.reference, clips),
             truth=truth_of(task),

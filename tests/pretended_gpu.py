@@ -72,5 +72,5 @@ def _moved(model: nn.Module, device: Any) -> nn.Module:
 @contextmanager
 def pretended_gpu() -> Iterator[None]:
     """Within, modules and tensors can be sent to `CUDA`."""
-    with patch.object(nn.Module, "to", _moved), _Mode():
+    with patch.object(nn.Module, "to", _moved), patch.object(nn.RNNBase, "flatten_parameters", lambda _: None), _Mode():
         yield

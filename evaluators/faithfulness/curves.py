@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference
+from paretolens.evaluators.eps.reference import device_of
 from paretolens.evaluators.explain import held_still, logits_in_chunks, norms_folded
 from paretolens.models.signature import InputKind, InputSpec
 
@@ -63,7 +64,7 @@ def deletion_and_insertion(
     """Both curves of a model on the samples `rows` (B,), its evidence maps `grids` (n, N) by input name.
 
     Args:
-        model: put back as it was.
+        model: put back as it was; asked on its own device.
         reference: samples, baseline, padding and the teacher's verdicts.
         grids: what gives the order; zeros come last, in an order drawn with `seed`.
         rows: of the explained set.
@@ -72,17 +73,17 @@ def deletion_and_insertion(
     """
     explained = reference.explained
     places = {name: ranks_of(grids[name][rows], reference.grids[name].valid[rows], seed) for name in reference.modalities}
-    inner = SHARES[1:-1]
-    both = [explained.rows(rows, torch.device("cpu")), baseline_like(explained, rows)]
+    inner, device = SHARES[1:-1], device_of(model)
+    both = [explained.rows(rows, device), baseline_like(explained, rows, device)]
     with held_still(model), norms_folded(model, [x[:2] for x in both[0]]):
-        full, empty = (logits_in_chunks(model, inputs, chunk).double() for inputs in both)
+        full, empty = (logits_in_chunks(model, inputs, chunk).cpu().double() for inputs in both)
         found = {}
         for kind in ("deletion", "insertion"):
             start, end = both if kind == "deletion" else both[::-1]
             points = []
             for share in inner:
                 gone = {name: place < share for name, place in places.items()}
-                points.append(logits_in_chunks(model, mixed(reference, start, end, gone), chunk).double())
+                points.append(logits_in_chunks(model, mixed(reference, start, end, gone), chunk).cpu().double())
             ends = (full, empty) if kind == "deletion" else (empty, full)
             found[kind] = torch.stack([ends[0], *points, ends[1]], dim=1) - empty[:, None]
     side = torch.where(reference.logit[rows] > 0, 1.0, -1.0).double()[:, None]
@@ -106,10 +107,10 @@ def ranks_of(values: Tensor, valid: Tensor, seed: int) -> Tensor:
     return (ranked / valid.sum(1, keepdim=True).clamp_min(1)).masked_fill(~valid, 1.0)
 
 
-def baseline_like(explained: ExplainedSet, rows: Tensor) -> list[Tensor]:
+def baseline_like(explained: ExplainedSet, rows: Tensor, device: torch.device) -> list[Tensor]:
     """The baseline once per sample, with the sample's own padding."""
-    inputs = explained.rows(rows, torch.device("cpu"))
-    return [x if b is None else b.to(x.dtype).expand_as(x) for x, b in zip(inputs, explained.baseline, strict=True)]
+    inputs = explained.rows(rows, device)
+    return [x if b is None else b.to(x).expand_as(x) for x, b in zip(inputs, explained.baseline, strict=True)]
 
 
 def mixed(reference: TeacherReference, start: list[Tensor], end: list[Tensor], gone: Mapping[str, Tensor]) -> list[Tensor]:
@@ -120,7 +121,7 @@ def mixed(reference: TeacherReference, start: list[Tensor], end: list[Tensor], g
             points.append(x)
             continue
         mask = spread(gone[spec.name].view(-1, *reference.grids[spec.name].shape), spec, reference.settings.audio_pool)
-        points.append(torch.where(mask, other, x))
+        points.append(torch.where(mask.to(x.device), other, x))
     return points
 
 

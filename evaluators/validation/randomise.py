@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from paretolens.evaluators.eps import TeacherReference
 from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.proxy import clip_scores
+from paretolens.evaluators.eps.reference import device_of
 from paretolens.evaluators.explain import end_logits, held_still
 from paretolens.evaluators.validation.check import Check, Tick
 from paretolens.evaluators.validation.subject import Subject
@@ -89,9 +90,10 @@ def levels(model: nn.Module, reference: TeacherReference) -> dict[str, float]:
 
 def moves(model: nn.Module, reference: TeacherReference) -> Tensor:
     """(n,) float64, how far the logit goes from the baseline towards the teacher's verdict."""
-    explained = reference.explained
+    explained, device = reference.explained, device_of(model)
     with held_still(model):
-        logit, start = end_logits(model, explained.inputs, explained.baseline, reference.settings.chunk)
+        inputs = [x.to(device) for x in explained.inputs]
+        logit, start = end_logits(model, inputs, explained.baseline, reference.settings.chunk)
     return verdict_sign(reference.logit) * (logit - start)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population, TeacherReference, score_eps
-from paretolens.evaluators.faithfulness import Truth, true_cells
+from paretolens.evaluators.faithfulness import Truth, deletion_and_insertion, teacher_grids, true_cells
 from paretolens.evaluators.validation import (
     Check,
     Subject,
@@ -283,3 +283,16 @@ def test_noise_is_a_share_of_each_weights_spread() -> None:
     change = moved.get_submodule("verdict").weight - model.verdict.weight
     assert change.detach().std().item() == pytest.approx(0.1 * model.verdict.weight.detach().std().item(), rel=0.1)
     assert torch.equal(noisy(model, 0.1, seed=4).get_submodule("verdict").weight, moved.get_submodule("verdict").weight)
+
+
+def test_models_on_a_gpu_are_checked_there(subject: Subject, gpu) -> None:
+    rows = subject.quick.eligible.nonzero()[:, 0]
+
+    def looked_at(model: nn.Module) -> list[float]:
+        curves = deletion_and_insertion(model, subject.quick, teacher_grids(subject.quick), rows)
+        return [*levels(model, subject.quick).values(), *curves.deletion.flatten(), *curves.insertion.flatten()]
+
+    here, model = looked_at(subject.student), deepcopy(subject.student)
+    with gpu.pretended_gpu():
+        there = looked_at(model.to(gpu.CUDA))
+    assert there == pytest.approx(here, abs=1e-5)
