@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from paretolens.evaluators.latency import Calibration
 from paretolens.exporters.probe_inputs import probe_tensors
@@ -22,15 +21,16 @@ from paretolens.search.bounds import resolve, violations
 from paretolens.search.cheap import CheapCost, cost_of, shapes, teacher_cost
 from paretolens.search.config import Config
 from paretolens.search.stages import loops_of
+from paretolens.search.step_time import step_seconds
 from paretolens.spaces.knobs import Genome, Stage
 from paretolens.trainers.cost import cost_of as count
+from paretolens.trainers.device import device_for
 from paretolens.trainers.quantise import quantisers_off
 
 __all__ = ["Preview", "Row", "preview"]
 
 SESSION_S = 25.0
 """Start of Ray and of a worker with its libraries, on a laptop: 10–25 s and 6–13 s were measured."""
-STEPS = 2
 ALIGNED = 3.0
 """Steps without alignment that one step of it takes beside its own."""
 UNCONVERGED = 1.125
@@ -118,14 +118,14 @@ def _look(label: str, genome: Genome, *, config: Config, calibration: Calibratio
     loops = loops_of(genome, config.student)
     train, seconds = _count(config, "train"), 0.0
     for stage, student in shapes(genome, config):  # the last one is priced below
-        step, look = _step_seconds(student, config, loops[stage].batch_size)
+        step, look = _timed(student, config, loops[stage].batch_size)
         slower = 1 + ALIGNED / float(genome["align_every"]) if stage == "align" else 1.0
         seconds += loops[stage].epochs * (train * step * slower + _count(config, "val") * look)
     began = time.monotonic()
     cost = cost_of(student, config, calibration)
     seconds += 2 * (time.monotonic() - began)  # before training and after it
     with quantisers_off(student):
-        gradient, _ = _step_seconds(student, config, config.eps.nodes)
+        gradient, _ = _timed(student, config, config.eps.nodes)
     seconds += UNCONVERGED * config.eps.samples * config.eps.nodes * gradient
     seconds += sum(_count(config, split) for split in ("val", "test", "unseen")) * cost.latency_ms / 1e3
     return Row(label=label, genome=genome, cost=cost, over=violations(limits, cost.figures()), seconds=seconds)
@@ -162,7 +162,7 @@ def _macs(genome: Genome, config: Config) -> float:
 
 def _teacher_seconds(config: Config) -> float:
     teacher = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
-    step, look = _step_seconds(teacher, config, config.teacher.batch_size)
+    step, look = _timed(teacher, config, config.teacher.batch_size)
     train = _count(config, "train")
     return config.teacher.epochs * (train * step + _count(config, "val") * look) + train * look
 
@@ -172,38 +172,7 @@ def _count(config: Config, split: str) -> int:
     return config.make_source().count(config.make_data_settings(), split) or 0
 
 
-def _step_seconds(model: nn.Module, config: Config, batch: int) -> tuple[float, float]:
-    """Seconds per clip of a training step (forward, backward, AdamW) and of a forward pass, on noise."""
+def _timed(model: nn.Module, config: Config, batch: int) -> tuple[float, float]:
+    """Seconds per clip of a training step and of a forward pass, on noise, where the study trains."""
     signature = config.make_family().signature(config.make_model_settings())
-    inputs = probe_tensors(signature, batch=batch)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
-    model.train()
-
-    def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
-        _anything(model(*inputs)).backward()
-        optimiser.step()
-
-    def look() -> None:
-        with torch.inference_mode():
-            model(*inputs)
-
-    trained = _fastest(step) / batch
-    model.eval()
-    return trained, _fastest(look) / batch
-
-
-def _anything(outputs: Any) -> Tensor:
-    return torch.stack([output.float().mean() for output in outputs if output.numel()]).sum()
-
-
-def _fastest(work: Any) -> float:
-    """Seconds of the fastest of some runs after a first one, which allocates: CPU time, so that neighbours do not count."""
-    work()
-    times = []
-    for _ in range(STEPS):
-        began = time.process_time()
-        work()
-        times.append((time.process_time() - began) / torch.get_num_threads())
-    return min(times)
+    return step_seconds(model, probe_tensors(signature, batch=batch), device_for(config.device))

@@ -1,6 +1,8 @@
 #!/bin/bash
-# A search on the machines of a Slurm job: sbatch search/cluster/slurm.sh --name fleet --trials 400 --workers 8
-# What follows the script's name goes to `paretolens search`; --name is needed, so that a requeued job finds its study.
+# A search on the machines of a Slurm job:
+#   sbatch search/cluster/slurm.sh --name fleet --trials 400 --workers 8 --set search.gpus_per_worker=0.5
+# What follows the script's name goes to `paretolens search`; --name is needed, so that a requeued job finds its study. Without
+# search.gpus_per_worker, workers of a cluster train on the CPU.
 # Environment: PARETOLENS_WORKSPACE (on storage that all nodes mount), LATENCY_RESOURCE (e.g. latency:h200: the last node of the
 # job then only times students), GPUS_PER_NODE, REQUEUE_AFTER (seconds after Slurm's warning, which comes 300 s before the end).
 # See docs/cluster.md.
@@ -29,12 +31,18 @@ for argument in "$@"; do
 done
 [ -n "$name" ] || { echo "slurm.sh: give the study a --name, so that a requeued job can go on with it" >&2; exit 2; }
 
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+if [ -n "$LATENCY_RESOURCE" ] && [ "${#nodes[@]}" -lt 2 ]; then
+    echo "slurm.sh: LATENCY_RESOURCE=$LATENCY_RESOURCE takes the last node for timing alone, but the job has ${#nodes[@]}: ask for" \
+        "--nodes=2 or more, or leave LATENCY_RESOURCE empty, so that each worker times its own students" >&2
+    exit 2
+fi
+
 # Whoever reaches Ray's ports may run code: one token per job, in a folder that only this user can read.
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="$PARETOLENS_WORKSPACE/.ray-$SLURM_JOB_ID/auth_token"
 mkdir -p "$PARETOLENS_WORKSPACE" && (umask 077 && mkdir -p "${RAY_AUTH_TOKEN_PATH%/*}" && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH")
 
-mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}'):$RAY_PORT
 steps=()

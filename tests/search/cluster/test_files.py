@@ -143,6 +143,17 @@ def test_the_slurm_script_finds_the_study_by_its_name(slurm: dict[str, str], tmp
     assert not (tmp_path / "requeued").exists()
 
 
+def test_one_node_cannot_train_and_only_time(slurm: dict[str, str], tmp_path: Path) -> None:
+    script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
+    environment = {**slurm, "LATENCY_RESOURCE": "latency:h200"}
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "LATENCY_RESOURCE=latency:h200" in done.stderr
+    assert "--nodes=2" in done.stderr
+    assert not (tmp_path / "said").exists()
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_search_that_does_not_end_in_time_is_queued_again_all_the_same(slurm: dict[str, str], tmp_path: Path) -> None:
     script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
     with subprocess.Popen(script, env={**slurm, "STUBBORN": "yes"}, stdout=subprocess.DEVNULL) as job:
