@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from paretolens.errors import BackendError, InternalError, UserError
 from paretolens.search import limits
 from paretolens.search.dispatcher import Dispatcher
+from paretolens.search.gpus import wanted_gpus
 from paretolens.search.halving import Halving, Milestone
 from paretolens.search.journal import Journal
 from paretolens.search.observer import Observer, Observers
@@ -77,7 +78,7 @@ def run(
     Args:
         space: what may vary.
         work: the trial function.
-        settings: budget, workers and fences.
+        settings: budget, workers and fences; `gpus_per_worker` left open is none.
         journal: the study's record, open for writing.
         observers: told of starts, epochs and endings, from this thread.
         first: genomes to evaluate before the sampler is asked, unless the record has them.
@@ -96,7 +97,7 @@ def run(
     dispatcher = make_dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
         return EngineResult(completed=dispatcher.completed, signal=0, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0)
-    cpus, gpus = settings.workers * settings.cpus_per_worker, settings.workers * settings.gpus_per_worker
+    cpus, gpus = settings.workers * settings.cpus_per_worker, wanted_gpus(settings.workers, settings.gpus_per_worker or 0.0)
     with (
         _clean_stop(dispatcher) as stop,
         ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads) as runtime,
@@ -204,7 +205,7 @@ def _trainable(work: Work, settings: EngineSettings) -> Any:
     )
     return tune.with_resources(
         tune.with_parameters(evaluate, work=work, guards=guards),
-        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker, **settings.worker_resources},
+        {"cpu": settings.cpus_per_worker, "gpu": settings.gpus_per_worker or 0.0, **settings.worker_resources},
     )
 
 

@@ -31,12 +31,14 @@ _PREFIX = "plens-"
 _HELD = "driver.lock"
 _OBJECT_STORE_BYTES = 200 * 2**20
 _ANSWER_S = 10.0
+_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+"""A worker that takes no GPU sees none, else all of them would train on the first one."""
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray prints "A worker died" to stdout, into whatever table is there
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    **_GPUS,
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -56,7 +58,7 @@ class Runtime:
 
 
 @contextmanager
-def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) -> Iterator[Runtime]:
+def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int) -> Iterator[Runtime]:
     """Start a local Ray, or join the one at `address`, and leave nothing behind.
 
     A Ray that this process is already connected to is used and left running.
@@ -64,7 +66,7 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: float, threads: int) 
     Args:
         address: of a cluster, "auto" for the one on this machine, None for a private one.
         cpus: slots of a private Ray; may exceed the machine's cores.
-        gpus: GPU slots of a private Ray.
+        gpus: of a private Ray, all there.
         threads: of numerical libraries in every worker.
 
     Raises:
@@ -122,7 +124,7 @@ def _ensure_answer(address: str) -> None:
         raise BackendError(f"the Ray cluster at {address} cannot be joined: nobody answers there ({error})") from error
 
 
-def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, threads: int) -> None:
+def _start(address: str | None, *, cpus: float, gpus: int, scratch: Path, threads: int) -> None:
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -130,7 +132,7 @@ def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, thre
         if address is not None:
             _ensure_answer(address)
             environment = {
-                "env_vars": {**_numerical(threads), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"},
+                "env_vars": {**_numerical(threads), **_GPUS},
                 "py_modules": [str(Path(paretolens.__file__).parent)],  # the driver's code, whatever the machines have
                 "excludes": ["**/__pycache__", "*.pyc"],
             }
@@ -139,7 +141,7 @@ def _start(address: str | None, *, cpus: float, gpus: float, scratch: Path, thre
             with _deaf_to_sigterm():
                 ray.init(
                     num_cpus=math.ceil(cpus),
-                    num_gpus=math.ceil(gpus),
+                    num_gpus=gpus,
                     include_dashboard=False,
                     object_store_memory=_OBJECT_STORE_BYTES,
                     _node_ip_address="127.0.0.1",

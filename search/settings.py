@@ -24,8 +24,9 @@ class EngineSettings:
     search draws from a seed of its own."""
     cpus_per_worker: Annotated[float, Gt(0)] = 1.0
     """CPU cores of each worker, and the threads it may use, rounded down."""
-    gpus_per_worker: Annotated[float, Ge(0)] = 0.0
-    """GPUs of each worker; a fraction shares one."""
+    gpus_per_worker: Annotated[float, Ge(0)] | None = None
+    """GPUs of each worker: a fraction of one, or whole ones; with 0 it sees none and trains on the CPU. None shares those of this
+    machine out evenly; on a cluster it is 0."""
     seed: Annotated[int, Ge(0)] = 0
     """Of the sampler and of every trial."""
     sampler: Sampler = Sampler.NSGA2
@@ -62,6 +63,8 @@ class EngineSettings:
     """How long machines of a cluster may take to join before the search gives up."""
 
     def __post_init__(self) -> None:
+        if (share := self.gpus_per_worker or 0.0) > 1 and share != int(share):
+            raise ConfigurationError(f"search.gpus_per_worker is {share:g}: a worker takes a part of one GPU, or whole ones")
         for key in ("latency_resource", "worker_resources"):
             if getattr(self, key) and self.address is None:
                 raise ConfigurationError(
@@ -76,5 +79,5 @@ class EngineSettings:
     @property
     def worker(self) -> dict[str, float]:
         """What one worker takes, by Ray's names of resources."""
-        own = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker, **self.worker_resources}
+        own = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker or 0.0, **self.worker_resources}
         return {name: amount for name, amount in own.items() if amount > 0}

@@ -27,8 +27,9 @@ from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
 from paretolens.search.config import Config, TrackingSettings, load_stored, make_config
-from paretolens.search.engine import EngineResult, run
+from paretolens.search.engine import EngineResult, EngineSettings, run
 from paretolens.search.epochs import EpochLog, milestones, read_epochs
+from paretolens.search.gpus import gpus_here, shared_out
 from paretolens.search.journal import Journal, read_records
 from paretolens.search.measuring import Bench, bench_of
 from paretolens.search.outcome import Objective
@@ -102,11 +103,14 @@ class Study:
 
         Raises:
             StoreError: the store cannot be reached or written.
-            BackendError: the back end is missing, has nothing to run on, or does not know an operator of a network.
+            BackendError: the back end is missing, has nothing to run on, or does not know an operator of a network; workers take
+                more GPUs than there are.
             ConfigurationError: the study's earlier latencies come from another back end, device or runtime, its quantisers
-                would stand where the timed runtime takes none, or the study to begin from does not exist.
+                would stand where the timed runtime takes none, its workers lack the GPU that they are to use, or the study to
+                begin from does not exist.
         """
         backend = Backend(self.measured_on()["backend"])
+        self._settings()
         placed(self.config.student.quantise, backend)
         if backend is Backend.TENSORRT:
             from paretolens.search.operators import check_networks, flavours
@@ -235,14 +239,17 @@ class Study:
             write_atomic(self.folder / SEEDS, json.dumps({"study": earlier, "genomes": seeds}, indent=1).encode())
         return first
 
+    def _settings(self) -> EngineSettings:
+        """How the search is run, with this machine's GPUs shared out."""
+        backend = Backend(self.measured_on()["backend"])
+        return shared_out(self.config.search, device=self.config.device, backend=backend, gpus=gpus_here())
+
     def _config_of_workers(self) -> Config:
-        """Without the store, whose address may hold a password and which no worker uses; with the measuring slot's back end in
-        place of auto: what a worker's own machine has does not count.
+        """Without the store, whose address may hold a password and which no worker uses; with the back end that was found in
+        place of auto: what a worker's own machine has, or what it is shown of that, does not count.
         """
-        config = replace(self.config, tracking=TrackingSettings())
-        if config.search.latency_resource is None:
-            return config
-        return replace(config, latency=replace(config.latency, backend=Backend(self.measured_on()["backend"])))
+        latency = replace(self.config.latency, backend=Backend(self.measured_on()["backend"]))
+        return replace(self.config, tracking=TrackingSettings(), latency=latency)
 
     def payload(self, teacher: Mapping[str, float]) -> dict[str, Any]:
         """What every worker is told, plain values (see `make_trial`); limits in shares are of the teacher's figures."""
@@ -263,7 +270,7 @@ class Study:
         recorder = Recorder(tracker, task.space)
         recorder.catch_up(journal.records(), read_epochs(self.folder))
         result = run(
-            task.space, work, settings=self.config.search, journal=journal,
+            task.space, work, settings=self._settings(), journal=journal,
             observers=(live, recorder, EpochLog(self.folder)), first=first,
             history=milestones(self.folder),
         )  # fmt: skip

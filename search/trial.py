@@ -37,10 +37,9 @@ from paretolens.search.cascade import export_stages, passed_on, timed
 from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
-from paretolens.search.measuring import bench_of
+from paretolens.search.measuring import bench_of, measuring_device
 from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
-from paretolens.search.placement import timed_backend
 from paretolens.search.progress import Silent
 from paretolens.search.score import BATCH, score_artefact
 from paretolens.search.stage_cache import StageCache
@@ -70,7 +69,8 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
         payload: `config`, `calibration` and `limits` (plain values), `workspace` (path) and `study` (name).
 
     Raises:
-        UserError: the task cannot be opened, or this machine is not the one the study's unit of time was taken on.
+        UserError: the task cannot be opened, this process cannot use the back end that is timed, or this machine is not the one
+            the study's unit of time was taken on.
     """
     from paretolens.search import schema
 
@@ -82,7 +82,7 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
     folder = study / "trials"
     calibration = Calibration.from_json(payload["calibration"])
     timed_here = task.config.search.latency_resource is None
-    if timed_here and timed_backend(task.config.latency.backend) is Backend.ONNXRUNTIME:
+    if timed_here and Backend(measuring_device(task.config.latency.backend)["backend"]) is Backend.ONNXRUNTIME:
         check_calibration(calibration)
     limits = payload["limits"]
 

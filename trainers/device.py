@@ -24,7 +24,7 @@ class Device(StrEnum):
 
 
 def device_for(wanted: Device) -> torch.device:
-    """The device of this process. Ray shows a worker only the GPUs that it was given.
+    """The device of this process. Ray shows a worker only the GPUs that it was given: none, if it was given none.
 
     Raises:
         ConfigurationError: a GPU is asked for and torch sees none.

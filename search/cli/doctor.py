@@ -62,7 +62,7 @@ def _runtimes() -> list[Row]:
             True if found.gpus else None,
             "GPU",
             ", ".join(found.gpus) or "none",
-            "models train on it (--set search.gpus_per_worker=0.5 for two at once); engines are built and timed on it"
+            "models train on it, shared evenly by the workers (search.gpus_per_worker); engines are built and timed on it"
             if found.gpus
             else "models are trained and timed on the CPU",
         )

@@ -44,8 +44,10 @@ Open = Callable[..., Journal]
 @pytest.fixture(scope="module", autouse=True)
 def session() -> Iterator[Runtime]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as runtime:
-        yield runtime
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # as if there were two GPUs; no trial takes one
+        with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as runtime:
+            yield runtime
 
 
 class Log:
@@ -73,6 +75,7 @@ def plain(genome: Genome, report: Report) -> TrialOutcome:
         "cwd": str(Path.cwd()),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "mlflow": "mlflow" in sys.modules,
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
     return TrialOutcome(values={"cost": float(genome["x0"]), "gain": float(genome["x1"])}, details=details)
 
@@ -145,6 +148,7 @@ def test_a_search_holds_exactly_its_budget_and_tells_every_event_once(open_journ
     assert len({entry.details["pid"] for entry in records}) <= 3  # workers are reused
     assert {entry.details["threads"] for entry in records} == {"1"}
     assert not any(entry.details["mlflow"] for entry in records)
+    assert {entry.details["gpus"] for entry in records} == {""}  # none is seen by a worker that takes none
     assert not any(Path(entry.details["cwd"]).is_relative_to(ROOT) for entry in records)
     assert all(0 < entry.seconds < seconds for entry in records)
     for trials in (8, 10):  # what is finished starts nothing; a larger budget goes on
