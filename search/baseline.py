@@ -13,6 +13,7 @@ from paretolens.evaluators.memory import peak_memory
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.parity import check_parity
+from paretolens.search.gate import gate_of
 from paretolens.search.measuring import bench_of
 from paretolens.search.score import score_artefact
 from paretolens.search.stored import read_json
@@ -55,7 +56,9 @@ def _measure(task: Task, folder: Path, calibration: Calibration) -> None:
     cost = count_cost(task.teacher, example_of(val, 1))
     memory = peak_memory(artefact.path)
     config = task.config
-    latency = bench_of(config.search).measure(artefact.path, config.latency.backend, config.latency, calibration)
+    latency = bench_of(config.search, gate_of(config, task.workspace)).measure(
+        artefact.path, config.latency.backend, config.latency, calibration
+    )
     metrics = {
         **scores.metrics,
         **latency.to_metrics(),

@@ -19,6 +19,7 @@ from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.models.aware import Cascade
 from paretolens.search.cascade import export_stages, timed
 from paretolens.search.config import Config
+from paretolens.search.gate import OPEN, Gate
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.spaces.knobs import Genome
@@ -55,23 +56,24 @@ class CheapCost:
         return {f"{prefix}{name}{suffix}": getattr(self, name) for name in CHEAP}
 
 
-def student_cost(genome: Genome, config: Config, calibration: Calibration | None = None) -> CheapCost:
+def student_cost(genome: Genome, config: Config, calibration: Calibration | None = None, *, gate: Gate = OPEN) -> CheapCost:
     """Cost of the student that a genome would ship.
 
     Args:
         genome: repaired and complete.
         config: gives family, input, pruning, quantisation and how latency is measured.
         calibration: the study's unit of time on a CPU.
+        gate: of the device that is timed.
 
     Raises:
         UserError, TrialError: the student cannot be built, pruned, quantised, exported or run.
     """
     *_, (_, student) = shapes(genome, config)
-    cost = cost_of(student, config, calibration)
+    cost = cost_of(student, config, calibration, gate=gate)
     if "qat" not in stages_of(genome):
         return cost
     with quantisers_off(student):
-        whole = cost_of(student, config, calibration)
+        whole = cost_of(student, config, calibration, gate=gate)
     return replace(cost, int8_speed_up=whole.latency_ms / cost.latency_ms)
 
 
@@ -105,7 +107,7 @@ def teacher_cost(config: Config, calibration: Calibration | None = None) -> Chea
     return cost_of(config.make_family().teacher(config.make_model_settings(), seed=config.seed), config, calibration)
 
 
-def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = None) -> CheapCost:
+def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = None, *, gate: Gate = OPEN) -> CheapCost:
     """Cost of a model with the input of the configuration's family; its quantisers are fixed as they are."""
     freeze(model)
     signature = config.make_family().signature(config.make_model_settings())
@@ -120,7 +122,7 @@ def cost_of(model: nn.Module, config: Config, calibration: Calibration | None = 
         artefact = export_onnx(model, signature, probe_tensors(signature), Path(folder) / "untrained.onnx")
 
         def measure(path: Path) -> LatencyResult:
-            return bench_of(config.search).measure(path, wanted.backend, settings, calibration)
+            return bench_of(config.search, gate).measure(path, wanted.backend, settings, calibration)
 
         if isinstance(model, Cascade):  # what it passes on is not known yet: no less than its first stage
             export_stages(model, signature, probe_tensors(signature), Path(folder), share=0.0)

@@ -14,6 +14,7 @@ from paretolens.evaluators.latency import (
     measure_latency,
     probe,
 )
+from paretolens.search.gate import OPEN, Gate
 from paretolens.search.settings import EngineSettings
 
 __all__ = ["Bench", "Here", "bench_of", "measuring_device"]
@@ -46,7 +47,14 @@ class Bench(Protocol):
 
 
 class Here:
-    """This process."""
+    """This process.
+
+    Args:
+        gate: of the device that is timed.
+    """
+
+    def __init__(self, gate: Gate = OPEN) -> None:
+        self._gate = gate
 
     def device(self, backend: Backend) -> dict[str, str]:
         """See `measuring_device`."""
@@ -63,14 +71,15 @@ class Here:
     def measure(
         self, artefact: Path, backend: Backend, settings: LatencySettings, calibration: Calibration | None
     ) -> LatencyResult:
-        """Time an ONNX file in this thread."""
-        return measure_latency(artefact, backend, settings, calibration=calibration)
+        """Time an ONNX file in this thread, once nothing disturbs the clock."""
+        with self._gate.alone():
+            return measure_latency(artefact, backend, settings, calibration=calibration)
 
 
-def bench_of(search: EngineSettings) -> Bench:
-    """Where a search measures: the slot of `latency_resource`, or this process without one."""
+def bench_of(search: EngineSettings, gate: Gate = OPEN) -> Bench:
+    """Where a search measures: the slot of `latency_resource`, or this process without one, through the `gate` of its device."""
     if search.latency_resource is None:
-        return Here()
+        return Here(gate)
     from paretolens.search.cluster.slot import SlotBench
 
     return SlotBench(search.latency_resource, limit_s=search.latency_timeout_s)

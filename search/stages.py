@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from paretolens.errors import ConfigurationError
 from paretolens.search.config import StudentSettings
 from paretolens.search.curve import Curve
+from paretolens.search.gate import OPEN, Gate
 from paretolens.search.outcome import Report
 from paretolens.search.placement import placed
 from paretolens.search.score import BATCH
@@ -81,10 +82,19 @@ class Training:
         watch: adds figures to the reports of a model.
         observed: names the settings of `watch`; figures taken under others are not told again.
         cache: of trained stages; None trains everything.
+        gate: of the device that is timed: training gives way to measurements.
     """
 
     def __init__(
-        self, *, genome: Genome, task: Task, curve: Curve, watch: Watch, observed: str, cache: StageCache | None
+        self,
+        *,
+        genome: Genome,
+        task: Task,
+        curve: Curve,
+        watch: Watch,
+        observed: str,
+        cache: StageCache | None,
+        gate: Gate = OPEN,
     ) -> None:
         self._genome = genome
         self._task = task
@@ -92,6 +102,7 @@ class Training:
         self._watch = watch
         self._observed = observed
         self._cache = cache
+        self._gate = gate
         self._seconds: dict[str, float] = {}
         self._reused: list[str] = []
         self._saved = 0.0
@@ -251,10 +262,15 @@ class Training:
     ) -> None:
         task = self._task
         settings = self._teaching(loop)
-        with moved(task.device, student):
+        with self._gate.working(task.device) as give_way, moved(task.device, student):
+
+            def told(figures: Mapping[str, float]) -> None:
+                report(figures)  # read back: nothing is left to run on the device
+                give_way()
+
             distill(
                 student, task.outputs, task.samples["train"], task.samples["val"], settings,
-                seed=task.config.seed, report=report, stage=stage, beside=beside, parts=parts,
+                seed=task.config.seed, report=told, stage=stage, beside=beside, parts=parts,
             )  # fmt: skip
 
     def _teaching(self, loop: LoopSettings) -> DistillSettings:

@@ -29,6 +29,7 @@ from paretolens.search.bounds import resolve
 from paretolens.search.config import Config, TrackingSettings, load_stored, make_config
 from paretolens.search.engine import EngineResult, EngineSettings, run
 from paretolens.search.epochs import EpochLog, milestones, read_epochs
+from paretolens.search.gate import gate_of
 from paretolens.search.gpus import gpus_here, shared_out
 from paretolens.search.journal import Journal, read_records
 from paretolens.search.measuring import Bench, bench_of
@@ -81,7 +82,7 @@ class Study:
     @property
     def bench(self) -> Bench:
         """Where its latencies are measured."""
-        return bench_of(self.config.search)
+        return bench_of(self.config.search, gate_of(self.config, self.workspace))
 
     def measured_on(self) -> dict[str, str]:
         """The back end (never auto) and the device that its latencies are measured with."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +38,7 @@ from paretolens.search.cascade import export_stages, passed_on, timed
 from paretolens.search.cheap import CHEAP, CheapCost, settled_untrained, student_cost
 from paretolens.search.config import Config
 from paretolens.search.curve import Curve
+from paretolens.search.gate import Gate, gate_of
 from paretolens.search.measuring import bench_of, measuring_device
 from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
@@ -139,10 +141,15 @@ class Trial:
     metrics: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def gate(self) -> Gate:
+        """Keeps neighbours' trainings off the device while a latency is timed."""
+        return gate_of(self.task.config, self.task.workspace)
+
     def run(self) -> TrialOutcome:
         """All stages, unless the untrained student is over a limit already."""
         with self._stage("cheap"):
-            cost = student_cost(self.genome, self.task.config, self.calibration)
+            cost = student_cost(self.genome, self.task.config, self.calibration, gate=self.gate)
             self.metrics |= cost.figures(suffix="_untrained")
             self._note_int8(cost.int8_speed_up)
         exceeded = violations(self.limits, cost.figures())
@@ -179,6 +186,7 @@ class Trial:
             watch=self._watched,
             observed=self._observed(),
             cache=cache,
+            gate=self.gate,
         ).run()
         self.metrics |= {f"seconds_{stage}": seconds for stage, seconds in trained.seconds.items()}
         self.metrics |= {"reused_stages": float(len(trained.reused)), "seconds_saved": trained.saved_seconds}
@@ -258,7 +266,7 @@ class Trial:
         self._note_latency(self._latency(student, artefact))
         self._note_verdicts(logits.val)
         with quantisers_off(student):
-            with moved(self.task.device, student):
+            with self.gate.working(self.task.device), moved(self.task.device, student):
                 eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
                 self._score_second(student)
             twin = _twin_logits(student, self.task.samples["val"])
@@ -270,7 +278,7 @@ class Trial:
 
     def _latency(self, student: nn.Module, artefact: OnnxArtefact) -> LatencyResult:
         """The file's latency; of a cascade the one that is to be expected by what its first stage passes on."""
-        config, bench = self.task.config.latency, bench_of(self.task.config.search)
+        config, bench = self.task.config.latency, bench_of(self.task.config.search, self.gate)
 
         def measure(path: Path) -> LatencyResult:
             return bench.measure(path, config.backend, config, self.calibration)

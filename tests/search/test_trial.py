@@ -1,6 +1,7 @@
 """One trial on a real, tiny task: what is known before training, what every epoch reports, what ends it early."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.search.cheap import CHEAP, settled_untrained
+from paretolens.search.gate import Gate
 from paretolens.search.task import Task
 from paretolens.search.trial import OBJECTIVES, run_trial
 from paretolens.spaces.knobs import Genome
@@ -34,10 +36,37 @@ def assert_agreement_is_over_the_whole_split(task: Task, file: Path, found: Mapp
     assert found["agreement_explained"] == pytest.approx(float((teacher == student)[task.reference.explained.indices].mean()))
 
 
-def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task, tmp_path: Path) -> None:
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What passes through the gate of the timed device, in order."""
+    told: list[str] = []
+
+    class Told(Gate):
+        @contextmanager
+        def working(self, device: torch.device) -> Iterator[Callable[[], None]]:
+            told.append("works")
+            yield lambda: told.append("gives way")
+            told.append("rests")
+
+        @contextmanager
+        def alone(self) -> Iterator[None]:
+            told.append("measures")
+            yield
+
+    monkeypatch.setattr("paretolens.search.trial.gate_of", lambda *_: Told())
+    return told
+
+
+def test_cost_is_known_before_training_and_told_with_every_epoch(tiny_task: Task, tmp_path: Path, passing: list[str]) -> None:
     reports: list[Mapping[str, float]] = []
     outcome = run_trial(genome_of(tiny_task), tiny_task, tmp_path / "trial", reports.append)
     found = outcome.metrics
+    one = ["works", "gives way", "rests"]
+    assert passing == [
+        "measures", "measures",  # before training, as int8 and as float
+        "works", "gives way", "gives way", "rests", *one, *one,  # distilled twice, repaired, quantised
+        "measures", "works", "rests",  # timed, then explained
+    ]  # fmt: skip
     for name in ("parameters", "macs"):
         assert found[f"{name}_untrained"] == found[name]
     assert found["size_mb_untrained"] == pytest.approx(found["size_mb"], rel=0.03)
