@@ -123,9 +123,9 @@ def test_processes_that_come_at_once_compute_it_once(
     workers = [context.Process(target=ask, args=arguments) for _ in range(3)]
     for worker in workers:
         worker.start()
-    answers = [queue.get(timeout=60) for _ in workers]
+    answers = [queue.get(timeout=240) for _ in workers]
     for worker in workers:
-        worker.join(60)
+        worker.join(240)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert len({total for total, _ in answers}) == 1
     assert sum(calls for _, calls in answers) == 1

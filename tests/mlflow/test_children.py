@@ -52,7 +52,7 @@ def test_only_what_changed_is_fetched_again(store: str, tmp_path: Path, monkeypa
             tracker.start_trial(str(number), params={"width": number, "name": "a b"}, genome=f"g{number}")
             tracker.finish_trial(str(number), TrialState.COMPLETE, metrics={**METRICS, "accuracy": 0.9 + number / 100})
         tracker.start_trial("runs", params={}, genome="g")
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         whole = read().trials
         assert (len(whole), fetched.since()) == (7, 7)
         assert len(list(cache.glob("*.jsonl"))) == 1
@@ -61,13 +61,13 @@ def test_only_what_changed_is_fetched_again(store: str, tmp_path: Path, monkeypa
         assert again.equals(whole)
         tracker.finish_trial("runs", TrialState.FAILED, metrics={})
         tracker.log_trial("2", {"quiet_ms": 1.5})  # a figure that comes after the end
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         later = read().trials.set_index("trial")
         assert fetched.since() == 2
         assert (later.loc["runs", "state"], later.loc["2", "quiet_ms"]) == ("failed", 1.5)
         assert later.loc["2", "params.width"] == 2
         tracker.start_trial("2", params={}, genome="g2")  # taken up again
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         assert read().trials.set_index("trial").loc["2", "state"] == "running"
         tracker.finish_trial("2", TrialState.COMPLETE, metrics=METRICS)
     fetched.since()
@@ -102,14 +102,14 @@ def test_a_run_that_another_program_ended_stays(store: str, tmp_path: Path) -> N
             tracker.start_trial(str(number), params={}, genome=f"g{number}")
             if number:
                 tracker.finish_trial(str(number), TrialState.COMPLETE, metrics=METRICS)
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         first = read()
         assert len(first) == 4
         open_client(store).set_terminated(first[0][1], "KILLED")  # without a stamp
         assert read() == first
         tracker.start_trial("4", params={}, genome="g4")
         tracker.finish_trial("4", TrialState.COMPLETE, metrics=METRICS)  # a newer stamp
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         assert [trial for trial, _ in read()] == ["0", "1", "2", "3", "4"]
         assert read()[:4] == first
         open_client(store).delete_run(first[0][1])

@@ -111,11 +111,11 @@ def test_wrong_questions(store: str, study: str, options: dict[str, object], mes
 def test_a_study_without_a_complete_trial(store: str) -> None:
     with MlflowTracker(tracking_uri=store, spool=None) as tracker:
         tracker.start_study(StudyInfo(name="fresh"))
-        assert tracker.flush(10)
+        assert tracker.flush(120)
         found = front("fresh", tracking_uri=store)
         assert (len(found.trials), len(found.excluded), found.knee, found.hypervolume()) == (0, 0, None, 0.0)
         tracker.start_trial("0", params={}, genome="g")
-        assert tracker.flush(10)
+        assert tracker.flush(120)
         found = front("fresh", tracking_uri=store)
         assert (len(found.trials), found.knee) == (0, None)
         assert found.excluded["why"].tolist() == ["running"]

@@ -322,7 +322,7 @@ def _search(info: StudyInfo, store: str, space: Space, folder: Path) -> list[Tri
             for entry in journal.records():
                 watcher.trial_ended(entry)
         tracker.finish_study(TrialState.COMPLETE)
-        assert tracker.flush(60)
+        assert tracker.flush(120)
         return journal.records()
 
 

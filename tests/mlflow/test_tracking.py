@@ -58,7 +58,7 @@ def test_memory_and_store_end_up_with_the_same(tracker: MlflowTracker, store: st
     memory = MemoryTracker()
     for each in (memory, tracker):
         _search(each, "same", files)
-    assert tracker.flush(30)
+    assert tracker.flush(120)
     record = read_study("same", tracking_uri=store)
     assert record.trials["trial"].tolist() == list(memory.trials)
     assert record.teacher == {"accuracy": 0.96, "latency_ms": 14.7}
@@ -79,7 +79,7 @@ def test_memory_and_store_end_up_with_the_same(tracker: MlflowTracker, store: st
 def test_what_a_person_sees_in_the_ui(tracker: MlflowTracker, store: str, files: Path) -> None:
     _search(tracker, "seen", files)
     tracker.finish_study(TrialState.COMPLETE, metrics={"hypervolume": 0.5})
-    assert tracker.flush(30)
+    assert tracker.flush(120)
     client, record = open_client(store), read_study("seen", tracking_uri=store)
     parent = client.get_run(record.run_id)
     assert (parent.info.run_name, parent.info.status) == ("seen", "FINISHED")
@@ -187,7 +187,7 @@ def test_more_metrics_leave_a_trial_as_it_ended(tracker: MlflowTracker, store: s
     tracker.start_trial("0", params={}, genome="aaa", at=datetime(2026, 1, 2, 3, 4, 0))
     tracker.finish_trial("0", TrialState.PRUNED, metrics={"accuracy": 0.5}, at=ended)
     tracker.log_trial("0", {"quiet_ms": 2.5})
-    assert tracker.flush(30)
+    assert tracker.flush(120)
     assert tracker.trial_states() == {"0": "pruned"}
     (row,) = read_study("more", tracking_uri=store).trials.to_dict("records")
     run = client.get_run(row["run_id"])
@@ -210,7 +210,7 @@ def test_telling_never_waits_for_the_store(tracker: MlflowTracker, store: str, m
     tracker.finish_trial("3", TrialState.COMPLETE, metrics={"accuracy": 0.5})  # told in full while the store says nothing
     assert read_study("quick", tracking_uri=store).trials.empty
     answering.set()
-    assert tracker.flush(60)
+    assert tracker.flush(120)
     assert read_study("quick", tracking_uri=store).trials["accuracy"].tolist() == [0.5]
 
 
@@ -222,7 +222,7 @@ def test_a_refused_record_holds_up_nobody(
         tracker.log_study({"no such name: ?*%": 1.0})
         tracker.log_artifacts("3", {"": [tmp_path / "gone.onnx"]})
         tracker.finish_trial("3", TrialState.COMPLETE, metrics={"accuracy": 0.5})
-        assert tracker.flush(30)
+        assert tracker.flush(120)
     assert caplog.text.count("refused a record") == 2
     assert "gone.onnx" in caplog.text
     assert len((tmp_path / "tracking.jsonl.rejected").read_text().splitlines()) == 2
@@ -262,7 +262,7 @@ def test_data_sets_are_listed_beside_the_run_once(tracker: MlflowTracker, store:
     tracker.start_study(StudyInfo(name="fed"))
     tracker.log_datasets(sets)
     tracker.log_datasets(sets)  # as a resumed study does
-    assert tracker.flush(30)
+    assert tracker.flush(120)
     inputs = open_client(store).get_run(tracker.run_id).inputs.dataset_inputs
     assert sorted((one.dataset.name, one.dataset.digest, one.tags[0].value) for one in inputs) == [
         ("clips-train", "d" * 36, "train"),
@@ -275,7 +275,7 @@ def test_what_a_trial_s_process_takes_is_in_the_tab_of_system_metrics(tracker: M
     tracker.start_trial("0", params={}, genome="g")
     tracker.log_epoch("0", {"loss": 1.0, **own_process()}, step=1)
     tracker.finish_trial("0", TrialState.COMPLETE, metrics={"accuracy": 0.5})
-    assert tracker.flush(30)
+    assert tracker.flush(120)
     trials = read_study("measured", tracking_uri=store).trials
     assert not [name for name in trials if name.startswith("system/")]
     run = open_client(store).get_run(trials.loc[0, "run_id"])

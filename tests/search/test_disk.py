@@ -45,7 +45,7 @@ def test_a_store_whose_disk_fills_up_is_waited_for_and_gets_everything(small_dis
     store = check_store(f"sqlite:///{disk}/mlflow.db")
     with MlflowTracker(tracking_uri=store, spool=tmp_path / "spool.jsonl", close_timeout_s=30.0) as tracker:
         tracker.start_study(StudyInfo(name="full"))
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         ballast = fill(disk)
         for trial in range(40):
             tracker.start_trial(f"trial-{trial:04d}", params={f"p{index}": "x" * 400 for index in range(20)}, genome=f"g{trial}")
@@ -55,7 +55,7 @@ def test_a_store_whose_disk_fills_up_is_waited_for_and_gets_everything(small_dis
             time.sleep(0.05)
         assert "full" in tracker.trouble or "disk I/O error" in tracker.trouble
         ballast.unlink()
-        assert tracker.flush(60)
+        assert tracker.flush(120)
         assert tracker.trouble == ""
     trials = read_study("full", tracking_uri=store).trials
     assert len(trials) == 40

@@ -35,12 +35,12 @@ def study(tracker: MlflowTracker, tmp_path: Path) -> Front:
         tracker.log_artifacts(name, {"overlays": [overlay]})
         figures = {"accuracy": 0.8 + 0.02 * (number % 5), "latency_ms": 1.0 + 0.5 * number, "eps": eps, "eps_low": eps - 0.04}
         tracker.finish_trial(name, TrialState.COMPLETE, metrics={**figures, "eps_high": eps + 0.04})
-    assert tracker.flush(60)
+    assert tracker.flush(120)
     found = front("shown-in-ui", tracking_uri=tracker._uri)
     tag_front(found)
     tracker.log_artifacts(None, {"front": [write_explorer(found, tmp_path / "front.html")]})
     tracker.finish_study(TrialState.COMPLETE)
-    assert tracker.flush(60)
+    assert tracker.flush(120)
     return found
 
 
@@ -61,7 +61,7 @@ def address(study: Front, tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 def _until(browser: Chrome, *texts: str) -> None:

@@ -93,7 +93,7 @@ def test_overlays_come_from_the_store_small(tracker: MlflowTracker, tmp_path: Pa
             tracker.log_artifacts(name, {"overlays": files})
         metrics = {"accuracy": 0.7 + 0.1 * number, "latency_ms": 1.0 + number, "eps": 0.5}
         tracker.finish_trial(name, TrialState.COMPLETE, metrics=metrics)
-    assert tracker.flush(60)
+    assert tracker.flush(120)
     found = front("pictured", tracking_uri=tracker._uri)
     page = write_explorer(found, tmp_path / "page.html").read_text()
     document = json.loads(re.findall(r'id="document">(.*?)</script>', page, re.DOTALL)[0])

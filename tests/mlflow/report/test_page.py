@@ -54,7 +54,7 @@ def stored(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
         tracker.log_artifacts("trial-0000", {"overlays": [tmp_path / "overlay_best.png"]})
         tracker.finish_trial("trial-0000", TrialState.COMPLETE, metrics={"accuracy": 0.9, "latency_ms": 1.5, "eps": 0.5})
         tracker.start_trial("trial-0001", params={"width": 64}, genome="g1")
-        assert tracker.flush(30)
+        assert tracker.flush(120)
         tracker.finish_study(TrialState.KILLED, reason="Ctrl-C")
     return name
 
