@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paretolens.errors import ConfigurationError, IntegrityError, StoreError
+from paretolens.errors import BackendError, ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.store import check_store, open_client
 from paretolens.search import schema
@@ -193,6 +193,19 @@ def test_the_address_of_the_store_stays_with_the_driver(tmp_path: Path, monkeypa
     told = schema.build(Config, payload["config"])
     assert told.latency.backend == study.measured_on()["backend"]  # not auto: a worker may see fewer GPUs than the driver
     assert replace(told, latency=study.config.latency).identity() == study.config.identity()
+
+
+def test_more_gpus_than_there_are_are_refused_before_the_study_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paretolens.search.study.gpus_here", lambda: 1)
+    config = load_config(flags={"search": {"workers": 8, "gpus_per_worker": 1}})
+    study = new_study(config, Workspace(tmp_path), "fleet")
+    with pytest.raises(
+        BackendError, match=r"search.workers=8 with search.gpus_per_worker=1 take 8 GPUs at once, and torch sees 1 here"
+    ):
+        study.check()
+    assert not study.folder.exists()
 
 
 @pytest.mark.parametrize(("quiet", "seconds"), [(True, 60.0), (False, 10.0)])
