@@ -26,6 +26,7 @@ from paretolens.models.record import load_model, save_model
 from paretolens.models.signature import Signature
 from paretolens.search import schema
 from paretolens.search.config import Config
+from paretolens.search.gate import OPEN, gate_of
 from paretolens.search.origin import BUILDING, EXPLAINING, source_digest
 from paretolens.search.progress import Steps, Update
 from paretolens.search.samples import hold_ground, prepared
@@ -206,17 +207,21 @@ def trained_teacher(
     """
     folder = teacher_address(config, workspace, samples)
     checkpoints = folder.with_name(f"{folder.name}.training")
-
-    def report(figures: Mapping[str, float]) -> None:
-        note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
-        update(int(figures["epoch"]), int(figures["epochs"]), note)
+    gate = gate_of(config, workspace) if world.size == 1 else OPEN  # another study of the workspace may be timing
 
     def train() -> nn.Module:
-        model = config.make_family().teacher(config.make_model_settings(), seed=config.seed).to(world.device)
-        train_teacher(
-            model, samples["train"], samples["val"], config.teacher,
-            seed=config.seed, report=report, folder=checkpoints, world=world,
-        )  # fmt: skip
+        model = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
+        with gate.working(world.device) as give_way:
+
+            def report(figures: Mapping[str, float]) -> None:
+                note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
+                update(int(figures["epoch"]), int(figures["epochs"]), note)
+                give_way()
+
+            train_teacher(
+                model.to(world.device), samples["train"], samples["val"], config.teacher,
+                seed=config.seed, report=report, folder=checkpoints, world=world,
+            )  # fmt: skip
         return model
 
     def make(place: Path) -> None:
