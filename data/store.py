@@ -8,7 +8,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,7 @@ def finish_set(
         "format": FORMAT,
         "note": _note(signature, generated),
         "generated": generated,
-        "signature": asdict(signature),
+        "signature": signature.to_plain(),
         "preprocessing": preprocessing.to_json(),
         "ids": list(ids),
         "kinds": list(kinds),

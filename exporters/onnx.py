@@ -81,7 +81,7 @@ def export_onnx(
     proto, folded = _graph(model, signature, example, opset)
     _name_all_inputs(proto, signature)
     proto.producer_name, proto.producer_version = "paretolens", __version__
-    onnx.helper.set_model_props(proto, {"producer": f"paretolens {__version__}", "signature": json.dumps(asdict(signature))})
+    onnx.helper.set_model_props(proto, {"producer": f"paretolens {__version__}", "signature": json.dumps(signature.to_plain())})
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -1,4 +1,4 @@
-"""Pictures → one logit, by any network of timm or torchvision, or by one of our backbones with a width multiplier.
+"""Pictures → one logit, or a score per class, by any network of timm or torchvision, or by one of our backbones with a width multiplier.
 
 Names: `resnet18` and the other backbones of `models.backbones`; `vit`, a plain ViT of any width, depth and patch; `timm:NAME` and
 `torchvision:NAME` for whatever those libraries build. Nothing is downloaded: weights come from a file that is named, if at all
@@ -27,10 +27,12 @@ LIBRARIES = ("timm", "torchvision")
 class PictureClassifier(nn.Module):
     """A picture is sharpened and shrunk, then judged by a network of its own kind."""
 
-    def __init__(self, *, shrink: Shrink, network: nn.Module) -> None:
+    def __init__(self, *, shrink: Shrink, network: nn.Module, outputs: int = 1) -> None:
         super().__init__()
         self.shrink = shrink
         self.network = network
+        self.outputs = outputs
+        """1 = one logit, else the number of classes."""
 
     def forward(self, image: Tensor) -> Verdict:
         """Judge (B, 3, H, H) pictures."""
@@ -40,17 +42,23 @@ class PictureClassifier(nn.Module):
 class BackboneClassifier(PictureClassifier):
     """The same with one of our backbones: a linear layer over the mean of its last features."""
 
-    def __init__(self, *, shrink: Shrink, network: Backbone, channels: int) -> None:
-        super().__init__(shrink=shrink, network=network)
-        self.head = nn.Linear(channels, 1)
+    def __init__(self, *, shrink: Shrink, network: Backbone, channels: int, outputs: int = 1) -> None:
+        super().__init__(shrink=shrink, network=network, outputs=outputs)
+        self.head = nn.Linear(channels, outputs)
 
     def forward(self, image: Tensor) -> Verdict:
         """Judge (B, 3, H, H) pictures."""
         return Verdict(self.head(self.network(self.shrink(image))))
 
     def patch_logits(self, image: Tensor) -> dict[str, Tensor]:
-        """What the last layer says of every place, (B, h, w): their mean is the logit (Zhou et al. 2016)."""
+        """What the last layer says of every place, (B, h, w): their mean is the logit (Zhou et al. 2016).
+
+        Raises:
+            ConfigurationError: there are classes, whose scores are no one logit.
+        """
         assert isinstance(self.network, Backbone)
+        if self.outputs > 1:
+            raise ConfigurationError("patch logits are of models with one logit, this one has classes; explain it otherwise")
         features = self.network.feature_map(self.shrink(image))
         return {"image": self.head(features.permute(0, 2, 3, 1))[..., 0]}
 
@@ -85,6 +93,7 @@ def picture_classifier(
     input_size: int = 128,
     size: int | None = None,
     sharpen: float = 0.0,
+    outputs: int = 1,
     arguments: Mapping[str, Any] | None = None,
 ) -> PictureClassifier:
     """Build a classifier without any pretrained weights.
@@ -95,6 +104,7 @@ def picture_classifier(
         input_size: H, side of the input in pixels.
         size: h ≤ H, side to which the model shrinks it; None = as it is.
         sharpen: ≥ 0, how much fine structure is brought out first; see `Shrink`.
+        outputs: 1 = one logit, else the number of classes.
         arguments: more arguments of the library's constructor, plain values (for `vit`: embed_dim, depth, num_heads, patch_size).
 
     Raises:
@@ -105,14 +115,14 @@ def picture_classifier(
     check_network(network)
     if network in backbone_names():
         backbone, channels = make_backbone(network, multiplier)
-        return BackboneClassifier(shrink=shrink, network=backbone, channels=channels)
+        return BackboneClassifier(shrink=shrink, network=backbone, channels=channels, outputs=outputs)
     if multiplier != 1.0:
         raise ConfigurationError(f"network {network} has no width multiplier; got {multiplier:g}: leave it at 1")
-    built = _from_library(network, side, dict(arguments or {}))
+    built = _from_library(network, side, {"num_classes": outputs, **(arguments or {})})
     for module in built.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = BN_MOMENTUM
-    return PictureClassifier(shrink=shrink, network=built)
+    return PictureClassifier(shrink=shrink, network=built, outputs=outputs)
 
 
 def _from_library(name: str, side: int, arguments: dict[str, Any]) -> nn.Module:
@@ -124,7 +134,7 @@ def _from_library(name: str, side: int, arguments: dict[str, Any]) -> nn.Module:
         if library == "torchvision":
             import torchvision
 
-            network: nn.Module = torchvision.models.get_model(inner, weights=None, **{"num_classes": 1, **arguments})
+            network: nn.Module = torchvision.models.get_model(inner, weights=None, **arguments)
             return network
         return _timm(inner, arguments if _any_size(inner) else {"img_size": side, **arguments})
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
@@ -136,7 +146,7 @@ def _from_library(name: str, side: int, arguments: dict[str, Any]) -> nn.Module:
 def _timm(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     import timm
 
-    network: nn.Module = timm.create_model(name, pretrained=False, **{"num_classes": 1, "in_chans": 3, **arguments})
+    network: nn.Module = timm.create_model(name, pretrained=False, **{"in_chans": 3, **arguments})
     adopt_attention(network)
     return network
 

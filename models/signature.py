@@ -1,18 +1,23 @@
 """What goes into a model and what comes out: the one contract every family, trainer, evaluator and exporter shares.
 
 A model is an `nn.Module` called with its inputs in the signature's order, `model(*inputs)`, that returns a NamedTuple whose
-fields are the signature's outputs in order. The field `logit` (B, 1) is always there: the raw score, positive = fake.
+fields are the signature's outputs in order. The field `logit` is always there: (B, 1), the raw score, positive = fake; of a
+signature with classes (B, K), a raw score per class. `models.decision` says what they mean.
 Masks are bool, True = ignore that position (padding), as in `torch.nn.MultiheadAttention`'s `key_padding_mask`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
-__all__ = ["Detection", "EarlyLogits", "InputKind", "InputSpec", "Signature", "Verdict"]
+__all__ = ["REAL", "Detection", "EarlyLogits", "InputKind", "InputSpec", "Signature", "Verdict"]
+
+
+REAL = "real"
+"""Kind of a sample that nobody manipulated, and the name of its class."""
 
 
 class InputKind(StrEnum):
@@ -46,6 +51,13 @@ class Signature:
     """Inputs in the order of `model(*inputs)`."""
     outputs: tuple[str, ...]
     """Fields of the NamedTuple that the model returns; the first is `logit`."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes in the order of their scores; empty = one logit, real or fake. `real`, if it is one, is the first."""
+
+    @property
+    def has_real(self) -> bool:
+        """Whether label 0 means that nobody manipulated the sample."""
+        return not self.classes or self.classes[0] == REAL
 
     @property
     def explained(self) -> tuple[InputSpec, ...]:
@@ -54,11 +66,16 @@ class Signature:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Inverse of `dataclasses.asdict`, also after a trip through JSON."""
+        """Inverse of `to_plain`, also after a trip through JSON."""
         inputs = [
             InputSpec(**{**item, "shape": tuple(item["shape"]), "kind": InputKind(item["kind"])}) for item in plain["inputs"]
         ]
-        return cls(inputs=tuple(inputs), outputs=tuple(plain["outputs"]))
+        return cls(inputs=tuple(inputs), outputs=tuple(plain["outputs"]), classes=tuple(plain.get("classes", ())))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values; without classes their key is left out, so that what is named by a hash of them keeps its name."""
+        plain = asdict(self)
+        return plain if self.classes else {key: value for key, value in plain.items() if key != "classes"}
 
 
 class Detection(NamedTuple):
@@ -76,7 +93,7 @@ class Verdict(NamedTuple):
     """Output of a picture classifier."""
 
     logit: Tensor
-    """(B, 1), raw score, positive = fake."""
+    """(B, 1), raw score, positive = fake; or (B, K), raw scores of K classes."""
 
 
 class EarlyLogits(NamedTuple):

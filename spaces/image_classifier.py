@@ -55,6 +55,8 @@ class ClassifierSettings:
     """Side of a picture in pixels."""
     teacher: ClassifierTeacher = field(default_factory=ClassifierTeacher)
     """The teacher's network."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, as `data.classes` has them, which fills this in; without any, one logit says real or fake."""
 
 
 def _student_knobs(
@@ -203,9 +205,9 @@ class ImageClassifierFamily:
     }
 
     def signature(self, settings: ClassifierSettings) -> Signature:
-        """One picture; a logit."""
+        """One picture; a logit, or a score per class."""
         image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
-        return Signature(inputs=(image,), outputs=Verdict._fields)
+        return Signature(inputs=(image,), outputs=Verdict._fields, classes=settings.classes)
 
     def teacher(self, settings: ClassifierSettings, seed: int = 0) -> nn.Module:
         """The teacher before training: from its file of weights, else untrained."""
@@ -218,6 +220,7 @@ class ImageClassifierFamily:
             size=teacher.input_size,
             sharpen=teacher.sharpen,
             arguments=dict(teacher.arguments),
+            **_heads(settings.classes),
         )
         if teacher.weights is not None:
             load_weights(model.get_submodule("network"), Path(teacher.weights))
@@ -230,7 +233,17 @@ class ImageClassifierFamily:
         return _PRESETS[preset]()
 
     def check(self, space: Space, settings: ClassifierSettings) -> None:
-        """See that the teacher can be built, and every network at its first size, and that no size is above the input's."""
+        """See that the teacher can be built, and every network at its first size, and that no size is above the input's.
+
+        Raises:
+            ConfigurationError: one of these, or the teacher has another number of outputs than there are classes.
+        """
+        given, wanted = settings.teacher.arguments.get("num_classes"), max(1, len(settings.classes))
+        if given not in (None, wanted):
+            raise ConfigurationError(
+                f"model.teacher.arguments.num_classes is {given}: {len(settings.classes) or 'without'} classes need {wanted}; "
+                "leave it out, or name as many in data.classes"
+            )
         self.teacher(settings)
         above = [value for value in space.knob("input_size").grid if float(value) > settings.size]
         if above:
@@ -258,17 +271,19 @@ class ImageClassifierFamily:
             size=int(genome["input_size"]),
             sharpen=float(genome["sharpen"]),
             arguments=vit if network == VIT else {},
+            **_heads(signature.classes),
         )
 
     def pruning_rules(self, model: nn.Module) -> PruningRules:
-        """The logit's layer keeps its width, and with attention or layer norms all but the hidden layers of feed-forwards."""
+        """The last layer keeps its width, and with attention or layer norms all but the hidden layers of feed-forwards."""
         if isinstance(model, BackboneClassifier):
-            kept = [KeptLayer(path="head", reason="output: the logit"), *shuffled_layers(model)]
+            kept = [KeptLayer(path="head", reason=_OUTPUT), *shuffled_layers(model)]
             return PruningRules(kept=tuple(kept), attentions=())
         heads = tuple(path for path, _ in attentions(model))
         return PruningRules(kept=tuple(_kept(model, heads)), attentions=heads)
 
 
+_OUTPUT = "output: the logit"
 _STREAM = "writes to the residual stream, whose width is one for all layers"
 _HIDDEN = ("fc1", "mlp.0", "linear_1")
 """Endings of the layers that widen a feed-forward, in timm and in torchvision."""
@@ -277,14 +292,20 @@ _HIDDEN = ("fc1", "mlp.0", "linear_1")
 def _kept(model: nn.Module, heads: tuple[str, ...]) -> list[KeptLayer]:
     """Rules for a network of a library: its last layer, and what hangs on a residual stream that is not pruned."""
     layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    last = next(path for path, layer in reversed(layers) if isinstance(layer, nn.Linear) and layer.out_features == 1)
-    kept = [KeptLayer(path=last, reason="output: the logit")]
+    width = getattr(model, "outputs", 1)
+    last = next(path for path, layer in reversed(layers) if isinstance(layer, nn.Linear) and layer.out_features == width)
+    kept = [KeptLayer(path=last, reason=_OUTPUT)]
     if any(isinstance(module, nn.LayerNorm) for module in model.modules()):
         inside = tuple(f"{path}.{name}" for path in heads for name in ("q", "k", "v"))
         for path, _ in layers:
             if path != last and path not in inside and not path.endswith(_HIDDEN):
                 kept.append(KeptLayer(path=path, reason=_STREAM))
     return [*kept, *shuffled_layers(model)]
+
+
+def _heads(classes: tuple[str, ...]) -> dict[str, int]:
+    """The builder's argument for classes; without any none, so that a model of one logit is recorded as ever."""
+    return {"outputs": len(classes)} if classes else {}
 
 
 def _seeded(seed: int, **arguments: Any) -> nn.Module:

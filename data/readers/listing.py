@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from paretolens.models.signature import REAL
+
 __all__ = ["PICTURES", "REAL", "VIDEOS", "Item", "Listing", "Media", "Reader", "files_below", "media_of", "tidy"]
 
-REAL = "real"
-"""Kind of an item that nobody manipulated."""
 VIDEOS = frozenset([".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"])
 """Extensions that are listed as videos."""
 PICTURES = frozenset([".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".tif", ".tiff"])

@@ -6,7 +6,6 @@ Nothing is pickled. Several processes may ask for the same folder at once: one b
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def fingerprint(teacher: nn.Module, explained: ExplainedSet, settings: EpsSettin
     for tensor in (*explained.inputs, *explained.baseline):
         digest.update(b"none" if tensor is None else np.ascontiguousarray(tensor.cpu().numpy()).data)
     plain = {"format": FORMAT, "settings": settings.map_record(), "pixels": settings.pixels, "explainer": explainer}
-    digest.update(digest_of_json(plain | {"signature": asdict(explained.signature)}).encode())
+    digest.update(digest_of_json(plain | {"signature": explained.signature.to_plain()}).encode())
     return digest.hexdigest()[:32]
 
 
@@ -71,7 +70,7 @@ def save_reference(reference: TeacherReference | Callable[[], TeacherReference],
             np.save(place / f"{name}.npy", array, allow_pickle=False)
         record: dict[str, Any] = {
             "format": FORMAT,
-            "signature": asdict(made.explained.signature),
+            "signature": made.explained.signature.to_plain(),
             "kinds": list(made.explained.kinds),
             "settings": made.settings.record(),
             "explainer": made.explainer,
