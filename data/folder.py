@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretolens.data.classes import by_kind, with_classes
 from paretolens.data.pipeline.settings import Crop, FolderSettings, Take
 from paretolens.data.readers.hygiene import Organised, organise
 from paretolens.data.readers.listing import Listing, Media
@@ -40,8 +41,8 @@ class FolderSource:
         return DataKind.CLIPS if settings.take is Take.CLIPS else DataKind.PICTURES
 
     def signature(self, settings: FolderSettings) -> Signature:
-        """In the sizes of the settings."""
-        return settings.signature()
+        """In the sizes of the settings, and the classes."""
+        return with_classes(settings.signature(), settings.classes)
 
     def count(self, settings: FolderSettings, split: str) -> int | None:
         """Known only when the folder has been read."""
@@ -78,7 +79,7 @@ class FolderSource:
 
         folder = decoded_folder(settings, cache, progress, workers=workers)
         splits = [split for split in ("train", "val", "test", "unseen") if (folder / split).is_dir()]
-        return {split: SampleSet.load(folder / split, verify=verify) for split in splits}
+        return by_kind({split: SampleSet.load(folder / split, verify=verify) for split in splits}, settings.classes)
 
 
 def listed(settings: FolderSettings) -> tuple[Listing, Organised]:
@@ -87,7 +88,7 @@ def listed(settings: FolderSettings) -> tuple[Listing, Organised]:
     Raises:
         DataError: as `FolderSource.prepare`.
     """
-    listing = read_listing(settings.path, settings.layout)
+    listing = read_listing(settings.path, settings.layout, settings.classes)
     if settings.take is Take.CLIPS and listing.media is Media.PICTURE:
         raise DataError(f"data.take is clips, but {settings.path} ({listing.layout}) holds pictures: set data.take to pictures")
     return listing, organise(listing, settings)

@@ -38,7 +38,7 @@ class SampleSet:
     """Per input: image (N, 3, H, W) or video (N, T, 3, H, W) uint8 RGB, audio (N, L, F) float32 unscaled, masks (N, T) or (N, L)
     bool, True = ignore."""
     labels: np.ndarray
-    """(N,) float32, 1 = fake, 0 = real."""
+    """(N,) float32, 1 = fake, 0 = real; with classes in the signature the number of the class."""
     ids: tuple[str, ...]
     """Name of each clip, for instance `train/000012`."""
     groups: np.ndarray
@@ -98,7 +98,7 @@ class SampleSet:
         return self.preprocessing.inputs(self.signature, {name: array[rows] for name, array in self.arrays.items()})
 
     def targets(self, index: Index) -> Tensor:
-        """Labels of some samples: (B, 1) float32, 1 = fake."""
+        """Labels of some samples: (B, 1) float32, 1 = fake, or the number of the class."""
         return torch.from_numpy(np.array(self.labels[_rows(index)], dtype=np.float32)).unsqueeze(1)
 
     def baseline(self) -> tuple[Tensor, ...]:

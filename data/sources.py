@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from paretolens.data.classes import by_kind, with_classes
 from paretolens.data.generated.picture_settings import GeneratedPictures
 from paretolens.data.generated.settings import GeneratedSettings
 from paretolens.data.preprocessing import ClipSettings, audio_visual_signature, picture_signature
@@ -154,12 +155,12 @@ class GeneratedPictureSource:
         return DataKind.PICTURES
 
     def signature(self, settings: GeneratedPictures) -> Signature:
-        """One picture."""
-        return picture_signature(settings.preprocessing().of_pictures())
+        """One picture, and the classes."""
+        return with_classes(picture_signature(settings.preprocessing().of_pictures()), settings.classes)
 
     def count(self, settings: GeneratedPictures, split: str) -> int | None:
         """As the settings say."""
-        return settings.sizes().get(split)
+        return None if settings.classes and split == "unseen" else settings.sizes().get(split)
 
     def place(self, settings: GeneratedPictures, cache: Path) -> Path:
         """The folder of picture files."""
@@ -179,7 +180,7 @@ class GeneratedPictureSource:
         """See `paretolens.data.prepare.prepare_pictures`."""
         from paretolens.data.prepare import prepare_pictures
 
-        return prepare_pictures(settings, cache, progress, workers=workers, verify=verify)
+        return by_kind(prepare_pictures(settings, cache, progress, workers=workers, verify=verify), settings.classes)
 
 
 _SOURCES: Places = {

@@ -1,4 +1,4 @@
-"""Pictures → one logit, or a score per class, by any network of timm or torchvision, or by one of our backbones with a width multiplier.
+"""Pictures → one logit or a score per class, by any network of timm or torchvision, or by a backbone of ours with a multiplier.
 
 Names: `resnet18` and the other backbones of `models.backbones`; `vit`, a plain ViT of any width, depth and patch; `timm:NAME` and
 `torchvision:NAME` for whatever those libraries build. Nothing is downloaded: weights come from a file that is named, if at all
@@ -118,25 +118,26 @@ def picture_classifier(
         return BackboneClassifier(shrink=shrink, network=backbone, channels=channels, outputs=outputs)
     if multiplier != 1.0:
         raise ConfigurationError(f"network {network} has no width multiplier; got {multiplier:g}: leave it at 1")
-    built = _from_library(network, side, {"num_classes": outputs, **(arguments or {})})
+    built = _from_library(network, side, outputs, dict(arguments or {}))
     for module in built.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = BN_MOMENTUM
     return PictureClassifier(shrink=shrink, network=built, outputs=outputs)
 
 
-def _from_library(name: str, side: int, arguments: dict[str, Any]) -> nn.Module:
+def _from_library(name: str, side: int, outputs: int, arguments: dict[str, Any]) -> nn.Module:
     library, _, inner = name.rpartition(":")
+    whole = {"num_classes": outputs, **arguments}
     try:
         if name == VIT:
             _check_patches(side, int(arguments.get("patch_size", 16)))
-            return _timm("vit_tiny_patch16_224", {"img_size": side, **arguments})
+            return _timm("vit_tiny_patch16_224", {"img_size": side, **whole})
         if library == "torchvision":
             import torchvision
 
-            network: nn.Module = torchvision.models.get_model(inner, weights=None, **arguments)
+            network: nn.Module = torchvision.models.get_model(inner, weights=None, **whole)
             return network
-        return _timm(inner, arguments if _any_size(inner) else {"img_size": side, **arguments})
+        return _timm(inner, whole if _any_size(inner) else {"img_size": side, **whole})
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         given = f" and {arguments}" if arguments else ""

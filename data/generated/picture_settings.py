@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
+from paretolens.data.classes import check_classes
 from paretolens.data.generated.settings import VERSION, GeneratedSettings, Share, Strength
 from paretolens.data.preprocessing import ColourOrder, Fit, Normaliser, PictureSettings, PixelScale, Preprocessing
 from paretolens.errors import ConfigurationError
@@ -57,8 +58,11 @@ class GeneratedPictures:
     """Order of the colours in the model's input."""
     scale: PixelScale = PixelScale.IMAGENET
     """What the pixels of the model's input range over."""
+    classes: tuple[str, ...] = ()
+    """Tell kinds apart: real, blend, mouth, in the order of the labels, without the split unseen. Empty = real or fake."""
 
     def __post_init__(self) -> None:
+        check_classes(self.classes)
         total, files = self.blend + self.mouth, self.webp + self.jpeg
         problems = [
             f"{rule}, got {value:g}"
@@ -74,6 +78,12 @@ class GeneratedPictures:
         ]
         if problems:
             raise ConfigurationError("generated pictures: " + "; ".join(problems) + ": change these values")
+        drawn = {"real", *(kind for kind in ("blend", "mouth") if getattr(self, kind) > 0)}
+        if self.classes and set(self.classes) != drawn:
+            raise ConfigurationError(
+                f"data.classes of generated pictures must be {', '.join(sorted(drawn - {'real'}))} and real, which comes first; "
+                f"got {', '.join(self.classes)}: name these, or none"
+            )
 
     def sizes(self) -> dict[str, int]:
         """Pictures per split."""
@@ -104,5 +114,7 @@ class GeneratedPictures:
         return Preprocessing(picture=picture, normaliser=Normaliser.of_pixels(self.scale))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with the generators' versions."""
-        return asdict(self) | {"version": f"{VERSION}.{PICTURES_VERSION}"}
+        """What decides the pictures as plain values, with the generators' versions."""
+        plain = asdict(self)
+        del plain["classes"]  # they only name what is there
+        return plain | {"version": f"{VERSION}.{PICTURES_VERSION}"}

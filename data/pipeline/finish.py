@@ -14,6 +14,7 @@ from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.pipeline.work import Work, columns_of
 from paretolens.data.preprocessing import Normaliser
 from paretolens.data.readers.hygiene import Organised
+from paretolens.data.readers.listing import REAL
 from paretolens.data.samples import IN_SYNC, UNKNOWN_OFFSET
 from paretolens.data.scales import clip_scales, mean_picture
 from paretolens.data.store import finish_set
@@ -38,13 +39,13 @@ def finish_splits(decoded: Decoded, organised: Organised, settings: FolderSettin
         target: An empty folder.
 
     Raises:
-        DataError: no real or no fake sample is left in a split.
+        DataError: no real or no fake sample, or none of a class, is left in a split.
         OSError: the disk is full.
     """
     splits = {split: _kept(decoded, split) for split in ("train", "val", "test", "unseen")}
     splits = {split: kept for split, kept in splits.items() if kept or split != "unseen"}
     for split, kept in splits.items():
-        _check(split, kept)
+        _check(split, kept, settings)
         _keep_rows(source / split, target / split, settings, np.array([row.row for _, row in kept]))
     scales = _scales(target / "train", settings)
     for split, kept in splits.items():
@@ -57,12 +58,14 @@ def _kept(decoded: Decoded, split: str) -> Kept:
     return [(work, row) for work, done in decoded.split(split) for row in done.rows]
 
 
-def _check(split: str, kept: Kept) -> None:
-    lacks = [name for name, fake in (("real", False), ("fake", True)) if not any(row.fake is fake for _, row in kept)]
+def _check(split: str, kept: Kept, settings: FolderSettings) -> None:
+    wanted = settings.classes or (REAL, "fake")
+    found = {row.kind if settings.classes else "fake" if row.fake else REAL for _, row in kept}
+    lacks = [name for name in wanted if name not in found]
     if lacks:
         raise DataError(
-            f"every split needs real and fake samples, {split} has no {' and no '.join(lacks)} one once the files are read: "
-            "look at the periods and at what was skipped, or add files"
+            f"every split needs {' and '.join(wanted)} samples, {split} has no {' and no '.join(lacks)} one once the files are "
+            "read: look at the periods and at what was skipped, or add files"
         )
 
 

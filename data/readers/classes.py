@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from paretolens.data.readers.listing import REAL, Item, Listing, Media, files_below, media_of
 
-__all__ = ["SPLITS", "class_folders", "class_listing"]
+__all__ = ["SPLITS", "class_folders", "class_listing", "has_each", "named_listing"]
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 """Folder → split."""
+FRAMES = "pictures of one folder are kept together, as frames of one video; where they are none, write a manifest.csv"
 DEPTH = 4
 """Levels of folders above a class folder: split, platform or generator, object class, class."""
 
@@ -34,12 +36,35 @@ def class_listing(folder: Path, names: Mapping[str, bool], layout: str) -> Listi
     frames = any(not fake and _nested(folder, place, files) for place, fake, files in found)
     items = tuple(item for place, fake, files in found for item in _items(folder, place, files, fake=fake, frames=frames))
     kinds = not frames and any(fake and _nested(folder, place, files) for place, fake, files in found)
-    notes = [
-        "pictures of one folder are kept together, as frames of one video; where they are none, write a manifest.csv"
-    ] * frames
+    notes = [FRAMES] * frames
     if kinds and any(item.split is None for item in items):
         notes.append("folders of fake pictures are taken for kinds; where each holds one video, write a manifest.csv with group")
     return Listing(root=folder, layout=layout, items=items, notes=tuple(notes))
+
+
+def has_each(folder: Path, classes: tuple[str, ...]) -> bool:
+    """Whether there is a folder for each of these classes (any case)."""
+    if not folder.is_dir():
+        return False
+    found = {place.name.lower() for place, _ in class_folders(folder, {name.lower(): name != REAL for name in classes})}
+    return found == {name.lower() for name in classes}
+
+
+def named_listing(folder: Path, classes: tuple[str, ...], layout: str) -> Listing:
+    """Items of the folders that are named after classes; the class is their kind.
+
+    Folders below a class folder hold the frames of one video each, which stay together.
+    """
+    names = {name.lower(): name for name in classes}
+    found = class_folders(folder, {lower: name != REAL for lower, name in names.items()})
+    listed = [(place, fake, list(files_below(place, folder))) for place, fake in found]
+    frames = any(_nested(folder, place, files) for place, _, files in listed)
+    items = tuple(
+        replace(item, kind=names[place.name.lower()])
+        for place, fake, files in listed
+        for item in _items(folder, place, files, fake=fake, frames=frames)
+    )
+    return Listing(root=folder, layout=layout, items=items, notes=(FRAMES,) * frames)
 
 
 def _nested(folder: Path, place: Path, files: list[str]) -> bool:

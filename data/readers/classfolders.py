@@ -1,8 +1,10 @@
-"""Plain class folders: videos or pictures in `real` and `fake`, with or without folders of splits above them."""
+"""Plain class folders: videos or pictures in `real` and `fake`, or in a folder for each class that the settings name, with or
+without folders of splits above them.
+"""
 
 from pathlib import Path
 
-from paretolens.data.readers.classes import class_folders, class_listing
+from paretolens.data.readers.classes import class_folders, class_listing, has_each, named_listing
 from paretolens.data.readers.listing import Listing, Reader
 
 __all__ = ["READER"]
@@ -15,7 +17,8 @@ TREE = """\
 anything/                     or, with splits
   real/*.mp4 …                  train/real/ …, train/fake/ …
   fake/*.mp4 …                  val/ …, test/ …
-  fake may hold folders         (also: original, genuine, authentic, pristine; deepfake, manipulated, synthetic, generated)"""
+  fake may hold folders         or a folder for each name of data.classes
+                                (also: original, genuine, authentic, pristine; deepfake, manipulated, synthetic, generated)"""
 
 
 def detect(folder: Path) -> float:
@@ -28,6 +31,17 @@ def read(folder: Path) -> Listing:
     return class_listing(folder, NAMES, "classfolders")
 
 
+def read_classes(folder: Path, classes: tuple[str, ...]) -> Listing:
+    """Items by class, where each class has a folder; else by the kinds of the fakes."""
+    return named_listing(folder, classes, "classfolders") if has_each(folder, classes) else read(folder)
+
+
 READER = Reader(
-    name="classfolders", title="plain class folders", shape="[train/]real/, [train/]fake/", tree=TREE, detect=detect, read=read
+    name="classfolders",
+    title="plain class folders",
+    shape="[train/]real/, [train/]fake/",
+    tree=TREE,
+    detect=detect,
+    read=read,
+    read_classes=read_classes,
 )

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
+from paretolens.data.classes import check_classes
 from paretolens.data.readers.faceforensics import COMPRESSIONS
 from paretolens.data.readers.families import families_of, order_of
 from paretolens.data.readers.listing import REAL, Item, Listing
@@ -52,12 +53,25 @@ class SplitSettings:
     """Kinds that are kept out of train, val and test and make a split `unseen` with the real items of test."""
     limit: Annotated[int, Ge(2)] | None = None
     """Most items of each split, taken evenly over kinds; None = all."""
+    classes: tuple[str, ...] = ()
+    """Tell kinds apart, by these names in the order of the labels: folders of a class each, labels of a manifest, or real and
+    the kinds of fakes. `real`, where it is one, comes first. Empty = real or fake."""
 
     def __post_init__(self) -> None:
+        check_classes(self.classes)
+        if self.classes and self.unseen:
+            raise ConfigurationError(
+                f"data.unseen is {', '.join(self.unseen)} beside data.classes: what is in no other split is of no class; "
+                "leave one of them out"
+            )
         if self.recordings is Leak.REPORT:
             raise ConfigurationError(
                 "recordings is report: a recording in two splits makes every figure wrong; use refuse or drop"
             )
+
+    def class_of(self, item: Item) -> str:
+        """What every split must have some of: a class, or real or fake."""
+        return item.kind if self.classes else "fake" if item.fake else REAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +180,7 @@ def _adopted(items: list[Item]) -> dict[str, str]:
 
 
 def _by_shares(source: list[Item], shares: dict[str, float], settings: SplitSettings) -> dict[str, str]:
-    """File → split, so that each split comes near its share of real and of fake items; train gets what is left.
+    """File → split, so that each split comes near its share of real and of fake items, or of each class; train gets the rest.
 
     Families, connected by recording and person, are taken in a fixed order that looks random; each goes where most is missing.
     Where shared persons are only reported, donors connect nobody: with faces that all change hands, all were one family.
@@ -175,15 +189,15 @@ def _by_shares(source: list[Item], shares: dict[str, float], settings: SplitSett
     connected = [replace(item, donors=()) for item in source] if settings.persons is Leak.REPORT else source
     for family, item in zip(families_of(connected, persons=True), source, strict=True):
         families[family].append(item)
-    total = Counter(item.fake for item in source)
-    missing = {split: {fake: share * total[fake] for fake in total} for split, share in shares.items()}
-    missing["train"] = {fake: (1.0 - sum(shares.values())) * total[fake] for fake in total}
+    total = Counter(settings.class_of(item) for item in source)
+    missing = {split: {one: share * total[one] for one in total} for split, share in shares.items()}
+    missing["train"] = {one: (1.0 - sum(shares.values())) * total[one] for one in total}
     chosen: dict[str, str] = {}
     for members in sorted(families.values(), key=lambda members: order_of(min(item.file for item in members), settings.seed)):
-        size = Counter(item.fake for item in members)
-        best = max(missing, key=lambda split: sum(size[fake] * missing[split][fake] / total[fake] for fake in size))
-        for fake in size:
-            missing[best][fake] -= size[fake]
+        size = Counter(settings.class_of(item) for item in members)
+        best = max(missing, key=lambda split: sum(size[one] * missing[split][one] / total[one] for one in size))
+        for one in size:
+            missing[best][one] -= size[one]
         chosen |= {item.file: best for item in members}
     return chosen
 
@@ -203,7 +217,8 @@ def _with_unseen(items: list[Item], kinds: tuple[str, ...]) -> list[Item]:
 
 
 def _limited(items: list[Item], settings: SplitSettings) -> list[Item]:
-    """At most `limit` items a split: half of them real, the fakes evenly over kinds, as far as there are enough."""
+    """At most `limit` items a split: half of them real, the fakes evenly over kinds, or evenly over the classes, as far as there
+    are enough."""
     if settings.limit is None:
         return items
     kept: set[tuple[str | None, str]] = set()
@@ -212,7 +227,7 @@ def _limited(items: list[Item], settings: SplitSettings) -> list[Item]:
         for item in sorted(items, key=lambda item: order_of(item.file, settings.seed)):
             if item.split == split:
                 kinds[item.kind].append(item)
-        real = kinds.pop(REAL, [])
+        real = [] if settings.classes else kinds.pop(REAL, [])
         fakes = [item for turn in zip_longest(*kinds.values()) for item in turn if item is not None]
         half = max(settings.limit // 2, settings.limit - len(fakes))
         chosen = real[:half] + fakes
@@ -223,13 +238,18 @@ def _limited(items: list[Item], settings: SplitSettings) -> list[Item]:
 def _check_classes(items: list[Item], listing: Listing, settings: SplitSettings) -> None:
     mixed = settings.persons is not Leak.REPORT and any(item.donors for item in items)
     remedy = "add some, or give the list splits of its own" + (", or set data.persons to report (faces change hands)" * mixed)
+    wanted = settings.classes or (REAL, "fake")
     for split in (split for split in ORDER if split in SPLITS or any(item.split == split for item in items)):
-        classes = {item.fake for item in items if item.split == split}
-        if len(classes) < 2:
-            lacks = "real and fake" if not classes else "fake" if classes == {False} else "real"
+        found = {settings.class_of(item) for item in items if item.split == split}
+        if strange := sorted(found - set(wanted)):
             raise DataError(
-                f"every split needs real and fake items, {split} of {listing.root} ({listing.layout}) has no {lacks} ones: "
-                + remedy
+                f"data.classes must name every kind, {split} of {listing.root} ({listing.layout}) also has {', '.join(strange)}: "
+                "name them too, or take these items away"
+            )
+        if lacks := " and ".join(name for name in wanted if name not in found):
+            raise DataError(
+                f"every split needs {' and '.join(wanted)} items, {split} of {listing.root} ({listing.layout}) has no {lacks} "
+                f"ones: {remedy}"
             )
 
 

@@ -107,6 +107,8 @@ class Reader:
     """How well a folder fits, 0 (not at all) to 1; looks at names and heads of lists only."""
     read: Callable[[Path], Listing]
     """All items; raises DataError that names the file and line that can't be read."""
+    read_classes: Callable[[Path, tuple[str, ...]], Listing] | None = None
+    """The same by the names of classes, which become the items' kinds; None where the layout has only real, fake and kinds."""
 
 
 def files_below(folder: Path, root: Path) -> Iterator[str]:

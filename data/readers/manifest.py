@@ -1,6 +1,7 @@
 """A CSV manifest: one row per file, with as much about it as is known.
 
-Columns (any order, any case): `path` (or file, filename, image_path, video_path) and `label` (0/1, real/fake) are needed;
+Columns (any order, any case): `path` (or file, filename, image_path, video_path) and `label` (0/1, real/fake, or the name of a
+class where the settings name classes) are needed;
 `split`, `kind` (or method, dataset), `group` (or original), `identity`, `video`, `start` and `end` (seconds), `mask`,
 `fake_picture`, `fake_sound` may be there.
 """
@@ -39,10 +40,15 @@ def detect(folder: Path) -> float:
 
 def read(folder: Path) -> Listing:
     """Items in the order of the rows."""
+    return read_classes(folder, ())
+
+
+def read_classes(folder: Path, classes: tuple[str, ...]) -> Listing:
+    """The same where a label may also be the name of a class."""
     path = _list_of(folder)
     if path is None:
         raise unreadable(folder / "manifest.csv", "it is not there", want=WANT)
-    items = tuple(_item(row, line, path) for line, row in read_rows(path, want=WANT))
+    items = tuple(_item(row, line, path, classes) for line, row in read_rows(path, want=WANT))
     return Listing(root=path.parent, layout="manifest", items=items)
 
 
@@ -52,11 +58,13 @@ def _list_of(folder: Path) -> Path | None:
     return next((path for name in ("manifest.csv", "metadata.csv") if (path := folder / name).is_file()), None)
 
 
-def _item(row: Mapping[str, str], line: int, path: Path) -> Item:
-    file = tidy(_first(row, PATHS))
-    label = LABELS.get(row.get("label", "").lower())
+def _item(row: Mapping[str, str], line: int, path: Path, classes: tuple[str, ...]) -> Item:
+    file, said = tidy(_first(row, PATHS)), row.get("label", "")
+    named = said if said in classes else None
+    label = named != REAL if named else LABELS.get(said.lower())
     if not file or label is None:
-        raise unreadable(path, f"line {line} has no path or no label (label is {row.get('label', '')!r})", want=WANT)
+        want = f"{WANT}; or one of {', '.join(classes)}" if classes else WANT
+        raise unreadable(path, f"line {line} has no path or no label (label is {said!r})", want=want)
     split = row.get("split", "").lower()
     if split and split not in SPLITS:
         raise unreadable(path, f"line {line} has split {split!r} (allowed: train, val, test)", want=WANT)
@@ -64,7 +72,7 @@ def _item(row: Mapping[str, str], line: int, path: Path) -> Item:
     return Item(
         file=file,
         fake=label,
-        kind=(_first(row, KINDS) or "fake") if label else REAL,
+        kind=(named or _first(row, KINDS) or "fake") if label else REAL,
         split=SPLITS[split] if split else None,
         originals=(group,) if group else (),
         identity=row.get("identity") or None,
@@ -96,4 +104,7 @@ def _period(row: Mapping[str, str], line: int, path: Path) -> tuple[tuple[float,
     return ((first, last),)
 
 
-READER = Reader(name="manifest", title="CSV manifest", shape="manifest.csv with path,label", tree=TREE, detect=detect, read=read)
+READER = Reader(
+    name="manifest", title="CSV manifest", shape="manifest.csv with path,label", tree=TREE,
+    detect=detect, read=read, read_classes=read_classes,
+)  # fmt: skip

@@ -13,6 +13,7 @@ from paretolens.data.readers import (
     manifest,
     wildrf,
 )
+from paretolens.data.readers.classes import has_each
 from paretolens.data.readers.listing import Listing, Reader
 from paretolens.errors import DataError
 
@@ -25,8 +26,10 @@ READERS: dict[str, Reader] = {module.READER.name: module.READER for module in _M
 FITS = 0.5
 
 
-def find_reader(folder: Path, layout: str = AUTO) -> Reader:
+def find_reader(folder: Path, layout: str = AUTO, classes: tuple[str, ...] = ()) -> Reader:
     """The reader of a layout, or the one that fits a folder best.
+
+    A folder with a class folder for each of `classes` is one of class folders, whatever else it looks like.
 
     Raises:
         DataError: the folder is missing, the layout is not known, or no reader fits; the last message shows every expected tree.
@@ -37,6 +40,8 @@ def find_reader(folder: Path, layout: str = AUTO) -> Reader:
         if layout not in READERS:
             raise DataError(f"data.layout is {layout}: allowed are {AUTO}, {', '.join(READERS)}")
         return READERS[layout]
+    if classes and has_each(folder, classes):
+        return READERS[classfolders.READER.name]
     try:
         scores = {reader.name: reader.detect(folder) for reader in READERS.values()}
     except OSError as error:
@@ -51,14 +56,14 @@ def find_reader(folder: Path, layout: str = AUTO) -> Reader:
     return READERS[best]
 
 
-def read_listing(folder: Path, layout: str = AUTO) -> Listing:
-    """All items of a folder.
+def read_listing(folder: Path, layout: str = AUTO, classes: tuple[str, ...] = ()) -> Listing:
+    """All items of a folder; with `classes`, layouts that can name them tell them apart, others by the kinds of their fakes.
 
     Raises:
         DataError: as `find_reader`; or a list of the layout can't be read; or there is no item, or two of one name.
     """
-    reader = find_reader(folder, layout)
-    listing = reader.read(folder)
+    reader = find_reader(folder, layout, classes)
+    listing = reader.read_classes(folder, classes) if classes and reader.read_classes else reader.read(folder)
     if not listing.items:
         raise DataError(f"{folder} holds no video or picture where {reader.name} has them ({reader.shape}): mend data.path")
     seen: set[str] = set()

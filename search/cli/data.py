@@ -93,7 +93,7 @@ def _check(options: argparse.Namespace, console: "Console") -> int:
     from paretolens.data.readers.registry import read_listing
 
     settings = _folder_settings(options)
-    listing = read_listing(settings.path, settings.layout)
+    listing = read_listing(settings.path, settings.layout, settings.classes)
     organised = organise(listing, settings)
     _tell(console, listing, organised)
     if options.decode:
