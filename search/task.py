@@ -49,7 +49,7 @@ REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""
-LATER = ("optimiser", "momentum", "step_epochs", "step_factor", "balance", "same_padding", "backbone_weights")
+LATER = ("optimiser", "momentum", "step_epochs", "step_factor", "balance", "same_padding", "backbone_weights", "classes")
 """Settings younger than teachers that are kept: left out of their address at the default, so that those are still found."""
 
 

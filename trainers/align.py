@@ -71,8 +71,11 @@ class PathAlignment:
         inputs = tuple(x.to(device) for x in self.train.batch(rows))
         alpha = torch.from_numpy(self.paths.places[rows, place]).to(device)
         theirs = [torch.from_numpy(np.asarray(maps[rows, place])).to(device) for maps in self.paths.maps]
+        chosen = None if self.paths.classes is None else torch.from_numpy(self.paths.classes[rows]).to(device)
         with standing_still(model):
-            ours = path_evidence(model, inputs, self.paths.baseline, alpha, self.train.signature, differentiable=True)
+            ours = path_evidence(
+                model, inputs, self.paths.baseline, alpha, self.train.signature, classes=chosen, differentiable=True
+            )
         return self.settings.gamma * path_alignment_loss(ours, theirs)
 
 

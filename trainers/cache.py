@@ -35,7 +35,7 @@ class TeacherBatch:
     """What the teacher said about some clips, float32."""
 
     logit: Tensor
-    """(B, 1)."""
+    """(B, 1), or (B, K) scores of classes."""
     offset: Tensor
     """(B, K) logits of the offset classes; K = 0 for a teacher without them."""
     attention: Tensor
@@ -92,7 +92,7 @@ class TeacherOutputs:
     views: tuple[View, ...]
     """The first axis of every array."""
     logit: np.ndarray
-    """(V, N, 1) float32."""
+    """(V, N, 1) float32, or (V, N, K) scores of classes."""
     offset: np.ndarray
     """(V, N, K) float32."""
     attention: np.ndarray

@@ -165,8 +165,7 @@ class DistillationObjective:
         teacher = self.outputs.batch(batch.rows, mirrored)
         out, early = forward_deep(model, inputs)
         targets = self.train.targets(batch.rows).to(device)
-        logit = stage_logits(out)
-        verdict, targets = teacher.logit.to(device).expand_as(logit), targets.expand_as(logit)
+        logit, verdict, targets = taught(out, teacher.logit.to(device), targets)
         alignment = out.logit.new_zeros(())
         if settings.beta > 0:
             alignment = alignment_loss(out.attention, teacher.attention.to(device), *map_masks(inputs, self.train.signature))
@@ -190,10 +189,13 @@ class DistillationObjective:
         return patch_loss(*align(ours, theirs), kind=kind, temperature=temperature, spread=self.outputs.patch_spread)
 
 
-def stage_logits(out: Any) -> Tensor:
-    """What is taught: a cascade's stages (B, S), each as if it stood alone; else the logit (B, 1)."""
-    found: Tensor = getattr(out, "stages", out.logit)
-    return found
+def taught(out: Any, verdict: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What is taught, and the teacher's verdict and targets for it; of a cascade each stage as if it stood alone, (B·S, 1)."""
+    stages = getattr(out, "stages", None)
+    if stages is None:
+        return out.logit, verdict, targets
+    logit, verdict, targets = (part.expand_as(stages).reshape(-1, 1) for part in (stages, verdict, targets))
+    return logit, verdict, targets
 
 
 def map_masks(inputs: tuple[Tensor, ...], signature: Signature) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,12 @@ EPSILON = 1e-8
 
 
 def hard_loss(logit: Tensor, target: Tensor, *, fake_weight: Tensor | None = None) -> Tensor:
-    """Mean binary cross-entropy of logits (B, 1) against 0/1 targets (B, 1); each fake counts `fake_weight` () times."""
+    """Mean cross-entropy of logits (B, 1) against 0/1 targets (B, 1); each fake counts `fake_weight` () times.
+
+    Of scores (B, K) against numbers of classes (B, 1); each class counts `fake_weight` (K,) times.
+    """
+    if logit.shape[1] > 1:
+        return F.cross_entropy(logit, target[:, 0].long(), weight=fake_weight)
     return F.binary_cross_entropy_with_logits(logit, target, pos_weight=fake_weight)
 
 
@@ -53,16 +58,20 @@ def balancing_weight(targets: Tensor) -> Tensor:
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T²·KL(Bernoulli(σ(z_t/T)) ‖ Bernoulli(σ(z_s/T))), mean over the batch; 0 exactly where the logits agree.
+    """T²·KL(teacher's probabilities at z_t/T ‖ student's at z_s/T), mean over the batch; 0 exactly where the logits agree.
 
-    Hinton et al. 2015, section 2, for one logit. A softmax over a single logit would be constant, so that its loss is always 0.
+    Hinton et al. 2015, section 2: softmax over classes. For one logit it is that of Bernoulli(σ(z/T)): a softmax over a single
+    logit would be constant, so that its loss is always 0.
 
     Args:
-        student: (B, 1) logits.
-        teacher: (B, 1) logits; no gradient flows into them.
+        student: (B, 1) logits, or (B, K) scores of classes.
+        teacher: of the same shape; no gradient flows into them.
         temperature: T > 0.
     """
     a, b = teacher.detach() / temperature, student / temperature
+    if student.shape[1] > 1:
+        kl = F.kl_div(b.log_softmax(dim=1), a.log_softmax(dim=1), reduction="batchmean", log_target=True)
+        return kl * temperature**2
     p = torch.sigmoid(a)
     divergence = p * (F.logsigmoid(a) - F.logsigmoid(b)) + (1 - p) * (F.logsigmoid(-a) - F.logsigmoid(-b))
     return divergence.mean() * temperature**2

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import IntegrityError
+from paretolens.models.decision import logit_of_class, verdicts
 from paretolens.models.signature import InputKind, Signature
 from paretolens.trainers.cache import model_checksum
 
@@ -45,9 +46,11 @@ class PathMaps:
     maps: tuple[np.ndarray, ...]
     """(N, K, cells) float32 per explained input; 0 for clips that the teacher calls real, which are not explained."""
     fake: np.ndarray
-    """(N,) bool, what the teacher calls fake."""
+    """(N,) bool, what the teacher calls anything but real."""
     fingerprint: str
     """Hash of teacher, samples and baseline."""
+    classes: np.ndarray | None = None
+    """(N,) int64, the class that the teacher chooses, whose logit is explained; None = one logit."""
 
     def __len__(self) -> int:
         return len(self.fake)
@@ -60,9 +63,12 @@ def path_evidence(
     alpha: Tensor,
     signature: Signature,
     *,
+    classes: Tensor | None = None,
     differentiable: bool = False,
 ) -> list[Tensor]:
-    """Gradient of the logit at b + α(x - b), times (x - b): one map (B, cells) per explained input, on the inputs' device.
+    """Gradient of the logit, or of a class's, at b + α(x - b), times (x - b): one map (B, cells) per explained input.
+
+    Maps are on the inputs' device.
 
     Its mean over α is Integrated Gradients (Sundararajan et al. 2017, eq. 1), summed over channels, averaged over cells.
 
@@ -72,6 +78,7 @@ def path_evidence(
         baseline: (1, ...) each; None for what is passed through.
         alpha: (B,) in 0..1, on the model's device.
         signature: what the inputs hold.
+        classes: (B,) int64, the class of each sample; None = one logit.
         differentiable: whether the maps can be differentiated again.
     """
     points, ways = list(inputs), {}
@@ -81,8 +88,9 @@ def path_evidence(
             points[place] = (x - (1 - alpha).view(-1, *[1] * (x.dim() - 1)) * way).requires_grad_()
             ways[place] = way
     with torch.enable_grad(), TwiceDifferentiable(), _recurrent_layers_of_torch(model):
-        logit = model(*points).logit.sum()
-        gradients = torch.autograd.grad(logit, [points[place] for place in ways], create_graph=differentiable)
+        scores = model(*points).logit
+        logit = scores if classes is None else logit_of_class(scores, classes)
+        gradients = torch.autograd.grad(logit.sum(), [points[place] for place in ways], create_graph=differentiable)
     pairs = zip(gradients, ways.items(), strict=True)
     return [_cells(gradient * way, signature.inputs[place].kind) for gradient, (place, way) in pairs]
 
@@ -122,23 +130,32 @@ def _compute(
 ) -> None:
     """`places` are (B, K) of one block of clips after the other."""
     device = next(model.parameters()).device
+    chosen: list[np.ndarray] = []
     fake: list[np.ndarray] = []
     maps: list[list[np.ndarray]] = [[] for start in baseline if start is not None]
     for block in places:
-        start = sum(map(len, fake))
+        start = sum(map(len, chosen))
         inputs = samples.batch(slice(start, start + len(block)))
         with torch.inference_mode():
-            verdict = (model(*(x.to(device) for x in inputs)).logit > 0).reshape(-1).cpu()
+            scores = model(*(x.to(device) for x in inputs)).logit.cpu().numpy()
+        found = torch.from_numpy(verdicts(scores))
+        verdict = found > 0 if samples.signature.has_real else torch.ones(len(block), dtype=torch.bool)
         asked = verdict if verdict.any() else torch.arange(len(block)) == 0  # one clip at least gives the maps' shape
         some = [x[asked].to(device) for x in inputs]
-        each = [path_evidence(model, some, baseline, alpha[asked].to(device), samples.signature) for alpha in block.T]
-        for found, one in zip(maps, zip(*each, strict=True), strict=True):
+        own = found[asked].to(device) if samples.signature.classes else None
+        each = [
+            path_evidence(model, some, baseline, alpha[asked].to(device), samples.signature, classes=own) for alpha in block.T
+        ]
+        for kept, one in zip(maps, zip(*each, strict=True), strict=True):
             whole = torch.zeros(len(block), len(each), one[0].shape[1])
             whole[asked] = torch.stack(one, dim=1).cpu()
-            found.append((whole * verdict[:, None, None]).numpy())
+            kept.append((whole * verdict[:, None, None]).numpy())
+        chosen.append(found.numpy())
         fake.append(verdict.numpy())
-    arrays = {f"maps{index}": np.concatenate(found) for index, found in enumerate(maps)}
+    arrays = {f"maps{index}": np.concatenate(kept) for index, kept in enumerate(maps)}
     arrays |= {"places": torch.cat(list(places)).numpy(), "fake": np.concatenate(fake)}
+    if samples.signature.classes:
+        arrays["classes"] = np.concatenate(chosen)
     for name, array in arrays.items():
         np.save(entry / f"{name}.npy", array, allow_pickle=False)
     files = {path.name: digest_of_file(path) for path in sorted(entry.glob("*.npy"))}
@@ -152,12 +169,14 @@ def _load(place: Path, baseline: tuple[Tensor | None, ...], name: str, count: in
             if digest_of_file(place / file) != digest:
                 raise IntegrityError.damaged(place, "its checksum differs", file=file)
         arrays = {Path(file).stem: np.load(place / file, mmap_mode="r", allow_pickle=False) for file in sorted(files)}
-        places, fake = arrays.pop("places"), arrays.pop("fake")
+        places, fake, classes = arrays.pop("places"), arrays.pop("fake"), arrays.pop("classes", None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError.damaged(place, error) from error
     if any(len(array) != count for array in (places, fake, *arrays.values())):
         raise IntegrityError.damaged(place, "its arrays have another length")
-    return PathMaps(baseline=baseline, places=places, maps=tuple(arrays.values()), fake=fake, fingerprint=name)
+    return PathMaps(
+        baseline=baseline, places=places, maps=tuple(arrays.values()), fake=fake, fingerprint=name, classes=classes
+    )
 
 
 def _cells(attribution: Tensor, kind: InputKind) -> Tensor:

@@ -1,4 +1,7 @@
-"""Validation during training: logits of a split, loss, accuracy and area under the ROC curve. Nothing is kept or written."""
+"""Validation during training: logits of a split, loss, accuracy and area under the ROC curve. Nothing is kept or written.
+
+With classes the area is the mean over the classes of each against all others, by its logit.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.errors import DataError
+from paretolens.models.decision import class_logits, verdicts
 from paretolens.trainers.losses import hard_loss
 
 if TYPE_CHECKING:
@@ -20,9 +24,9 @@ class Score:
     """Figures of one validation."""
 
     loss: float
-    """Mean binary cross-entropy."""
+    """Mean cross-entropy."""
     accuracy: float
-    """Share of clips on the right side of logit 0."""
+    """Share of right verdicts."""
     auc: float
     """Area under the ROC curve, ties count half; higher is better."""
 
@@ -39,20 +43,20 @@ class Validator:
         self.batch_size = batch_size
         self.targets = samples.targets(slice(0, len(samples)))
         if self.targets.min() == self.targets.max():
-            raise DataError("a validation split must hold real and fake clips; got one class only: enlarge the split")
+            raise DataError("a validation split must hold real and fake clips, or all classes; got one only: enlarge the split")
 
     def __call__(self, model: nn.Module) -> Score:
         """Figures of the model in eval mode; NaN where its logits are."""
         logits = predict_logits(model, self.samples, batch_size=self.batch_size)
         return Score(
             loss=hard_loss(logits, self.targets).item(),
-            accuracy=((logits > 0) == (self.targets > 0.5)).float().mean().item(),
-            auc=area_under_curve(self.targets[:, 0], logits[:, 0]),
+            accuracy=(torch.from_numpy(verdicts(logits.numpy())) == self.targets[:, 0]).float().mean().item(),
+            auc=mean_area(self.targets[:, 0], logits),
         )
 
 
 def predict_logits(model: nn.Module, samples: "SampleSet", *, batch_size: int = 32) -> Tensor:
-    """Logits (N, 1) of all clips on the CPU. The model is left in eval mode."""
+    """Logits (N, 1), or scores of classes (N, K), of all clips on the CPU. The model is left in eval mode."""
     model.eval()
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -61,6 +65,16 @@ def predict_logits(model: nn.Module, samples: "SampleSet", *, batch_size: int = 
             for start in range(0, len(samples), batch_size)
         ]
     return torch.cat(parts)
+
+
+def mean_area(labels: Tensor, scores: Tensor) -> float:
+    """`area_under_curve` of logits (N, 1); of scores (N, K) its mean over the classes that some, not all, samples have."""
+    if scores.shape[1] == 1:
+        return area_under_curve(labels, scores[:, 0])
+    logits = torch.from_numpy(class_logits(scores.numpy()))
+    own = [labels == index for index in range(scores.shape[1])]
+    each = [area_under_curve(one.float(), logits[:, index]) for index, one in enumerate(own) if bool(one.any()) and not one.all()]
+    return sum(each) / len(each)
 
 
 def area_under_curve(labels: Tensor, scores: Tensor) -> float:

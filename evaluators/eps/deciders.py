@@ -1,4 +1,10 @@
-"""Which model decides a sample: of a cascade the stage that does, and that stage is explained."""
+"""Which function of a model is explained for a sample: of a cascade the stage that decides it, of a classifier the class's logit.
+
+With classes the scalar is the logit of the class that the teacher chooses, log p/(1 - p): what speaks for that class against all
+others. The raw score alone would also count what raises every class at once, and two models whose scores differ by such a common
+part, with the same probabilities, would be explained otherwise. With two classes it is the logit of a model that has only one,
+its sign turned where the teacher says "real". Teacher and student are asked for the same class.
+"""
 
 from collections.abc import Iterator
 
@@ -6,13 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps.explained import ExplainedSet
-from paretolens.evaluators.explain import held_still
+from paretolens.evaluators.explain import ClassLogit, held_still, verdicts_in_chunks
 
-__all__ = ["deciders"]
+__all__ = ["chosen_classes", "deciders"]
 
 
-def deciders(student: nn.Module, explained: ExplainedSet, rows: Tensor, chunk: int) -> Iterator[tuple[nn.Module, Tensor]]:
-    """Each model that decides some of the samples, with their rows in order.
+def chosen_classes(model: nn.Module, explained: ExplainedSet, chunk: int) -> Tensor | None:
+    """(n,) int64, the class that a model chooses for each explained sample; None where the signature has no classes."""
+    if not explained.signature.classes:
+        return None
+    device = next(model.parameters(), torch.empty(0)).device
+    with held_still(model):
+        return verdicts_in_chunks(model, [x.to(device) for x in explained.inputs], chunk)
+
+
+def deciders(
+    student: nn.Module, explained: ExplainedSet, rows: Tensor, chunk: int, classes: Tensor | None = None
+) -> Iterator[tuple[nn.Module, Tensor]]:
+    """Each function of a model that is explained for some of the samples, with their rows in order.
 
     A cascade is a function with jumps: on a path from a baseline the deciding stage would change and its jump would belong to no
     pixel. So the stage that decides the sample itself is explained, all along the path.
@@ -22,7 +39,13 @@ def deciders(student: nn.Module, explained: ExplainedSet, rows: Tensor, chunk: i
         explained: where the rows are.
         rows: (n,) int64.
         chunk: samples that go through it at once.
+        classes: (N,) int64, the teacher's class of every explained sample; None = one logit.
     """
+    if classes is not None:
+        asked = classes[rows]
+        for index in asked.unique().tolist():
+            yield ClassLogit(student, index), rows[asked == index]
+        return
     ask = getattr(student, "deciders", None)
     if ask is None:
         yield student, rows

@@ -86,12 +86,12 @@ class ExplainedSet:
 
     @staticmethod
     def choose(samples: SourceSamples, settings: EpsSettings) -> "ExplainedSet":
-        """Fakes by label, as many of each kind as can be, drawn with the settings' seed.
+        """Fakes by label, as many of each kind as can be, drawn with the settings' seed; of classes without `real` all samples.
 
         Raises:
             DataError: the split has no fakes.
         """
-        fakes = np.flatnonzero(np.asarray(samples.labels) > 0.5)
+        fakes = np.flatnonzero((np.asarray(samples.labels) > 0.5) | (not samples.signature.has_real))
         if not len(fakes):
             raise DataError("EPS explains fakes, and this split has none (labels are all 0); give a split with both classes")
         kinds = [samples.kinds[int(row)] for row in fakes]
@@ -187,7 +187,7 @@ def mean_real_clip(samples: SourceSamples, batch: int = 32) -> list[Tensor]:
     Raises:
         DataError: the split has no real clips.
     """
-    real = np.flatnonzero(np.asarray(samples.labels) <= 0.5)
+    real = np.flatnonzero((np.asarray(samples.labels) <= 0.5) & samples.signature.has_real)
     if not len(real):
         raise DataError("the baseline of EPS is the mean real clip, and this split has none; set eps.baseline to mean or zero")
     inputs = samples.signature.inputs

@@ -13,12 +13,19 @@ def verdict_sign(logit: Tensor) -> Tensor:
     return torch.where(logit > 0, 1.0, -1.0)
 
 
-def eligible_samples(logit: Tensor, change: Tensor, settings: EpsSettings) -> Tensor:
+def eligible_samples(logit: Tensor, change: Tensor, settings: EpsSettings, fake: Tensor | None = None) -> Tensor:
     """(B,) bool: in the population, and |ΔF| at least `change_share` of the population's median and not 0.
 
     Real clips leave the baseline's logit hardly at all; their maps are noise.
+
+    Args:
+        logit: (B,) of the teacher.
+        change: (B,) ΔF.
+        settings: population and share.
+        fake: (B,) bool, what the teacher calls anything but real; None = where the logit is above 0.
     """
-    inside = logit > 0 if settings.population is Population.PREDICTED_FAKE else torch.ones_like(logit, dtype=torch.bool)
+    called = logit > 0 if fake is None else fake
+    inside = called if settings.population is Population.PREDICTED_FAKE else torch.ones_like(logit, dtype=torch.bool)
     if not bool(inside.any()):
         return inside
     size = change.abs()

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from paretolens.evaluators.eps.compare import agreement
 from paretolens.evaluators.eps.deciders import deciders
 from paretolens.evaluators.eps.explained import stratified_choice
-from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.reference import TeacherReference, device_of, explain_block
 from paretolens.evaluators.eps.settings import EpsSettings
 
@@ -56,7 +55,7 @@ def proxy_eps(student: nn.Module, reference: TeacherReference, rows: Tensor, *, 
         TrialError: its logits or gradients are not finite.
     """
     settings = replace(reference.settings, nodes=nodes, probes=0, doublings=0, pixels=False)
-    return float(clip_scores(student, reference, rows, settings, verdict_sign(reference.logit[rows])).nanmean(dim=1).nanmean())
+    return float(clip_scores(student, reference, rows, settings, reference.side[rows]).nanmean(dim=1).nanmean())
 
 
 def clip_scores(student: nn.Module, reference: TeacherReference, rows: Tensor, settings: EpsSettings, sign: Tensor) -> Tensor:
@@ -70,7 +69,7 @@ def clip_scores(student: nn.Module, reference: TeacherReference, rows: Tensor, s
         sign: (n,) the side whose evidence is taken, +1 fake.
     """
     scores = torch.full((len(rows), len(reference.modalities)), torch.nan, dtype=torch.float64)
-    for model, part in deciders(student, reference.explained, rows, settings.chunk):
+    for model, part in deciders(student, reference.explained, rows, settings.chunk, reference.classes):
         places = torch.isin(rows, part).nonzero()[:, 0]
         scores[places] = _scores_of(model, reference, rows[places], settings, sign[places].to(device_of(student)))
     return scores

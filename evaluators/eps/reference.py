@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import DataError
 from paretolens.evaluators.eps.compare import RankedMaps, is_constant, ranked_maps_of
+from paretolens.evaluators.eps.deciders import chosen_classes, deciders
 from paretolens.evaluators.eps.explained import ExplainedSet
 from paretolens.evaluators.eps.population import eligible_samples, gate_modalities, verdict_sign
 from paretolens.evaluators.eps.settings import EpsSettings
@@ -52,6 +53,8 @@ class TeacherReference:
     """Evidence maps by input name."""
     pixels: Mapping[str, RankedMaps]
     """Signed maps of full resolution by input name; empty where the settings leave them out."""
+    classes: Tensor | None = None
+    """(n,) int64, the class that the teacher chooses, of which `logit`, `baseline_logit` and the maps are; None = one logit."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -66,7 +69,19 @@ class TeacherReference:
     @property
     def eligible(self) -> Tensor:
         """(n,) bool, the samples that enter the headline."""
-        return eligible_samples(self.logit, self.change, self.settings)
+        return eligible_samples(self.logit, self.change, self.settings, self._fake)
+
+    @property
+    def _fake(self) -> Tensor | None:
+        """(n,) bool, what the teacher calls anything but real; None where the logit says it."""
+        if self.classes is None:
+            return None
+        return self.classes > 0 if self.explained.signature.has_real else torch.ones_like(self.classes, dtype=torch.bool)
+
+    @property
+    def side(self) -> Tensor:
+        """(n,) ±1, the side of the logit whose evidence is taken: the teacher's; a class's logit always for the class."""
+        return verdict_sign(self.logit) if self.classes is None else torch.ones_like(self.logit)
 
     @property
     def share(self) -> Tensor:
@@ -89,10 +104,14 @@ class TeacherReference:
             ConfigurationError, BackendError, TrialError: as the explainer raises them.
         """
         explain = settings.make_explainer() if explainer is None else explainer
-        columns = Columns(len(explained))
-        with holding(explain, teacher) as held:
-            for index in torch.arange(len(explained)).split(BLOCK):
-                columns.put(index, explain_block(teacher, explained, index, settings=settings, explainer=held))
+        columns, everything = Columns(len(explained)), torch.arange(len(explained))
+        classes = chosen_classes(teacher, explained, settings.chunk)
+        asked = [(teacher, everything)] if classes is None else deciders(teacher, explained, everything, settings.chunk, classes)
+        for model, rows in asked:
+            with holding(explain, model) as held:
+                for index in rows.split(BLOCK):
+                    sign = None if classes is None else torch.ones(len(index), device=device_of(model))
+                    columns.put(index, explain_block(model, explained, index, settings=settings, explainer=held, sign=sign))
         reference = TeacherReference(
             explained=explained,
             settings=settings,
@@ -100,6 +119,7 @@ class TeacherReference:
             **columns.scalars,
             grids=columns.maps("grid"),
             pixels=columns.maps("pixel"),
+            classes=classes,
         )
         reference.check()
         return reference

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from paretolens.data.bootstrap import nanmean_interval
 from paretolens.errors import ConfigurationError, DataError, TrialError
 from paretolens.evaluators.eps.compare import Agreement, agreement, is_constant
-from paretolens.evaluators.eps.deciders import deciders
-from paretolens.evaluators.eps.population import verdict_sign
+from paretolens.evaluators.eps.deciders import chosen_classes, deciders
 from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block
 from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
 from paretolens.evaluators.eps.settings import EpsSettings
@@ -58,10 +57,10 @@ def score_eps(
     eligible = reference.eligible.nonzero()[:, 0][:limit]
     sheet = Sheet(reference, used)
     device = device_of(student)
-    for model, rows in deciders(student, reference.explained, eligible, used.chunk):
+    for model, rows in deciders(student, reference.explained, eligible, used.chunk, reference.classes):
         with holding(explain, model) as held:
             for index in rows.split(BLOCK):
-                sign = verdict_sign(reference.logit[index]).to(device)
+                sign = reference.side[index].to(device)
                 sheet.add(index, explain_block(model, reference.explained, index, settings=used, explainer=held, sign=sign))
     sheet.add_logits(student, used.chunk)
     return sheet.result(floor)
@@ -99,6 +98,7 @@ class Sheet:
         self.logit = np.full(count, np.nan)
         self.eligible = np.zeros(count, dtype=bool)
         self.converged = np.ones(count, dtype=bool)
+        self.agrees = np.zeros(count, dtype=bool)
         self.degenerate = 0
         self.constant = 0
         self.teacher_constant = 0
@@ -138,14 +138,23 @@ class Sheet:
             self.compared += int(counts.sum())
 
     def add_logits(self, student: nn.Module, chunk: int) -> None:
-        """Logits of the samples that were not explained, for the agreement of verdicts."""
+        """Logits of the samples that were not explained, and the agreement of verdicts."""
         left = torch.from_numpy(np.flatnonzero(np.isnan(self.logit)))
-        device = device_of(student)
-        with held_still(student):
-            for start in range(0, len(left), chunk):
-                index = left[start : start + chunk]
-                found = logits_in_chunks(student, self.reference.explained.rows(index, device), chunk)
-                self.logit[index.numpy()] = found.cpu().to(torch.float64).numpy()
+        device, reference = device_of(student), self.reference
+        own = [(student, left)] if reference.classes is None else deciders(
+            student, reference.explained, left, chunk, reference.classes
+        )
+        for model, rows in own:
+            with held_still(model):
+                for index in rows.split(chunk):
+                    found = logits_in_chunks(model, reference.explained.rows(index, device), chunk)
+                    self.logit[index.numpy()] = found.cpu().to(torch.float64).numpy()
+        if reference.classes is None:
+            self.agrees = (reference.logit.numpy() > 0) == (self.logit > 0)
+        else:
+            chosen = chosen_classes(student, reference.explained, chunk)
+            assert chosen is not None
+            self.agrees = (chosen == reference.classes).numpy()
 
     def values(self, group: str) -> Floats:
         """w1·ρ + w2·J, (n, M), NaN where nothing was compared."""
@@ -192,7 +201,7 @@ class Sheet:
             modalities=self.scores("grid"),
             pixel=mean_or_nan(row_means(self.values("pixel"))),
             pixel_modalities=pixel,
-            agreement_explained=float(np.mean((teacher > 0) == (self.logit > 0))),
+            agreement_explained=float(np.mean(self.agrees)),
             logit_correlation=correlation(teacher, self.logit),
             eligible=int(self.eligible.sum()),
             excluded=len(self.eligible) - int(self.eligible.sum()),

@@ -27,6 +27,8 @@ __all__ = ["FORMAT", "fingerprint", "load_reference", "save_reference"]
 FORMAT = 2
 RECORD = "reference.json"
 SCALARS = ("logit", "baseline_logit", "converged", "sums")
+CLASSES = "classes"
+"""Name of the column that a reference of one logit lacks."""
 COLUMNS = ("indices", "labels", "groups", "regions")
 
 
@@ -55,6 +57,8 @@ def arrays_of(reference: TeacherReference) -> dict[str, NDArray[Any]]:
         if b is not None:
             arrays[f"baseline_{spec.name}"] = b.cpu().numpy()
     arrays |= {name: getattr(reference, name).numpy() for name in SCALARS}
+    if reference.classes is not None:
+        arrays[CLASSES] = reference.classes.numpy()
     for group, maps in (("grid", reference.grids), ("pixel", reference.pixels)):
         for name, ranked in maps.items():
             arrays |= {f"{group}_{name}_{part}": getattr(ranked, part).numpy() for part in MAPS}
@@ -135,6 +139,7 @@ def restore(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Te
         explainer=record["explainer"],
         grids=maps["grid"],
         pixels=maps["pixel"],
+        classes=tensors.get(CLASSES),
         **{name: tensors[name] for name in SCALARS},
     )
 

@@ -3,7 +3,15 @@
 from paretolens.evaluators.explain.attention import AttentionMaps, Depth
 from paretolens.evaluators.explain.attribution import Attribution, Explainer, holding
 from paretolens.evaluators.explain.fold import foldable_pairs, norms_folded
-from paretolens.evaluators.explain.forward import ClassLogit, end_logits, held_still, logit_of, logits, logits_in_chunks
+from paretolens.evaluators.explain.forward import (
+    ClassLogit,
+    end_logits,
+    held_still,
+    logit_of,
+    logits,
+    logits_in_chunks,
+    verdicts_in_chunks,
+)
 from paretolens.evaluators.explain.grad_cam import GradCam, feature_layers
 from paretolens.evaluators.explain.gradient_shap import GradientShap
 from paretolens.evaluators.explain.integrated_gradients import IntegratedGradients
@@ -39,4 +47,5 @@ __all__ = [
     "make_explainer",
     "norms_folded",
     "register_explainer",
+    "verdicts_in_chunks",
 ]

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from paretolens.errors import BackendError, ConfigurationError, TrialError
+from paretolens.models.decision import verdicts
 
-__all__ = ["ClassLogit", "end_logits", "held_still", "logit_of", "logits", "logits_in_chunks"]
+__all__ = ["ClassLogit", "end_logits", "held_still", "logit_of", "logits", "logits_in_chunks", "verdicts_in_chunks"]
 
 
 class ClassLogit(nn.Module):
-    """One class of a classifier against all others: log p/(1 - p) of its softmax, from the raw scores (B, C)."""
+    """One class of a classifier against all others: log p/(1 - p) of its softmax, from the raw scores (B, C), or a field `logit`."""
 
     def __init__(self, classifier: nn.Module, index: int) -> None:
         super().__init__()
@@ -25,7 +27,7 @@ class ClassLogit(nn.Module):
         Raises:
             BackendError: the classifier gives no scores (B, C) with that class.
         """
-        scores = self.classifier(*inputs)
+        scores = scores_of(self.classifier(*inputs))
         if not isinstance(scores, Tensor) or scores.dim() != 2 or not 0 <= self.index < scores.shape[1] or scores.shape[1] < 2:
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise BackendError(
@@ -33,6 +35,11 @@ class ClassLogit(nn.Module):
             )
         others = torch.cat([scores[:, : self.index], scores[:, self.index + 1 :]], dim=1)
         return scores[:, self.index : self.index + 1] - others.logsumexp(dim=1, keepdim=True)
+
+
+def scores_of(output: Any) -> Any:
+    """What a model returned, or its field `logit`."""
+    return output if isinstance(output, Tensor) else getattr(output, "logit", output)  # a tensor has a method `logit`
 
 
 def logit_of(output: object) -> Tensor:
@@ -68,6 +75,13 @@ def logits(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
             f"teacher and student must take the same inputs: {type(model).__name__} cannot take ({shapes}): {reason}"
         ) from error
     return logit_of(output)
+
+
+def verdicts_in_chunks(model: nn.Module, inputs: Sequence[Tensor], chunk: int) -> Tensor:
+    """(B,) int64 on the CPU: what the model says of each sample, `chunk` at a time; see `models.decision`."""
+    with torch.no_grad():
+        parts = [scores_of(model(*part)).cpu() for part in zip(*(x.split(chunk) for x in inputs), strict=True)]
+    return torch.from_numpy(verdicts(torch.cat(parts).numpy()))
 
 
 def logits_in_chunks(model: nn.Module, inputs: Sequence[Tensor], chunk: int) -> Tensor:
