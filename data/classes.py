@@ -1,5 +1,6 @@
 """Samples of more than two kinds: the class of a sample is its kind, and its label the number of the class."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from paretolens.models.signature import REAL, Signature
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
+NAME = re.compile(r"[\w./-][\w./ -]*")
+
 __all__ = ["by_kind", "check_classes", "with_classes"]
 
 
@@ -19,14 +22,16 @@ def check_classes(classes: Sequence[str]) -> None:
     """See that names can be those of classes; none are always right.
 
     Raises:
-        ConfigurationError: there is only one, one stands twice or is empty, or `real` is not the first.
+        ConfigurationError: there is only one, one stands twice or has other characters than names of metrics may have, or
+            `real` is not the first.
     """
     if not classes:
         return
     twice = sorted({name for name in classes if classes.count(name) > 1})
-    if len(classes) < 2 or twice or "" in classes:
+    if len(classes) < 2 or twice or not all(NAME.fullmatch(name) for name in classes):
         raise ConfigurationError(
-            f"data.classes must be two or more names, each once; got {', '.join(classes) or 'an empty one'}: mend the list"
+            "data.classes must be two or more names of letters, digits, spaces and _ . / -, each once; got "
+            f"{', '.join(map(repr, classes))}: mend the list"
         )
     if REAL in classes[1:]:
         raise ConfigurationError(f"data.classes must begin with {REAL} where that is a class; got {', '.join(classes)}: move it")

@@ -14,8 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from paretolens.data.bootstrap import Interval, clustered_interval
 from paretolens.errors import DataError, TrialError
+from paretolens.models.decision import flat, verdicts
 
-__all__ = ["ClassificationMetrics", "accuracy_interval", "auc_by_kind", "classification_metrics", "correct"]
+__all__ = [
+    "ClassificationMetrics",
+    "accuracy_interval",
+    "area",
+    "auc_by_kind",
+    "calibration_error",
+    "classification_metrics",
+    "correct",
+]
 
 Floats = NDArray[np.float64]
 ECE_BINS = 15
@@ -79,7 +88,7 @@ def classification_metrics(labels: ArrayLike, logits: ArrayLike) -> Classificati
         precision=_ratio(tp, tp + fp),
         recall=_ratio(tp, tp + fn),
         f1=_ratio(2 * tp, 2 * tp + fp + fn),
-        auc=_auc(truth, scores) if both else float("nan"),
+        auc=area(truth, scores) if both else float("nan"),
         average_precision=_average_precision(truth, scores) if positives else float("nan"),
         eer=_eer(*curve) if curve is not None else float("nan"),
         ece=_ece(truth, _sigmoid(scores)),
@@ -105,14 +114,20 @@ def auc_by_kind(labels: ArrayLike, logits: ArrayLike, kinds: Sequence[str]) -> d
     found: dict[str, float] = {}
     for kind in sorted(set(names[truth].tolist())):
         chosen = ~truth | (names == kind)
-        found[kind] = _auc(truth[chosen], scores[chosen]) if not truth.all() else float("nan")
+        found[kind] = area(truth[chosen], scores[chosen]) if not truth.all() else float("nan")
     return found
 
 
 def correct(labels: ArrayLike, logits: ArrayLike) -> Floats:
-    """(N,) 1.0 where the verdict at logit 0 is right, else 0.0: what intervals and paired comparisons are made of."""
-    truth, scores = _checked(labels, logits)
-    right: Floats = ((scores > 0.0) == truth).astype(np.float64)
+    """(N,) 1.0 where the verdict is right, else 0.0: what intervals and paired comparisons are made of.
+
+    Args:
+        labels: (N,) 1 = fake and 0 = real, or numbers of classes.
+        logits: (N,) raw scores, positive = fake, or (N, K) scores of classes.
+    """
+    scores = flat(np.asarray(logits, dtype=np.float64))
+    truth = np.asarray(labels).reshape(-1) if scores.ndim == 2 else _checked(labels, logits)[0]
+    right: Floats = (verdicts(scores) == truth).astype(np.float64)
     return right
 
 
@@ -130,8 +145,8 @@ def accuracy_interval(
     Two models are compared by `paretolens.data.bootstrap.paired_difference` of their `correct` arrays.
 
     Args:
-        labels: (N,) 1 = fake, 0 = real.
-        logits: (N,) raw scores.
+        labels: (N,) 1 = fake, 0 = real, or numbers of classes.
+        logits: (N,) raw scores, or (N, K) scores of classes.
         groups: (N,) source clip of each sample.
         resamples: Number of draws.
         confidence: Level of the interval, 0..1.
@@ -181,8 +196,8 @@ def _sigmoid(scores: Floats) -> Floats:
     return values
 
 
-def _auc(truth: NDArray[np.bool_], scores: Floats) -> float:
-    """Mann-Whitney U / (positives · negatives), average ranks for ties."""
+def area(truth: NDArray[np.bool_], scores: Floats) -> float:
+    """Area under the ROC curve of (N,) scores: Mann-Whitney U / (positives · negatives), average ranks for ties."""
     from scipy.stats import rankdata
 
     positives, negatives = int(truth.sum()), int((~truth).sum())
@@ -216,8 +231,11 @@ def _average_precision(truth: NDArray[np.bool_], scores: Floats) -> float:
 
 
 def _ece(truth: NDArray[np.bool_], probability: Floats) -> float:
-    right = (probability > 0.5) == truth
-    confidence = np.maximum(probability, 1.0 - probability)
+    return calibration_error((probability > 0.5) == truth, np.maximum(probability, 1.0 - probability))
+
+
+def calibration_error(right: NDArray[np.bool_], confidence: Floats) -> float:
+    """Expected calibration error of (N,) verdicts: whether each is right, and the probability that it was given."""
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gap = np.bincount(bins, weights=right - confidence, minlength=ECE_BINS)
-    return float(np.abs(gap).sum() / len(truth))
+    return float(np.abs(gap).sum() / len(right))

@@ -92,8 +92,8 @@ class BundleContent:
     """What a patch of the output `patches` sees; None where the model has none."""
     sample: Mapping[str, np.ndarray]
     """A few inputs (B, ...) by name, scaled as the model wants them; kept with the outputs for `paretolens verify`."""
-    labels: tuple[str, str] = ("real", "fake")
-    """Names of the two classes: logit below, and above 0."""
+    labels: tuple[str, ...] = ("real", "fake")
+    """Names of the classes: logit below, and above 0; where the signature has classes those, in the order of their scores."""
     limits: tuple[str, ...] = ()
     """Limits of use, one sentence each, for the model card."""
     details: Mapping[str, Any] = field(default_factory=dict)

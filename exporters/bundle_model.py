@@ -40,19 +40,35 @@ class BundleModel:
         self.session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
 
     def judge(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """verdict, probability (of the fake class), logit, model_ms, and of a cascade the stage, of one sample's arrays."""
+        """verdict, probability (of the fake class), logit, model_ms, and of a cascade the stage, of one sample's arrays.
+
+        Of a model with classes the probability and the logit are those of the verdict, and `probabilities` has all by name.
+        """
         inputs = self.inputs(arrays)
         wanted = [self.manifest["decision"]["output"], *(name for name in self.manifest["model"]["outputs"] if name == "stage")]
         loaded = time.perf_counter()
-        logit, *stage = (float(found.reshape(-1)[0]) for found in self.session.run(wanted, inputs))
+        scores, *stage = (found.reshape(-1) for found in self.session.run(wanted, inputs))
         model_ms = (time.perf_counter() - loaded) * 1e3
-        real, fake = self.manifest["labels"]
+        decided = {"stage": int(stage[0][0])} if stage else {}
+        return {**self.decide(scores), "model_ms": round(model_ms, 3), **decided}
+
+    def decide(self, scores: np.ndarray) -> dict[str, Any]:
+        """verdict, probability and logit that the raw scores of one sample stand for; raises PredictError on an unknown rule."""
+        labels, rule = self.manifest["labels"], self.manifest["decision"].get("rule")
+        z = np.asarray(scores, np.float64)
+        if rule is None:
+            real, fake = labels
+            verdict = fake if z[0] > self.manifest["decision"]["threshold"] else real
+            return {"verdict": verdict, "probability": float(1.0 / (1.0 + np.exp(-z[0]))), "logit": float(z[0])}
+        if rule != "largest":
+            raise PredictError(f"manifest.json decides by {rule!r}, which this script does not know: get a newer one")
+        best, raised = int(z.argmax()), np.exp(z - z.max())
+        share = raised / raised.sum()
         return {
-            "verdict": fake if logit > self.manifest["decision"]["threshold"] else real,
-            "probability": float(1.0 / (1.0 + np.exp(-np.float64(logit)))),
-            "logit": logit,
-            "model_ms": round(model_ms, 3),
-            **({"stage": int(stage[0])} if stage else {}),
+            "verdict": labels[best],
+            "probability": float(share[best]),
+            "logit": float(z[best] - np.logaddexp.reduce(np.delete(z, best))),
+            "probabilities": dict(zip(labels, share.tolist(), strict=True)),
         }
 
     def inputs(self, arrays: Mapping[str, np.ndarray]) -> Arrays:

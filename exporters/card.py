@@ -14,6 +14,10 @@ __all__ = ["GENERAL_LIMITS", "model_card", "readme"]
 def readme(content: "BundleContent") -> str:
     """How to run the bundle."""
     pictures = content.preprocessing.picture is not None
+    names = [f"`{name}`" for name in content.labels]
+    said = f"{names[0]} or {names[-1]}, the\nprobability of {names[-1]}"
+    if content.signature.classes:
+        said = f"one of {', '.join(names)}, the\nprobability of each"
     file, library = ("picture.jpg", "pillow") if pictures else ("clip.mp4", "av")
     return f"""# {content.name}
 
@@ -25,8 +29,8 @@ python -m venv .venv && .venv/bin/pip install -r requirements.txt
 .venv/bin/python predict.py --json {file}
 ```
 
-`predict.py` needs onnxruntime, numpy and {library}, nothing else. It prints `{content.labels[0]}` or `{content.labels[1]}`, the
-probability of `{content.labels[1]}`, and the milliseconds the model took. `manifest.json` holds inputs, preprocessing, scores
+`predict.py` needs onnxruntime, numpy and {library}, nothing else. It prints {said}, and the milliseconds the model took.
+`manifest.json` holds inputs, preprocessing, scores
 and checksums. `MODEL_CARD.md` says what the model is for and what it is not for.
 
 Check the files with `sha256sum --check SHA256SUMS`, or with `paretolens verify`, which also runs the samples in `sample.npz`

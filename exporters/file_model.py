@@ -17,7 +17,7 @@ class FileModel(nn.Module):
 
     Args:
         path: the file; its checksum is the module's only state, so that two files are two models.
-        run: runs it: inputs (B, ...) by name → outputs by name, `logit` (B, 1) among them.
+        run: runs it: inputs (B, ...) by name → outputs by name, `logit` (B, 1), or scores of classes (B, K), among them.
         names: of the inputs, in the order of `forward`.
     """
 
@@ -30,6 +30,7 @@ class FileModel(nn.Module):
         self.register_buffer("sha256", torch.tensor(list(bytes.fromhex(sha256_of(path))), dtype=torch.uint8))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits (B, 1) float32."""
+        """Logits (B, 1), or scores of classes (B, K), float32."""
         given = {name: tensor.detach().cpu().numpy() for name, tensor in zip(self.names, inputs, strict=True)}
-        return torch.from_numpy(np.array(self.run(given)["logit"], dtype=np.float32).reshape(-1, 1))
+        logits = np.array(self.run(given)["logit"], dtype=np.float32)
+        return torch.from_numpy(logits.reshape(len(logits), -1))

@@ -18,6 +18,7 @@ from paretolens.exporters.files import sha256_of
 from paretolens.exporters.litert_env import run_in
 from paretolens.exporters.parity import TOLERANCE
 from paretolens.exporters.precisions import AGREEMENT, USUAL
+from paretolens.models.decision import verdicts
 from paretolens.models.signature import Signature
 
 __all__ = ["TargetFile", "compare_target", "export_litert", "run_litert"]
@@ -101,14 +102,14 @@ def run_litert(python: Path, path: Path, signature: Signature, inputs: Arrays) -
 def compare_target(
     path: Path, runtime: str, precision: str, *, found: np.ndarray, wanted: np.ndarray, labels: np.ndarray, ids: tuple[str, ...]
 ) -> TargetFile:
-    """Hold a file's logits (N,) against the torch model's (N,), both against the labels (N,), 1 = fake.
+    """Hold a file's logits (N,) or scores of classes (N, K) against the torch model's, both against the labels (N,).
 
     Raises:
         BackendError: a float file differs by more than 1e-4, or too many verdicts by `AGREEMENT`; the worst clip is named.
     """
-    difference = np.abs(found.astype(np.float64) - wanted)
+    difference = np.abs(found.astype(np.float64) - wanted).reshape(len(found), -1).max(axis=1)
     worst = int(np.argmax(np.where(np.isfinite(difference), difference, np.inf)))
-    agreement = float(np.mean((found > 0) == (wanted > 0)))
+    agreement = float(np.mean(verdicts(found) == verdicts(wanted)))
     exact = precision != "fp32" or bool(difference[worst] <= TOLERANCE)
     if not np.isfinite(difference[worst]) or not exact or agreement < AGREEMENT[precision]:
         rule = f"lie within {TOLERANCE:g} of the torch model's" if precision == "fp32" else "be finite"
@@ -119,8 +120,8 @@ def compare_target(
     return TargetFile(
         runtime=runtime, precision=precision, size_bytes=path.stat().st_size, sha256=sha256_of(path), samples=len(found),
         max_difference=float(difference[worst]), mean_difference=float(difference.mean()), worst_sample=ids[worst],
-        decision_agreement=agreement, accuracy=float(np.mean((found > 0) == (labels > 0.5))),
-        reference_accuracy=float(np.mean((wanted > 0) == (labels > 0.5))),
+        decision_agreement=agreement, accuracy=float(np.mean(verdicts(found) == labels)),
+        reference_accuracy=float(np.mean(verdicts(wanted) == labels)),
     )  # fmt: skip
 
 

@@ -19,13 +19,15 @@ __all__ = ["FORMAT", "MANIFEST", "MODEL", "SUMS", "make_manifest", "read_manifes
 
 FORMAT = 1
 MODEL, MANIFEST, SUMS = "model.onnx", "manifest.json", "SHA256SUMS"
+LARGEST = "largest"
+"""Rule of a decision: the label of the largest score."""
 _NUMBER = (int, float)
 _SCHEMA: Mapping[str, Any] = {
     "format": int,
     "name": str,
     "summary": str,
     "labels": [str],
-    "decision": {"output": str, "threshold": _NUMBER, "positive": str},
+    "decision": {"output": str},
     "model": {
         "file": str,
         "opset": int,
@@ -53,7 +55,7 @@ def make_manifest(content: "BundleContent", versions: Mapping[str, str]) -> dict
         "name": content.name,
         "summary": content.summary,
         "labels": list(content.labels),
-        "decision": {"output": content.signature.outputs[0], "threshold": 0.0, "positive": content.labels[1]},
+        "decision": {"output": content.signature.outputs[0], **_rule(content)},
         "model": {
             "file": MODEL,
             "opset": artefact.opset,
@@ -74,6 +76,11 @@ def make_manifest(content: "BundleContent", versions: Mapping[str, str]) -> dict
     }
 
 
+def _rule(content: "BundleContent") -> dict[str, Any]:
+    """How the output becomes a label."""
+    return {"rule": LARGEST} if content.signature.classes else {"threshold": 0.0, "positive": content.labels[1]}
+
+
 def read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
     """The manifest, held against its schema and against the checksums by file name.
 
@@ -91,7 +98,7 @@ def read_manifest(folder: Path, sums: Mapping[str, str]) -> dict[str, Any]:
             f"bundle {folder}: {MANIFEST} has format {version}{_writer(manifest)}, this is {__version__} and reads format "
             f"{FORMAT}; use the version that wrote it, or export the model again with this one"
         )
-    wrong = _misfit(manifest, _SCHEMA, "")
+    wrong = _misfit(manifest, _SCHEMA, "") or _misfit(manifest["decision"], _decision(manifest), "decision")
     if wrong:
         raise IntegrityError(
             f"bundle {folder}: {MANIFEST} is not a manifest of this version, {__version__} ({wrong}){_writer(manifest)}; "
@@ -117,6 +124,11 @@ def _writer(manifest: Mapping[str, Any]) -> str:
     versions = manifest.get("versions")
     name = versions.get("paretolens") if isinstance(versions, Mapping) else None
     return f", written by Paretolens {name}" if isinstance(name, str) else ""
+
+
+def _decision(manifest: dict[str, Any]) -> Mapping[str, Any]:
+    """What a decision must say: a rule by name, or a threshold."""
+    return {"rule": str} if "rule" in manifest["decision"] else {"threshold": _NUMBER, "positive": str}
 
 
 def _misfit(value: Any, schema: Any, where: str) -> str:

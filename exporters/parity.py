@@ -1,7 +1,7 @@
 """Does the exported file compute what the torch model computes?
 
 Measured twice: as written (ORT_DISABLE_ALL), where values must agree within the tolerance, and with the runtime's default
-optimisations, where decisions (logit above 0) are compared.
+optimisations, where decisions (logit above 0, or the class of the largest score) are compared.
 
 A float model agrees within 1e-4. A fake-quantised one cannot: a value that lies on a rounding edge falls to either side with the
 order of a sum, and the difference of a whole step goes on through the network. Torch does not agree with itself there: with
@@ -21,6 +21,7 @@ from paretolens.errors import BackendError, ConfigurationError
 from paretolens.exporters.modes import evaluating, without_onednn
 from paretolens.exporters.onnx import read_precision
 from paretolens.exporters.runner import OnnxRunner
+from paretolens.models.decision import verdicts
 
 __all__ = ["TOLERANCE", "Parity", "check_parity"]
 
@@ -43,7 +44,7 @@ class Parity:
     optimised_difference: float
     """Largest absolute difference of a logit under the runtime's default optimisations."""
     decision_agreement: float
-    """Share of samples with the same verdict (logit above 0) under the default optimisations, 0..1."""
+    """Share of samples with the same verdict under the default optimisations, 0..1."""
     worst_sample: int
     """Index, over all batches in order, of the sample with `max_difference`."""
     outputs: dict[str, float]
@@ -87,7 +88,7 @@ def check_parity(model: nn.Module, path: Path, batches: Iterable[Sequence[Tensor
             for name, value in zip(exact.output_names, wanted, strict=True):
                 worst[name] = max(worst[name], float(np.abs(value - written[name]).max(initial=0.0)))
             logit = exact.output_names[0]
-            rows.append((wanted[0].reshape(-1), written[logit].reshape(-1), optimised[logit].reshape(-1)))
+            rows.append((wanted[0], written[logit], optimised[logit]))
     if not rows:
         raise ConfigurationError("parity needs at least one batch, got none: give some samples")
     if quantised:
@@ -119,15 +120,15 @@ def _first_alone(runner: OnnxRunner, inputs: dict[str, np.ndarray], together: di
 def _summary(columns: tuple[np.ndarray, ...], *, outputs: dict[str, float], tolerance: float, noise: float) -> Parity:
     wanted, written, optimised = columns
     with np.errstate(invalid="ignore"):
-        difference = np.abs(wanted.astype(np.float64) - written)
+        difference = np.abs(wanted.astype(np.float64) - written).reshape(len(wanted), -1)
         fast = np.abs(wanted.astype(np.float64) - optimised)
     difference = np.where(np.isfinite(difference), difference, np.inf)
     return Parity(
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
         optimised_difference=float(fast.max()),
-        decision_agreement=float(np.mean((wanted > 0.0) == (optimised > 0.0))),
-        worst_sample=int(difference.argmax()),
+        decision_agreement=float(np.mean(verdicts(wanted) == verdicts(optimised))),
+        worst_sample=int(difference.max(axis=1).argmax()),
         outputs=outputs,
         samples=len(wanted),
         rounding_noise=noise,

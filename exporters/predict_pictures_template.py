@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tell whether a picture is real or fake, with the model in this folder.
+"""Tell whether a picture is real or fake, or of which class it is, with the model in this folder.
 
     python predict.py picture.jpg         one line per picture
     python predict.py pictures/           every picture in a folder and below it
@@ -34,7 +34,8 @@ class PicturePredictor(BundleModel):
         """Judge a picture.
 
         Returns:
-            file, verdict, probability (of the fake class), logit, model_ms, total_ms; of a cascade the stage that decided.
+            file, verdict, probability (of the fake class), logit, model_ms, total_ms; of a cascade the stage that decided. Of a
+            model with classes the probability is that of the verdict, and `probabilities` has all by name.
 
         Raises:
             PredictError: it is missing or cannot be decoded.
@@ -89,7 +90,7 @@ def pictures_in(path: Path) -> Iterator[Path]:
 
 def main(arguments: list[str] | None = None, folder: Path | None = None, *, prefix: str = "error") -> int:
     """Judge the pictures named on the command line; `folder` is the bundle, this file's own by default."""
-    parser = argparse.ArgumentParser(description="Tell whether pictures are real or fake.")
+    parser = argparse.ArgumentParser(description="Tell whether pictures are real or fake, or of which class.")
     parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="picture, or folder of pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     parser.add_argument(
@@ -120,7 +121,9 @@ def _judge(predictor: PicturePredictor, path: Path, named: Path, given: argparse
         print(f"{given.prefix}: {error}", file=sys.stderr)
         return 2
     stage = f"  stage {result['stage']}" if "stage" in result else ""
-    line = f"{result['verdict']}  p(fake) {result['probability']:.3f}  {result['model_ms']:.1f} ms{stage}  {path}"
+    shares = result.get("probabilities", {"fake": result["probability"]})
+    said = "  ".join(f"p({name}) {share:.3f}" for name, share in shares.items())
+    line = f"{result['verdict']}  {said}  {result['model_ms']:.1f} ms{stage}  {path}"
     print(json.dumps(result) if given.json else line, flush=True)
     return 0
 

@@ -178,9 +178,13 @@ class Config:
     def make_model_settings(self) -> Any:
         """The family's own settings, validated; classes that they leave open are those of the data."""
         settings = schema.build(self.make_family().settings_type, self.model, path=("model",))
-        if getattr(settings, "classes", None) != ():
-            return settings
-        return dataclasses.replace(settings, classes=self.make_source().signature(self.make_data_settings()).classes)
+        wanted = getattr(settings, "classes", None)
+        return dataclasses.replace(settings, classes=self.classes) if wanted == () else settings
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the data; empty where its samples are real or fake."""
+        return self.make_source().signature(self.make_data_settings()).classes
 
     def make_space(self) -> Space:
         """The space with the overrides applied."""

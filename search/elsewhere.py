@@ -20,6 +20,7 @@ from paretolens.exporters.litert import CALIBRATION, export_litert, run_litert
 from paretolens.exporters.litert_env import pinned_packages
 from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings, build_engine, load_flavour
 from paretolens.exporters.tensorrt_files import save_engine
+from paretolens.models.decision import verdicts
 from paretolens.search.cascade import timed
 from paretolens.search.devices import LITERT, TENSORRT
 from paretolens.search.engines import engine_run, with_timing_cache
@@ -149,7 +150,7 @@ def _clips(study: Study) -> tuple[SampleSet, Mapping[str, np.ndarray]]:
 
 
 def _accuracy(logits: np.ndarray, samples: SampleSet) -> float:
-    return float(np.mean((logits.reshape(-1) > 0) == (samples.labels > 0.5)))
+    return float(np.mean(verdicts(logits) == samples.labels))
 
 
 def _quietly(make: Callable[[Path], object]) -> Callable[[Path], None]:

@@ -211,6 +211,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         parity=parity,
         patches=patches,
         sample=_sample(samples),
+        **({"labels": samples.signature.classes} if samples.signature.classes else {}),
         limits=limits_of_use(source_label(source.name)),
         details={
             "study": study.name,
@@ -246,8 +247,9 @@ def _exported(place: Path) -> tuple[OnnxArtefact, Parity, Field | None]:
 
 
 def _sample(samples: SampleSet) -> dict[str, np.ndarray]:
-    """A few clips of both classes, spread over the split."""
-    rows = np.concatenate([np.flatnonzero(samples.labels == label)[: SAMPLES // 2] for label in (0.0, 1.0)])
+    """A few clips of every class."""
+    labels = range(len(samples.signature.classes) or 2)
+    rows = np.concatenate([np.flatnonzero(samples.labels == label)[: max(1, SAMPLES // len(labels))] for label in labels])
     names = [spec.name for spec in samples.signature.inputs]
     return {name: tensor.numpy() for name, tensor in zip(names, samples.batch(rows), strict=True)}
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from paretolens.data.samples import SampleSet
-from paretolens.evaluators.accuracy import accuracy_interval, auc_by_kind, classification_metrics
+from paretolens.evaluators.accuracy import accuracy_interval
+from paretolens.evaluators.classes import split_aucs, split_metrics
 from paretolens.exporters.runner import OnnxRunner
+from paretolens.models.decision import flat
 
 __all__ = ["BATCH", "ArtefactScore", "score_artefact"]
 
@@ -24,7 +26,7 @@ class ArtefactScore:
     """Accuracy of a file on every split."""
 
     val: np.ndarray
-    """(N,) logits on the validation split."""
+    """(N,) logits, or (N, K) scores of classes, on the validation split."""
     metrics: dict[str, float]
     """`accuracy` (with interval), `auc`, … of val; the same with the prefixes `test_` and `unseen_`."""
 
@@ -36,10 +38,10 @@ def score_artefact(path: Path, samples: Mapping[str, SampleSet]) -> ArtefactScor
     logits = {split: _logits(runner, samples[split]) for split in _PREFIXES if split in samples}
     for split, scores in logits.items():
         prefix, chosen = _PREFIXES[split], samples[split]
-        found |= {f"{prefix}{name}": value for name, value in classification_metrics(chosen.labels, scores).to_metrics().items()}
+        found |= {f"{prefix}{name}": value for name, value in split_metrics(chosen, scores).items()}
         interval = accuracy_interval(chosen.labels, scores, chosen.groups)
         found |= {f"{prefix}accuracy_low": interval.low, f"{prefix}accuracy_high": interval.high}
-    kinds = auc_by_kind(samples["test"].labels, logits["test"], samples["test"].kinds)
+    kinds = split_aucs(samples["test"], logits["test"])
     found |= {f"test_auc_{kind}": value for kind, value in kinds.items()}
     return ArtefactScore(val=logits["val"], metrics=found)
 
@@ -49,5 +51,5 @@ def _logits(runner: OnnxRunner, samples: SampleSet) -> np.ndarray:
     parts = []
     for start in range(0, len(samples), BATCH):
         inputs = {name: x.numpy() for name, x in zip(names, samples.batch(slice(start, start + BATCH)), strict=True)}
-        parts.append(runner.run(inputs)["logit"].reshape(-1))
+        parts.append(flat(runner.run(inputs)["logit"]))
     return np.concatenate(parts)

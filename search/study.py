@@ -343,7 +343,10 @@ def datasets(samples: Mapping[str, SampleSet], root: Path) -> list[DatasetInfo]:
         folder = own.folder.resolve() if own.folder else None
         place = folder.relative_to(root).as_posix() if folder and folder.is_relative_to(root) else str(folder or "memory")
         fakes = int(own.labels.sum())
-        profile = {"samples": len(own), "fakes": fakes, "real": len(own) - fakes, "kinds": sorted(set(own.kinds))}
+        profile: dict[str, Any] = {"samples": len(own), "fakes": fakes, "real": len(own) - fakes}
+        if classes := own.signature.classes:
+            profile = {"samples": len(own), **{name: own.kinds.count(name) for name in classes}}
+        profile["kinds"] = sorted(set(own.kinds))
         name = f"{'generated' if own.generated else 'clips'}-{split}"
         found.append(
             DatasetInfo(name=name, digest=own.fingerprint[:36], context=split, source=place, profile=json.dumps(profile))

@@ -19,6 +19,7 @@ from paretolens.exporters.litert_env import make_environment
 from paretolens.exporters.precisions import USUAL
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings
+from paretolens.models.decision import flat
 from paretolens.models.record import load_model
 from paretolens.search.engines import Run, engine_run, with_timing_cache
 from paretolens.search.samples import prepared
@@ -135,9 +136,9 @@ class _Judge:
         self.inputs = {name: torch.cat(column).numpy() for name, column in columns}
         self.model = load_model(trial / "model").eval()
         with torch.inference_mode():
-            self.quantised = torch.cat([self.model(*batch).logit for batch in batches]).numpy().reshape(-1)
+            self.quantised = flat(torch.cat([self.model(*batch).logit for batch in batches]).numpy())
             with quantisers_off(self.model):
-                self.plain = torch.cat([self.model(*batch).logit for batch in batches]).numpy().reshape(-1)
+                self.plain = flat(torch.cat([self.model(*batch).logit for batch in batches]).numpy())
 
     @cached_property
     def quantised_eps(self) -> EpsScore:
@@ -169,7 +170,7 @@ class _Judge:
         def run(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
             return run_litert(python, path, self.samples.signature, inputs)[0]
 
-        return self._compare(path, runtime, precision, outputs["logit"].reshape(-1), run, plain=True, chunk=AT_ONCE)
+        return self._compare(path, runtime, precision, flat(outputs["logit"]), run, plain=True, chunk=AT_ONCE)
 
     def graph(self, onnx: Path, path: Path, precision: EnginePrecision) -> dict[str, Any]:
         """The graph that TensorRT is given, run by ONNX Runtime as it is written; parsed by TensorRT where one is installed."""
@@ -193,16 +194,16 @@ class _Judge:
         engine = build_engine(onnx, settings=settings)
         save_engine(engine, path, device=torch.cuda.get_device_name())
         run = engine_run(engine)
-        found = run(self.inputs)["logit"].reshape(-1)
+        found = flat(run(self.inputs)["logit"])
         if engine.settings.min_batch == 1:
             alone = EngineRunner(engine, batch=1).run({name: value[:1] for name, value in self.inputs.items()})
-            found[0] = alone["logit"].reshape(())
+            found[:1] = flat(alone["logit"])
         return self._compare(path, f"{engine.flavour} {engine.version}", engine.precision, found, run)
 
     def _logits(self, run: Run) -> np.ndarray:
-        """(N,) of the validation clips, a batch at a time."""
+        """(N,), or scores of classes (N, K), of the validation clips, a batch at a time."""
         parts = [{n: v[at : at + BATCH] for n, v in self.inputs.items()} for at in range(0, len(self.samples), BATCH)]
-        return np.concatenate([run(part)["logit"].reshape(-1) for part in parts])
+        return flat(np.concatenate([run(part)["logit"] for part in parts]))
 
     def _compare(
         self, path: Path, runtime: str, precision: str, found: np.ndarray, run: Run, *, plain: bool = False,

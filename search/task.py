@@ -22,6 +22,7 @@ from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import IntegrityError
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference, floor
 from paretolens.evaluators.eps.explained import baseline_inputs
+from paretolens.models.decision import flat
 from paretolens.models.record import load_model, save_model
 from paretolens.models.signature import Signature
 from paretolens.search import schema
@@ -76,7 +77,8 @@ class Task:
     outputs: TeacherSource
     """What the teacher says about the training split."""
     val_logits: np.ndarray
-    """(N,) float32, the teacher's logits on the validation split: what a student's verdicts are held against."""
+    """(N,) float32, the teacher's logits on the validation split, or (N, K) its scores of classes: what a student's verdicts are
+    held against."""
     reference: TeacherReference
     """The teacher's explanations of the explained set, which is taken from the validation split."""
     floor: float
@@ -148,7 +150,7 @@ class Task:
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
             teacher=teacher, teacher_folder=folder, outputs=outputs,
-            val_logits=judged.logit[0, :, 0], reference=reference, floor=zero, second=second,
+            val_logits=flat(judged.logit[0]), reference=reference, floor=zero, second=second,
             paths=paths, device=device,
         )  # fmt: skip
 

@@ -31,6 +31,7 @@ from paretolens.exporters.onnx import OnnxArtefact, evaluating, export_onnx
 from paretolens.exporters.parity import Parity, check_parity
 from paretolens.mlflow.system import own_process
 from paretolens.models.aware import Cascade
+from paretolens.models.decision import flat, verdicts
 from paretolens.models.receptive import Field
 from paretolens.models.record import save_model
 from paretolens.search.bounds import violations
@@ -271,8 +272,8 @@ class Trial:
                 self._score_second(student)
             twin = _twin_logits(student, self.task.samples["val"])
         self._note_eps(eps)
-        self.metrics["agreement"] = float(np.mean((self.task.val_logits > 0) == (logits.val > 0)))
-        self.metrics["twin_agreement"] = float(np.mean((twin > 0) == (logits.val > 0)))
+        self.metrics["agreement"] = float(np.mean(verdicts(self.task.val_logits) == verdicts(logits.val)))
+        self.metrics["twin_agreement"] = float(np.mean(verdicts(twin) == verdicts(logits.val)))
         self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
         self._draw(eps)
 
@@ -335,8 +336,5 @@ class Trial:
 
 def _twin_logits(model: nn.Module, samples: SampleSet) -> np.ndarray:
     with evaluating(model):
-        parts = [
-            model(*samples.batch(slice(start, start + BATCH))).logit.reshape(-1).numpy()
-            for start in range(0, len(samples), BATCH)
-        ]
-    return np.concatenate(parts)
+        parts = [model(*samples.batch(slice(start, start + BATCH))).logit.numpy() for start in range(0, len(samples), BATCH)]
+    return flat(np.concatenate(parts))

@@ -174,9 +174,7 @@ def _load(place: Path, baseline: tuple[Tensor | None, ...], name: str, count: in
         raise IntegrityError.damaged(place, error) from error
     if any(len(array) != count for array in (places, fake, *arrays.values())):
         raise IntegrityError.damaged(place, "its arrays have another length")
-    return PathMaps(
-        baseline=baseline, places=places, maps=tuple(arrays.values()), fake=fake, fingerprint=name, classes=classes
-    )
+    return PathMaps(baseline=baseline, places=places, maps=tuple(arrays.values()), fake=fake, fingerprint=name, classes=classes)
 
 
 def _cells(attribution: Tensor, kind: InputKind) -> Tensor:

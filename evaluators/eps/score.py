@@ -141,8 +141,10 @@ class Sheet:
         """Logits of the samples that were not explained, and the agreement of verdicts."""
         left = torch.from_numpy(np.flatnonzero(np.isnan(self.logit)))
         device, reference = device_of(student), self.reference
-        own = [(student, left)] if reference.classes is None else deciders(
-            student, reference.explained, left, chunk, reference.classes
+        own = (
+            [(student, left)]
+            if reference.classes is None
+            else deciders(student, reference.explained, left, chunk, reference.classes)
         )
         for model, rows in own:
             with held_still(model):

@@ -31,7 +31,8 @@ class Population(StrEnum):
     """Which samples enter the headline."""
 
     PREDICTED_FAKE = "predicted_fake"
-    """Those the teacher calls fake, of classes any but `real`, and whose logit left the baseline: their explanations say something."""
+    """Those the teacher calls fake, or of classes any but `real`, and whose logit left the baseline: their explanations say
+    something."""
     ALL = "all"
     """Every sample whose logit left the baseline, on the side that the teacher chose."""
 

@@ -14,7 +14,7 @@ __all__ = ["ClassLogit", "end_logits", "held_still", "logit_of", "logits", "logi
 
 
 class ClassLogit(nn.Module):
-    """One class of a classifier against all others: log p/(1 - p) of its softmax, from the raw scores (B, C), or a field `logit`."""
+    """One class of a classifier against all others: log p/(1 - p) of its softmax, from scores (B, C) or such a field `logit`."""
 
     def __init__(self, classifier: nn.Module, index: int) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps import ExplainedSet, TeacherReference
+from paretolens.evaluators.eps.deciders import deciders
 from paretolens.evaluators.eps.reference import device_of
 from paretolens.evaluators.explain import held_still, logits_in_chunks, norms_folded
 from paretolens.models.signature import InputKind, InputSpec
@@ -71,6 +72,19 @@ def deletion_and_insertion(
         chunk: points that go through the model at once.
         seed: of the order among equal cells.
     """
+    if reference.classes is None:
+        return _curves(model, reference, grids, rows, chunk=chunk, seed=seed)
+    both = np.zeros((2, len(rows), len(SHARES)))
+    for one, part in deciders(model, reference.explained, rows, chunk, reference.classes):
+        found = _curves(one, reference, grids, part, chunk=chunk, seed=seed)
+        both[:, torch.isin(rows, part).numpy()] = np.stack([found.deletion, found.insertion])
+    return Curves(rows=rows, deletion=both[0], insertion=both[1])
+
+
+def _curves(
+    model: nn.Module, reference: TeacherReference, grids: Mapping[str, Tensor], rows: Tensor, *, chunk: int, seed: int
+) -> Curves:
+    """The same of a model with one logit."""
     explained = reference.explained
     places = {name: ranks_of(grids[name][rows], reference.grids[name].valid[rows], seed) for name in reference.modalities}
     inner, device = SHARES[1:-1], device_of(model)
@@ -86,7 +100,7 @@ def deletion_and_insertion(
                 points.append(logits_in_chunks(model, mixed(reference, start, end, gone), chunk).cpu().double())
             ends = (full, empty) if kind == "deletion" else (empty, full)
             found[kind] = torch.stack([ends[0], *points, ends[1]], dim=1) - empty[:, None]
-    side = torch.where(reference.logit[rows] > 0, 1.0, -1.0).double()[:, None]
+    side = reference.side[rows].double()[:, None]
     deletion, insertion = ((side * curve).numpy() for curve in (found["deletion"], found["insertion"]))
     return Curves(rows=rows, deletion=deletion, insertion=insertion)
 

@@ -30,7 +30,7 @@ def check_baseline(subject: Subject) -> Check:
     """The path must lead from the other verdict to this one, else a map does not say why."""
     reference = subject.reference
     rows = reference.eligible
-    side = torch.where(reference.logit[rows] > 0, 1.0, -1.0).double()
+    side = reference.side[rows].double()
     towards = float((side * reference.change[rows] > 0).double().mean())
     start = float(reference.baseline_logit[rows].mean())
     return Check(

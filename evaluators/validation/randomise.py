@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paretolens.evaluators.eps import TeacherReference
-from paretolens.evaluators.eps.population import verdict_sign
 from paretolens.evaluators.eps.proxy import clip_scores
 from paretolens.evaluators.eps.reference import device_of
 from paretolens.evaluators.explain import end_logits, held_still
@@ -82,7 +81,7 @@ def cascade(subject: Subject, stages: Sequence[str], seed: int, tick: Tick, seed
 def levels(model: nn.Module, reference: TeacherReference) -> dict[str, float]:
     """EPS of a model by the evidence for its own side on each clip: `eps`, and each modality's by its name."""
     rows = reference.eligible.nonzero()[:, 0]
-    sign = (verdict_sign(reference.logit) * torch.where(moves(model, reference) < 0, -1.0, 1.0))[rows]
+    sign = (reference.side * torch.where(moves(model, reference) < 0, -1.0, 1.0))[rows]
     scores = clip_scores(model, reference, rows, reference.settings, sign)
     each = dict(zip(reference.modalities, scores.nanmean(dim=0).tolist(), strict=True))
     return {"eps": float(scores.nanmean(dim=1).nanmean()), **each}
@@ -94,7 +93,7 @@ def moves(model: nn.Module, reference: TeacherReference) -> Tensor:
     with held_still(model):
         inputs = [x.to(device) for x in explained.inputs]
         logit, start = end_logits(model, inputs, explained.baseline, reference.settings.chunk)
-    return verdict_sign(reference.logit) * (logit - start)
+    return reference.side * (logit - start)
 
 
 def judged(stages: Sequence[str], found: Sequence[Sequence[Levels]]) -> Check:

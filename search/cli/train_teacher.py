@@ -76,15 +76,16 @@ def _scores(teacher: "nn.Module", samples: "Mapping[str, SampleSet]") -> "Table"
 
 
 def _figures(teacher: "nn.Module", split: "SampleSet") -> dict[str, float]:
-    from paretolens.evaluators.accuracy import auc_by_kind, classification_metrics
+    from paretolens.evaluators.classes import split_aucs, split_metrics
+    from paretolens.models.decision import flat
     from paretolens.search.localise import localisation_of
     from paretolens.trainers.validation import predict_logits
 
-    logits = predict_logits(teacher, split).numpy()
-    figures = classification_metrics(split.labels, logits).to_metrics()
+    logits = flat(predict_logits(teacher, split).numpy())
+    figures = split_metrics(split, logits)
     places = localisation_of(teacher, split)
     figures |= {} if places is None else places.to_metrics()
-    return figures | {f"AUC of {kind}": value for kind, value in auc_by_kind(split.labels, logits, split.kinds).items()}
+    return figures | {f"AUC of {kind}": value for kind, value in split_aucs(split, logits).items()}
 
 
 def _number(value: float | None) -> str:

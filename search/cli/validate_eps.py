@@ -8,6 +8,7 @@ Finished checks are kept in the workspace's cache: an interrupted run goes on wh
 import argparse
 from typing import TYPE_CHECKING
 
+from paretolens.errors import ConfigurationError
 from paretolens.search.cli.common import add_selection, add_study, add_workspace, calm_threads, make_console, workspace_of
 from paretolens.search.cli.values import whole
 
@@ -59,6 +60,11 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search.validate import validate
 
     study = load_study(workspace_of(options), options.study)
+    if classes := study.config.classes:
+        raise ConfigurationError(
+            f"study {study.name}: its models tell {', '.join(classes)}, and these checks are made for models with one logit "
+            "(real or fake); 'paretolens front' and the figures of faithfulness know classes"
+        )
     row = choose(pull_front(study), options.select)[0]
     console = make_console()
     steps = ConsoleSteps(console)
