@@ -117,7 +117,8 @@ def judge_folder(
         update: Told of each clip.
 
     Returns:
-        One row per clip, with COLUMNS; a clip that cannot be read has `error` and no verdict.
+        One row per clip, with COLUMNS, and with a model of classes the probability of each as `p(NAME)`; a clip that cannot be
+        read has `error` and no verdict.
 
     Raises:
         ConfigurationError: another kind of table, or it exists and `resume` is not given.
@@ -142,7 +143,8 @@ def judge_folder(
                     stream.write(json.dumps(line) + "\n")
                     stream.flush()
                 update(number + 1, len(sources), source.name)
-        table = pd.DataFrame([rows[source.name] for source in sources], columns=list(COLUMNS))
+        shares = [_share(name) for name in predictor.manifest["labels"]] if "rule" in predictor.manifest["decision"] else []
+        table = pd.DataFrame([rows[source.name] for source in sources], columns=[*COLUMNS, *shares])
         write_table(table, output)
         partial.unlink()
     except OSError as error:
@@ -169,12 +171,19 @@ def _judge(predictor: Predictor | PicturePredictor, source: Source, fps: float |
     row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"clip": source.name, "note": "", "error": ""}
     try:
         if isinstance(predictor, PicturePredictor):
-            return row | predictor.judge(predictor.read(source.files[0])) | {"frames": 1}
+            found = predictor.judge(predictor.read(source.files[0]))
+            shares = {_share(name): share for name, share in found.pop("probabilities", {}).items()}
+            return row | found | shares | {"frames": 1}
         arrays, seconds, note = _read(predictor, source, fps)
     except PredictError as error:
         return row | {"error": str(error)}
     verdict, frames = predictor.judge(arrays), int((~arrays["video_mask"]).sum())
     return row | verdict | {"seconds": seconds, "frames": frames, "note": predictor.caution(arrays, note)}
+
+
+def _share(name: str) -> str:
+    """Column of a class's probability."""
+    return f"p({name})"
 
 
 def _read(predictor: Predictor, source: Source, fps: float | None) -> Any:
