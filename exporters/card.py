@@ -30,7 +30,8 @@ python -m venv .venv && .venv/bin/pip install -r requirements.txt
 ```
 
 `predict.py` needs onnxruntime, numpy and {library}, nothing else. It prints {said}, and the milliseconds the model took.
-`manifest.json` holds inputs, preprocessing, scores and checksums. `MODEL_CARD.md` says what the model is for and what it is not for.
+`manifest.json` holds inputs, preprocessing, scores and checksums. `MODEL_CARD.md` says what the model
+is for and what it is not for.
 
 Check the files with `sha256sum --check SHA256SUMS`, or with `paretolens verify`, which also runs the samples in `sample.npz`
 and compares with what they gave when the bundle was written. `paretolens predict` checks the files each time.

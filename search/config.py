@@ -15,10 +15,11 @@ from paretolens.data.sources import DEFAULT_SOURCE, DataKind, Source, get_source
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError
 from paretolens.evaluators.eps.proxy import ProxySettings
-from paretolens.evaluators.eps.settings import BaselineKind, EpsSettings
+from paretolens.evaluators.eps.settings import EpsSettings
 from paretolens.evaluators.latency.settings import Backend, LatencySettings
 from paretolens.search import schema
 from paretolens.search.bounds import LimitSettings
+from paretolens.search.classes import check_classes
 from paretolens.search.engine import EngineSettings
 from paretolens.search.stage_cache import CacheSettings
 from paretolens.search.trees import PRESETS, beyond, check_preset, preset_of
@@ -240,7 +241,7 @@ class Config:
         self.first_genomes()
         device_for(self.device)
         self._check_kind()
-        self._check_classes()
+        check_classes(self)
         self._check_shapes()
         self._check_batches()
         if self.latency.backend is Backend.TORCH:
@@ -264,21 +265,6 @@ class Config:
             raise ConfigurationError(
                 f"data.source {source.name} gives {kind}, and family {family.name} takes {family.data_kind}; "
                 f"begin with --preset {preset_of(family.name)}, or name another source or family"
-            )
-
-    def _check_classes(self) -> None:
-        given = self.make_source().signature(self.make_data_settings())
-        known = self.make_family().signature(self.make_model_settings()).classes
-        if known != given.classes:
-            raise ConfigurationError(
-                f"data.classes is {', '.join(given.classes) or 'empty'}, and the models of family {self.family} tell "
-                f"{', '.join(known) or 'real from fake'}: leave model.classes out and take a family that has classes "
-                "(image-classifier), or leave data.classes out"
-            )
-        if not given.has_real and self.eps.baseline is BaselineKind.REAL:
-            raise ConfigurationError(
-                f"eps.baseline is real, which is the mean real sample, and no class of {', '.join(given.classes)} is real; "
-                "set eps.baseline to mean or zero"
             )
 
     def _check_shapes(self) -> None:

@@ -43,7 +43,9 @@ class Validator:
         self.batch_size = batch_size
         self.targets = samples.targets(slice(0, len(samples)))
         if self.targets.min() == self.targets.max():
-            raise DataError("a validation split must hold real and fake clips, or all classes; got one class only: enlarge the split")
+            raise DataError(
+                "a validation split must hold real and fake clips, or several classes; got one class only: enlarge it"
+            )
 
     def __call__(self, model: nn.Module) -> Score:
         """Figures of the model in eval mode; NaN where its logits are."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from paretolens.errors import BackendError, ConfigurationError, TrialError
 from paretolens.evaluators.explain.attribution import Attribution
 from paretolens.evaluators.explain.coarse import picture_map, sound_map
-from paretolens.evaluators.explain.forward import end_logits, held_still, logits
+from paretolens.evaluators.explain.forward import ClassLogit, end_logits, held_still, logits
 from paretolens.models.registry import did_you_mean
 
 __all__ = ["GradCam", "feature_layers"]
@@ -69,6 +69,8 @@ class GradCam:
                     f"{type(model).__name__} has no feature map of at least 4 × 4 places; name a layer: {listed(model, found)}"
                 )
             return fine[-1]
+        if isinstance(model, ClassLogit) and f"classifier.{self.layer}" in found:
+            return f"classifier.{self.layer}"
         if self.layer not in dict(model.named_modules()):
             near = did_you_mean(self.layer, list(convolutional(model, found))).split(" Valid:")[0].rstrip(";")
             raise ConfigurationError(

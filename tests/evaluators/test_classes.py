@@ -66,7 +66,7 @@ def test_a_split_says_by_its_classes_what_its_scores_are() -> None:
     split = split_of(names, LABELS.astype(np.float32))
     assert split_metrics(split, SCORES) == class_metrics(LABELS, SCORES).to_metrics()
     p = softmax(SCORES, axis=1)
-    expected = {name: metrics.roc_auc_score(LABELS == index, p[:, index]) for index, name in enumerate(names)}
+    expected = {name: metrics.roc_auc_score(index == LABELS, p[:, index]) for index, name in enumerate(names)}
     assert split_aucs(split, SCORES) == pytest.approx(expected)
     binary = split_of((), (LABELS > 0).astype(np.float32))
     assert split_metrics(binary, SCORES[:, 0]) == classification_metrics(LABELS > 0, SCORES[:, 0]).to_metrics()
