@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paretolens.evaluators.eps.explained import ExplainedSet
 from paretolens.evaluators.explain import ClassLogit, held_still, verdicts_in_chunks
 
-__all__ = ["chosen_classes", "deciders"]
+__all__ = ["by_class", "chosen_classes", "deciders"]
 
 
 def chosen_classes(model: nn.Module, explained: ExplainedSet, chunk: int) -> Tensor | None:
@@ -24,6 +24,22 @@ def chosen_classes(model: nn.Module, explained: ExplainedSet, chunk: int) -> Ten
     device = next(model.parameters(), torch.empty(0)).device
     with held_still(model):
         return verdicts_in_chunks(model, [x.to(device) for x in explained.inputs], chunk)
+
+
+def by_class(model: nn.Module, rows: Tensor, classes: Tensor | None) -> Iterator[tuple[nn.Module, Tensor]]:
+    """The logit of each class that is asked for, with its rows in order; of a model with one logit itself, with all rows.
+
+    Args:
+        model: with one logit, or with scores of classes.
+        rows: (n,) int64; none give nothing.
+        classes: (N,) int64, the teacher's class of every explained sample; None = one logit.
+    """
+    if classes is None:
+        yield from [(model, rows)] * (len(rows) > 0)
+        return
+    asked = classes[rows]
+    for index in asked.unique().tolist():
+        yield ClassLogit(model, index), rows[asked == index]
 
 
 def deciders(
@@ -41,14 +57,9 @@ def deciders(
         chunk: samples that go through it at once.
         classes: (N,) int64, the teacher's class of every explained sample; None = one logit.
     """
-    if classes is not None:
-        asked = classes[rows]
-        for index in asked.unique().tolist():
-            yield ClassLogit(student, index), rows[asked == index]
-        return
     ask = getattr(student, "deciders", None)
-    if ask is None:
-        yield student, rows
+    if ask is None or classes is not None:
+        yield from by_class(student, rows, classes)
         return
     device = next(student.parameters()).device
     with held_still(student):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import DataError
 from paretolens.evaluators.eps.compare import RankedMaps, is_constant, ranked_maps_of
-from paretolens.evaluators.eps.deciders import chosen_classes, deciders
+from paretolens.evaluators.eps.deciders import by_class, chosen_classes
 from paretolens.evaluators.eps.explained import ExplainedSet
 from paretolens.evaluators.eps.population import eligible_samples, gate_modalities, verdict_sign
 from paretolens.evaluators.eps.settings import EpsSettings
@@ -106,8 +106,7 @@ class TeacherReference:
         explain = settings.make_explainer() if explainer is None else explainer
         columns, everything = Columns(len(explained)), torch.arange(len(explained))
         classes = chosen_classes(teacher, explained, settings.chunk)
-        asked = [(teacher, everything)] if classes is None else deciders(teacher, explained, everything, settings.chunk, classes)
-        for model, rows in asked:
+        for model, rows in by_class(teacher, everything, classes):
             with holding(explain, model) as held:
                 for index in rows.split(BLOCK):
                     sign = None if classes is None else torch.ones(len(index), device=device_of(model))

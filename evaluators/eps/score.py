@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from paretolens.data.bootstrap import nanmean_interval
 from paretolens.errors import ConfigurationError, DataError, TrialError
 from paretolens.evaluators.eps.compare import Agreement, agreement, is_constant
-from paretolens.evaluators.eps.deciders import chosen_classes, deciders
+from paretolens.evaluators.eps.deciders import by_class, chosen_classes, deciders
 from paretolens.evaluators.eps.reference import BLOCK, Block, TeacherReference, device_of, explain_block
 from paretolens.evaluators.eps.result import EpsScore, ModalityScore, SampleScores, normalised
 from paretolens.evaluators.eps.settings import EpsSettings
@@ -141,12 +141,7 @@ class Sheet:
         """Logits of the samples that were not explained, and the agreement of verdicts."""
         left = torch.from_numpy(np.flatnonzero(np.isnan(self.logit)))
         device, reference = device_of(student), self.reference
-        own = (
-            [(student, left)]
-            if reference.classes is None
-            else deciders(student, reference.explained, left, chunk, reference.classes)
-        )
-        for model, rows in own:
+        for model, rows in by_class(student, left, reference.classes):
             with held_still(model):
                 for index in rows.split(chunk):
                     found = logits_in_chunks(model, reference.explained.rows(index, device), chunk)

@@ -46,7 +46,8 @@ class OneLogit(nn.Module):
 
 
 def explained_by(classes: tuple[str, ...]) -> ExplainedSet:
-    images = torch.randn(COUNT, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(COUNT, 3, 16, 16, generator=generator) + 2.0 * torch.randn(COUNT, 3, 1, 1, generator=generator)
     signature = Signature(inputs=(IMAGE,), outputs=("logit",), classes=classes)
     return ExplainedSet.of_tensors(signature, (images,), (torch.zeros(1, 3, 16, 16),), groups=np.arange(COUNT) // 2)
 
