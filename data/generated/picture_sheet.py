@@ -12,7 +12,7 @@ __all__ = ["draw_picture_sheet"]
 
 
 def draw_picture_sheet(sets: dict[str, SampleSet], path: Path, *, per_kind: int = 8) -> None:
-    """Write a PNG: one row per kind of the training split and of the unseen one, from faint to strong.
+    """Write a PNG: one row per kind of the training split and, where it is there, of the unseen one, from faint to strong.
 
     Args:
         sets: The splits that `prepare_pictures` returned.
@@ -24,7 +24,8 @@ def draw_picture_sheet(sets: dict[str, SampleSet], path: Path, *, per_kind: int 
     """
     from matplotlib.figure import Figure
 
-    rows = [(samples, kind) for samples in (sets["train"], sets["unseen"]) for kind in sorted(set(samples.kinds) - {"real"})]
+    shown = [sets[split] for split in ("train", "unseen") if split in sets]
+    rows = [(samples, kind) for samples in shown for kind in sorted(set(samples.kinds) - {"real"})]
     rows.insert(0, (sets["train"], "real"))
     figure = Figure(figsize=(1.3 * per_kind, 1.45 * len(rows) + 0.4), layout="constrained")
     axes = figure.subplots(len(rows), per_kind, squeeze=False)

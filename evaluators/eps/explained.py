@@ -140,8 +140,10 @@ class ExplainedSet:
         )
 
     @staticmethod
-    def of_images(images: Tensor, baseline: Tensor | None = None) -> "ExplainedSet":
+    def of_images(images: Tensor, baseline: Tensor | None = None, *, classes: tuple[str, ...] = ()) -> "ExplainedSet":
         """Pictures (n, C, H, W) as the single input `image`; the baseline (1, C, H, W) is their mean where none is given.
+
+        With the names of classes, models give their scores (n, K), and the class that the teacher chooses is explained.
 
         Raises:
             ConfigurationError: these are not pictures, or the baseline is not one.
@@ -154,7 +156,7 @@ class ExplainedSet:
                 f"and {tuple(start.shape)}"
             )
         spec = InputSpec(name="image", shape=tuple(images.shape[1:]), kind=InputKind.IMAGE)
-        return ExplainedSet.of_tensors(Signature(inputs=(spec,), outputs=("logit",)), [images], [start])
+        return ExplainedSet.of_tensors(Signature(inputs=(spec,), outputs=("logit",), classes=classes), [images], [start])
 
     def rows(self, index: Tensor, device: torch.device) -> list[Tensor]:
         """The inputs of some samples on a device."""
