@@ -64,7 +64,12 @@ def named_listing(folder: Path, classes: tuple[str, ...], layout: str) -> Listin
         for place, fake, files in listed
         for item in _items(folder, place, files, fake=fake, frames=frames)
     )
-    return Listing(root=folder, layout=layout, items=items, notes=(FRAMES,) * frames)
+    known = {item.file for item in items}
+    left = [file for file in files_below(folder, folder) if file not in known]
+    notes = (FRAMES,) * frames
+    if left:
+        notes += (f"{len(left)} files lie in no folder of a class, for instance {left[0]}: left out",)
+    return Listing(root=folder, layout=layout, items=items, notes=notes)
 
 
 def _nested(folder: Path, place: Path, files: list[str]) -> bool:

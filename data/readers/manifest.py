@@ -63,7 +63,7 @@ def _item(row: Mapping[str, str], line: int, path: Path, classes: tuple[str, ...
     named = said if said in classes else None
     label = named != REAL if named else LABELS.get(said.lower())
     if not file or label is None:
-        want = f"{WANT}; or one of {', '.join(classes)}" if classes else WANT
+        want = f"{WANT[:-1]}, or one of {', '.join(classes)})" if classes else WANT
         raise unreadable(path, f"line {line} has no path or no label (label is {said!r})", want=want)
     split = row.get("split", "").lower()
     if split and split not in SPLITS:

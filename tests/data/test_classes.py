@@ -10,6 +10,7 @@ from paretolens.data.classes import by_kind, check_classes
 from paretolens.data.generated.picture_settings import GeneratedPictures
 from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.prepare import set_folder
+from paretolens.data.readers.hygiene import organise
 from paretolens.data.readers.registry import read_listing
 from paretolens.data.samples import SampleSet
 from paretolens.data.sources import get_source
@@ -84,7 +85,7 @@ def test_a_manifest_names_classes(tmp_path: Path) -> None:
     assert all(colours_fit(samples) for samples in made.values())
     with pytest.raises(DataError, match=r"label is 'cat'"):
         read_listing(tmp_path / "all")
-    with pytest.raises(DataError, match=r"label is 'owl'.*cat, dog"):
+    with pytest.raises(DataError, match=r"or one of cat, dog\), but line 4 .*label is 'owl'"):
         read_listing(tmp_path / "all", classes=("cat", "dog"))
 
 
@@ -98,7 +99,10 @@ def test_kinds_of_fakes_beside_real_are_classes(tmp_path: Path) -> None:
     made = get_source("folder").prepare(settings_of(tmp_path, classes), tmp_path / "cache", workers=1)
     assert all(samples.signature.has_real for samples in made.values())
     with pytest.raises(DataError, match=r"data.classes must name every kind, train .* also has swap"):
-        get_source("folder").prepare(settings_of(tmp_path, ("real", "lips")), tmp_path / "cache", workers=1)
+        organise(read_listing(tmp_path), settings_of(tmp_path, ("real", "lips")))
+    fewer = read_listing(tmp_path, classes=("real", "lips"))
+    assert {item.kind for item in fewer.items} == {"real", "lips"}
+    assert fewer.notes == ("6 files lie in no folder of a class, for instance fake/swap/1.png: left out",)
 
 
 def test_generated_pictures_are_labelled_by_their_kind(tmp_path: Path) -> None:

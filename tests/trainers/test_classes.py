@@ -130,7 +130,7 @@ def test_evidence_is_that_of_the_chosen_class(val: SampleSet, tmp_path) -> None:
         for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True)
     ]
     for row, index in enumerate(classes.tolist()):
-        expected = IntegratedGradients(lambda x, k=index: ClassLogit(model, k)(x)[:, 0]).attribution(
+        expected = IntegratedGradients(lambda x, k=index: ClassLogit(model, k)(x)[:, 0]).attribute(
             inputs[0][row : row + 1], baseline[0], n_steps=12, method="gausslegendre"
         )
         torch.testing.assert_close(sum(parts)[row], expected.sum(1).flatten().float(), atol=1e-5, rtol=1e-4)
@@ -139,9 +139,9 @@ def test_evidence_is_that_of_the_chosen_class(val: SampleSet, tmp_path) -> None:
     assert np.array_equal(paths.classes, chosen.numpy())
     assert np.array_equal(paths.fake, chosen.numpy() > 0)
     batch = Batch(rows=torch.arange(24), epoch=0, step=0, generator=torch.Generator().manual_seed(0))
-    assert float(PathAlignment(paths, val, AlignSettings())(model, batch)) == pytest.approx(0.0, abs=1e-5)
+    assert PathAlignment(paths, val, AlignSettings())(model, batch).item() == pytest.approx(0.0, abs=1e-5)
     other = fit_network()
     loss = PathAlignment(paths, val, AlignSettings())(other, batch)
     loss.backward()
-    assert 0 < float(loss) <= 4
+    assert 0 < loss.item() <= 4
     assert all(bool(torch.isfinite(p.grad).all()) for p in other.parameters() if p.grad is not None)
