@@ -51,7 +51,7 @@ def has_each(folder: Path, classes: tuple[str, ...]) -> bool:
 
 
 def named_listing(folder: Path, classes: tuple[str, ...], layout: str) -> Listing:
-    """Items of the folders that are named after classes; the class is their kind.
+    """Items of the folders that are named after classes; the class is their kind. Without `real` nothing is said of manipulation.
 
     Folders below a class folder hold the frames of one video each, which stay together.
     """
@@ -60,7 +60,7 @@ def named_listing(folder: Path, classes: tuple[str, ...], layout: str) -> Listin
     listed = [(place, fake, list(files_below(place, folder))) for place, fake in found]
     frames = any(_nested(folder, place, files) for place, _, files in listed)
     items = tuple(
-        replace(item, kind=names[place.name.lower()])
+        replace(item, kind=names[place.name.lower()], fake_picture=fake if REAL in classes else None)
         for place, fake, files in listed
         for item in _items(folder, place, files, fake=fake, frames=frames)
     )

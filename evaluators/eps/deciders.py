@@ -23,7 +23,8 @@ def chosen_classes(model: nn.Module, explained: ExplainedSet, chunk: int) -> Ten
         return None
     device = next(model.parameters(), torch.empty(0)).device
     with held_still(model):
-        return verdicts_in_chunks(model, [x.to(device) for x in explained.inputs], chunk)
+        parts = torch.arange(len(explained)).split(chunk)
+        return torch.cat([verdicts_in_chunks(model, explained.rows(rows, device), chunk) for rows in parts])
 
 
 def by_class(model: nn.Module, rows: Tensor, classes: Tensor | None) -> Iterator[tuple[nn.Module, Tensor]]:

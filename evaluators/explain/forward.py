@@ -55,7 +55,10 @@ def logit_of(output: object) -> Tensor:
         return logit[:, 0]
     if logit.dim() == 1:
         return logit
-    raise BackendError(f"an explained model returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}")
+    raise BackendError(
+        f"an explained model returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}: name its classes "
+        "in the signature of the samples, or explain one of them (ClassLogit)"
+    )
 
 
 def logits(model: nn.Module, inputs: Sequence[Tensor]) -> Tensor:

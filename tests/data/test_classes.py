@@ -54,6 +54,7 @@ def test_every_class_folder_is_a_class(animals: Path, tmp_path: Path) -> None:
         assert samples.signature.classes == ANIMALS
         assert not samples.signature.has_real
         assert colours_fit(samples)
+        assert not samples.regions.any()  # nothing was manipulated
         assert set(samples.labels.tolist()) == {0.0, 1.0, 2.0}
         assert [ANIMALS[int(label)] for label in samples.labels] == list(samples.kinds)
     assert [int((made["train"].labels == index).sum()) for index in range(3)] == [6, 6, 6]
