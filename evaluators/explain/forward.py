@@ -56,8 +56,8 @@ def logit_of(output: object) -> Tensor:
     if logit.dim() == 1:
         return logit
     raise BackendError(
-        f"an explained model returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}: name its classes "
-        "in the signature of the samples, or explain one of them (ClassLogit)"
+        f"an explained model returns one logit per sample, (B,) or (B, 1); this one returned {tuple(logit.shape)}: name its "
+        "classes in the signature of the samples, or explain one of them (ClassLogit)"
     )
 
 

@@ -105,3 +105,28 @@ def test_a_teacher_begins_from_a_file_of_weights(tmp_path: Path) -> None:
     settings = ClassifierSettings(size=64, teacher=ClassifierTeacher(weights=str(tmp_path / "w.pth")))
     begun = FAMILY.teacher(settings, seed=1).get_submodule("network").state_dict()
     assert all(torch.equal(value, begun[name]) for name, value in donor.get_submodule("network").state_dict().items())
+
+
+@pytest.mark.parametrize("genome", [RESNET, VIT, {"network": "torchvision:mobilenet_v3_small"}, {"network": "timm:regnety_002"}])
+def test_a_student_of_classes_keeps_a_score_for_each(genome: dict[str, object], tmp_path: Path) -> None:
+    signature = FAMILY.signature(ClassifierSettings(size=64, classes=("real", "swap", "lips")))
+    space = FAMILY.space("default")
+    model = FAMILY.student(space.repair({**space.default(), "input_size": 48, **genome}), signature).eval()
+    report = prune(model, pictures(2), PruneSettings(ratio=0.3), FAMILY.pruning_rules(model))
+    assert report.after.parameters < report.before.parameters
+    wanted = model.eval()(*pictures(2)).logit
+    assert wanted.shape == (2, 3)
+    save_model(model, tmp_path / "m")
+    torch.testing.assert_close(load_model(tmp_path / "m")(*pictures(2)).logit, wanted)
+
+
+def test_a_teacher_of_any_library_has_a_score_for_each_class_and_its_file_too(tmp_path: Path) -> None:
+    settings = ClassifierSettings(
+        size=64, classes=("a", "b", "c", "d"), teacher=ClassifierTeacher(network="torchvision:resnet18", multiplier=1.0)
+    )
+    FAMILY.check(FAMILY.space("default").override({"network": ["resnet18"], "input_size": [48]}), settings)
+    model = FAMILY.teacher(settings).eval()
+    artefact = export_onnx(model, FAMILY.signature(settings), pictures(2), tmp_path / "m.onnx")
+    parity = check_parity(model, artefact.path, [pictures(5)])
+    assert (parity.samples, parity.decision_agreement) == (5, 1.0)
+    assert FAMILY.teacher(ClassifierSettings(size=64, teacher=settings.teacher))(*pictures(2)).logit.shape == (2, 1)
