@@ -109,3 +109,17 @@ def test_parity_names_the_worst_clip(tmp_path: Path) -> None:
         compare(path, "int8", [1.0, -1.0, 2.0, -0.5], wanted)
     with pytest.raises(BackendError, match="clip a differs by nan"):
         compare(path, "int8", [float("nan"), -1.0, 2.0, 0.5], wanted)
+
+
+def test_scores_of_classes_are_compared_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"x" * 10)
+    wanted = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 4.0], [0.0, 1.0, 2.0]])
+    found = wanted + np.array([[0, 0, 0], [0, 0, 5e-5], [0, 0, 0], [0, 0, 0]])
+    ids, labels = ("a", "b", "c", "d"), np.array([0.0, 1.0, 2.0, 0.0])
+    done = compare_target(path, "litert 0", "fp32", found=found, wanted=wanted, labels=labels, ids=ids)
+    assert (done.worst_sample, done.accuracy, done.reference_accuracy, done.decision_agreement) == ("b", 0.75, 0.75, 1.0)
+    assert (done.samples, done.max_difference) == (4, pytest.approx(5e-5))
+    found[3] = [0.0, 1.0, 0.0]
+    with pytest.raises(BackendError, match=r"clip d differs by 2, 75\.0% of the verdicts agree"):
+        compare_target(path, "litert 0", "int8", found=found, wanted=wanted, labels=labels, ids=ids)
