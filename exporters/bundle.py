@@ -37,8 +37,10 @@ from paretolens.exporters.sample import SAMPLE, record_sample
 from paretolens.models.receptive import Field
 from paretolens.models.signature import Signature
 
-__all__ = ["FORMAT", "BundleContent", "Objective", "check_files", "verify_bundle", "write_bundle"]
+__all__ = ["FORMAT", "LABELS", "BundleContent", "Objective", "check_files", "verify_bundle", "write_bundle"]
 
+LABELS = ("real", "fake")
+"""What the verdicts of a model with one logit are called."""
 SCRIPT = "predict.py"
 _HERE = Path(__file__).parent
 _PARTS = {name: _HERE / name for name in ("bundle_model.py", "session_options.py")}
@@ -92,7 +94,7 @@ class BundleContent:
     """What a patch of the output `patches` sees; None where the model has none."""
     sample: Mapping[str, np.ndarray]
     """A few inputs (B, ...) by name, scaled as the model wants them; kept with the outputs for `paretolens verify`."""
-    labels: tuple[str, ...] = ("real", "fake")
+    labels: tuple[str, ...] = LABELS
     """Names of the classes: logit below, and above 0; where the signature has classes those, in the order of their scores."""
     limits: tuple[str, ...] = ()
     """Limits of use, one sentence each, for the model card."""

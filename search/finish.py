@@ -16,7 +16,7 @@ from paretolens.data.samples import SampleSet
 from paretolens.data.sources import source_label
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.evaluators.latency import LatencyResult, LatencySettings
-from paretolens.exporters.bundle import BundleContent, Objective, write_bundle
+from paretolens.exporters.bundle import LABELS, BundleContent, Objective, write_bundle
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
@@ -211,7 +211,7 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
         parity=parity,
         patches=patches,
         sample=_sample(samples),
-        **({"labels": samples.signature.classes} if samples.signature.classes else {}),
+        labels=samples.signature.classes or LABELS,
         limits=limits_of_use(source_label(source.name)),
         details={
             "study": study.name,

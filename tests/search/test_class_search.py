@@ -37,13 +37,15 @@ SET = [
 ]
 
 
-def config_of(*more: str, preset: str = "image-classifier-quick") -> Config:
-    return load_config(preset=preset, assignments=[*SET, *more] if preset.startswith("image") else more, flags={})
+def config_of(*more: str) -> Config:
+    return load_config(preset="image-classifier-quick", assignments=[*SET, *more], flags={})
 
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return Task.prepare(config_of(), Workspace.at(tmp_path_factory.mktemp("classes") / "runs"), Silent())
+    config, workspace = config_of(), Workspace.at(tmp_path_factory.mktemp("classes") / "runs")
+    config.make_source().prepare(config.make_data_settings(), workspace.cache, workers=1)
+    return Task.prepare(config, workspace, Silent())
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +141,11 @@ def test_what_does_not_fit_classes_is_told_at_once(more: list[str], told: str) -
 
 
 def test_families_of_one_logit_and_sets_without_real_samples_are_told(tmp_path: Path) -> None:
-    folder = f"data={{source: folder, path: {tmp_path}, take: pictures, size: 32, classes: [cat, dog, owl]}}"
+    folder = f"data={{source: folder, path: {tmp_path}, take: pictures, size: 96, classes: [cat, dog, owl]}}"
     with pytest.raises(ConfigurationError, match=r"eps\.baseline is real, .* no class of cat, dog, owl is real"):
-        config_of(folder)
-    assert config_of(folder, "eps.baseline=mean").make_model_settings().classes == ("cat", "dog", "owl")
+        load_config(preset="image-classifier-quick", assignments=[folder], flags={})
+    found = load_config(preset="image-classifier-quick", assignments=[folder, "eps.baseline=mean"], flags={})
+    assert found.make_model_settings().classes == ("cat", "dog", "owl")
     pictures = "data={source: generated-pictures, size: 96, classes: [real, blend, mouth]}"
     with pytest.raises(ConfigurationError, match=r"data\.classes is real, blend, mouth, and the models of family ladeda tell"):
-        config_of(pictures, preset="ladeda-quick")
+        load_config(preset="ladeda-quick", assignments=[pictures], flags={})
