@@ -9,7 +9,7 @@ import paretolens
 
 __all__ = ["BUILDING", "EXPLAINING", "MISSING", "library_versions", "source_digest"]
 
-EXPLAINING = ("evaluators/eps", "evaluators/explain")
+EXPLAINING = ("evaluators/eps", "evaluators/explain", "models/decision.py")
 """What shapes a score of explanations."""
 
 BUILDING = ("models", "spaces")

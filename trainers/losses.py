@@ -39,15 +39,24 @@ def hard_loss(logit: Tensor, target: Tensor, *, fake_weight: Tensor | None = Non
     return F.binary_cross_entropy_with_logits(logit, target, pos_weight=fake_weight)
 
 
-def balancing_weight(targets: Tensor) -> Tensor:
-    """How often a fake must count for both classes to weigh alike: reals / fakes, ().
+def balancing_weight(targets: Tensor, classes: int = 0) -> Tensor:
+    """How often a fake must count for both classes to weigh alike: reals / fakes, (); of K classes how often each must, (K,).
 
     Args:
-        targets: (N, 1) 0/1.
+        targets: (N, 1) 0/1, or numbers of classes.
+        classes: K, or 0 = real and fake.
 
     Raises:
-        DataError: one of both classes is not there.
+        DataError: one of the classes is not there.
     """
+    if classes:
+        counts = torch.bincount(targets[:, 0].long(), minlength=classes)
+        if not bool((counts > 0).all()):
+            raise DataError(
+                f"classes can be balanced where each is there, class {int(counts.argmin())} has no training sample: enlarge the "
+                "split or set teacher.balance to false"
+            )
+        return len(targets) / (classes * counts)
     fakes = targets.sum()
     if not 0 < fakes < len(targets):
         raise DataError(

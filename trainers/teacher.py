@@ -115,7 +115,9 @@ class _TeacherObjective:
         self.train = train
         self.settings = settings
         self.deep = DeepTargets(train)
-        self.fake_weight = balancing_weight(train.targets(slice(0, len(train)))) if settings.balance else None
+        self.fake_weight = None
+        if settings.balance:
+            self.fake_weight = balancing_weight(train.targets(slice(0, len(train))), len(train.signature.classes))
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         settings = self.settings

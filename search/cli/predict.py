@@ -60,11 +60,17 @@ def run(options: argparse.Namespace) -> int:
     inner = options.bundle / "bundle"
     if inner.is_dir() and not (options.bundle / MANIFEST).exists():
         raise ConfigurationError(f"bundle {options.bundle}: this is a study's folder; its bundle is {inner}")
-    pictures = "picture" in verify_bundle(options.bundle)["preprocessing"]
+    manifest = verify_bundle(options.bundle)
+    pictures = "picture" in manifest["preprocessing"]
     if pictures and (options.stream or options.fps):
         raise ConfigurationError(f"bundle {options.bundle}: judges single pictures; --stream and --fps are for clips")
     if options.videos and not (pictures and options.output):
         raise ConfigurationError("--videos joins the verdicts on face crops: give a bundle of pictures, and --output too")
+    if options.videos and "rule" in manifest["decision"]:
+        raise ConfigurationError(
+            f"--videos joins verdicts of real and fake; bundle {options.bundle} tells {', '.join(manifest['labels'])}: leave it "
+            "out"
+        )
     if options.heatmap and (not pictures or options.output):
         raise ConfigurationError("--heatmap draws over single pictures; leave it out for clips, and beside --output")
     if options.output or options.stream:

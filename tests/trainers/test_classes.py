@@ -10,6 +10,7 @@ from torch import nn
 
 from paretolens.data.preprocessing import PictureSettings, Preprocessing, picture_signature
 from paretolens.data.samples import SampleSet
+from paretolens.errors import DataError
 from paretolens.evaluators.explain import ClassLogit
 from paretolens.models.registry import build
 from paretolens.models.signature import Verdict
@@ -17,7 +18,7 @@ from paretolens.trainers.align import AlignSettings, PathAlignment
 from paretolens.trainers.cache import cache_teacher
 from paretolens.trainers.distill import DistillSettings, distill
 from paretolens.trainers.loop import Batch
-from paretolens.trainers.losses import hard_loss, soft_loss
+from paretolens.trainers.losses import balancing_weight, hard_loss, soft_loss
 from paretolens.trainers.paths import cache_paths, path_evidence
 from paretolens.trainers.teacher import TeacherSettings, train_teacher
 from paretolens.trainers.validation import Validator, predict_logits
@@ -87,6 +88,16 @@ def test_losses_of_classes() -> None:
     expected = 9.0 * (np.exp(p) * (p - q)).sum(axis=1).mean()
     assert float(soft_loss(torch.from_numpy(student), torch.from_numpy(teacher), 3.0)) == pytest.approx(expected)
     assert float(soft_loss(torch.from_numpy(teacher) + 5, torch.from_numpy(teacher), 3.0)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_classes_weigh_alike_once_they_are_balanced() -> None:
+    labels = torch.tensor([0.0] * 6 + [1.0] * 3 + [2.0])[:, None]
+    weight = balancing_weight(labels, 3)
+    assert torch.bincount(labels[:, 0].long(), weights=weight[labels[:, 0].long()]).tolist() == pytest.approx([10 / 3] * 3)
+    each = hard_loss(torch.zeros(10, 3), labels, fake_weight=weight)
+    assert float(each) == pytest.approx(np.log(3))
+    with pytest.raises(DataError, match="class 3 has no training sample"):
+        balancing_weight(labels, 4)
 
 
 def test_two_classes_are_taught_as_one_logit_is() -> None:
