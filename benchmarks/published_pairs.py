@@ -1,43 +1,54 @@
 """What the published teachers cost beside students of their spaces: parameters, operations, time on one CPU core.
 
-    python benchmarks/published_pairs.py
+    python benchmarks/published_pairs.py [FAMILY ...]
 
 The networks are untrained: time and size do not depend on what they have learnt. Each pair is exported to ONNX and timed in one
 run by the same protocol as a search, so that the ratio means something; the milliseconds are this machine's.
 """
 
+import sys
 from collections.abc import Mapping
 
-from paretolens.search.cheap import CheapCost, cost_of, teacher_cost
+from paretolens.search.cheap import CheapCost, student_cost, teacher_cost
 from paretolens.search.config import Config, load_config
 from paretolens.spaces.knobs import Value
 
+WHOLE = {"prune_ratio": 0.0, "qat": False}
 PUBLISHED_CROSS = "model.teacher={whole: true, small_patch: 7, large_patch: 56}"
 SMALL_CROSS = {"backbone_width": 0.25, "small_stage": 4, "small_patch": 7, "large_patch": 14}
-PAIRS = {
-    "LaDeDa9 at 256 pixels": ("ladeda-cluster", (), {}),
-    "Cross Efficient ViT at 224 pixels": ("cross-efficient-vit-cluster", (PUBLISHED_CROSS,), SMALL_CROSS),
+PAIRS: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Mapping[str, Value]]]] = {
+    "LaDeDa9 at 256 pixels": ("ladeda", (), {"default student": {}}),
+    "Cross Efficient ViT at 224 pixels": (
+        "cross-efficient-vit",
+        (PUBLISHED_CROSS,),
+        {
+            "default student": {},
+            "smaller student": SMALL_CROSS,
+            "smaller, half pruned": {**SMALL_CROSS, "prune_ratio": 0.5},
+            "smaller, in int8": {**SMALL_CROSS, "qat": True},
+        },
+    ),
 }
+"""Title → family, settings beyond those of its cluster preset, students by label."""
 
 
-def main() -> None:
-    """Print one block per pair."""
-    for title, (preset, assignments, smaller) in PAIRS.items():
-        config = load_config(preset=preset, assignments=("latency.backend=onnxruntime", *assignments), flags={})
+def main(wanted: list[str]) -> None:
+    """Print one block per pair of the families that are wanted; none = all."""
+    for title, (family, assignments, students) in PAIRS.items():
+        if wanted and family not in wanted:
+            continue
+        config = load_config(preset=f"{family}-cluster", assignments=("latency.backend=onnxruntime", *assignments), flags={})
         teacher = teacher_cost(config)
-        print(f"{title}\n  teacher          {described(teacher)}")
-        for label, wish in {"default student": {}, "smaller student": smaller}.items():
-            if wish or label == "default student":
-                student = student_cost_of(config, wish)
-                print(f"  {label}  {described(student)}\n    {compared(student, teacher)}")
+        print(f"{title}\n  {'teacher':<20}  {described(teacher)}", flush=True)
+        for label, wish in students.items():
+            student = cost_of_wish(config, {**WHOLE, **wish})
+            print(f"  {label:<20}  {described(student)}\n    {compared(student, teacher)}", flush=True)
 
 
-def student_cost_of(config: Config, wish: Mapping[str, Value]) -> CheapCost:
-    """Cost of the space's default with some knobs set, neither pruned nor quantised."""
-    family, space = config.make_family(), config.make_space()
-    signature = family.signature(config.make_model_settings())
-    genome = space.repair({**space.default(), **wish})
-    return cost_of(family.student(genome, signature, seed=config.seed), config)
+def cost_of_wish(config: Config, wish: Mapping[str, Value]) -> CheapCost:
+    """Cost of the space's default with some knobs set."""
+    space = config.make_space()
+    return student_cost(space.repair({**space.default(), **wish}), config)
 
 
 def described(cost: CheapCost) -> str:
@@ -54,4 +65,4 @@ def compared(student: CheapCost, teacher: CheapCost) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
