@@ -98,8 +98,7 @@ class PictureSettings:
 
 def picture_signature(settings: PictureSettings, outputs: tuple[str, ...] = ("logit",)) -> Signature:
     """One input, image, in the size of `settings`."""
-    image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
-    return Signature(inputs=(image,), outputs=outputs)
+    return Signature.of_picture(settings.size, outputs)
 
 
 def audio_visual_signature(settings: ClipSettings) -> Signature:

@@ -65,6 +65,12 @@ class Signature:
         return tuple(spec for spec in self.inputs if spec.kind is not InputKind.MASK)
 
     @classmethod
+    def of_picture(cls, side: int, outputs: tuple[str, ...] = ("logit",), *, classes: tuple[str, ...] = ()) -> Self:
+        """One input, image, of `side` pixels along each side."""
+        image = InputSpec(name="image", shape=(3, side, side), kind=InputKind.IMAGE)
+        return cls(inputs=(image,), outputs=outputs, classes=classes)
+
+    @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """Inverse of `to_plain`, also after a trip through JSON."""
         inputs = [

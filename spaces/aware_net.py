@@ -13,15 +13,16 @@ from torch import nn
 from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
 from paretolens.models.aware import Cascade, CascadeVerdict
-from paretolens.models.backbones import backbone_names, backbone_widths
+from paretolens.models.backbones import backbone_names
 from paretolens.models.classifier import check_network
 from paretolens.models.genconvit import CONVNEXTS
-from paretolens.models.registry import build_seeded, did_you_mean
+from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules, shuffled_layers
-from paretolens.models.signature import InputKind, InputSpec, Signature
-from paretolens.spaces.family import Published
-from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
+from paretolens.models.signature import Signature
+from paretolens.spaces.family import Published, preset_space
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
+from paretolens.spaces.widths import nearest_width
 
 __all__ = ["AwareNetFamily", "AwareSettings", "AwareTeacher"]
 
@@ -172,11 +173,7 @@ def _repaired(space: Space, genome: Genome) -> Genome:
     for name, multiplier in (("first_network", "first_multiplier"), ("second_cnn", "second_multiplier")):
         network = str(genome[name])
         if network in backbone_names():
-            offered = [value for value in space.knob(multiplier).grid if float(value) in backbone_widths(network)]
-            if not offered:
-                allowed = ", ".join(f"{value:g}" for value in backbone_widths(network))
-                raise ConfigurationError(f"knob {multiplier}: no choice fits {network}; allow one of {allowed}")
-            changes[multiplier] = nearest_value(genome[multiplier], offered)
+            changes[multiplier] = nearest_width(space, genome, multiplier, network)
     return {**genome, **changes}
 
 
@@ -204,8 +201,7 @@ class AwareNetFamily:
 
     def signature(self, settings: AwareSettings) -> Signature:
         """One picture; a logit and the number of the stage that gave it."""
-        image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
-        return Signature(inputs=(image,), outputs=CascadeVerdict._fields)
+        return Signature.of_picture(settings.size, CascadeVerdict._fields)
 
     def teacher(self, settings: AwareSettings, seed: int = 0) -> nn.Module:
         """The untrained expert; the same seed gives the same weights."""
@@ -213,20 +209,13 @@ class AwareNetFamily:
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 96 pixels, "published" for 256 pixels and whole networks."""
-        if preset not in _PRESETS:
-            raise ConfigurationError(f"preset {preset!r} of family {self.name} is not known{did_you_mean(preset, self.presets)}")
-        return _PRESETS[preset]()
+        return preset_space(self.name, _PRESETS, preset)
 
     def check(self, space: Space, settings: AwareSettings) -> None:
         """See that the teacher and a student can be built, and that no size is above the input's."""
         self.teacher(settings)
         for name in ("first_size", "second_size"):
-            above = [value for value in space.knob(name).grid if float(value) > settings.size]
-            if above:
-                raise ConfigurationError(
-                    f"knob {name}: {above[0]} is more than the input's {settings.size}; leave it out of the choices or enlarge "
-                    "model.size and data.size"
-                )
+            space.require_at_most(name, settings.size, "enlarge model.size and data.size")
         odd = [value for value in space.knob("second_size").grid if float(value) % 32]
         if odd:
             raise ConfigurationError(f"knob second_size: {odd[0]} is no multiple of 32, as GenConViT needs it; leave it out")

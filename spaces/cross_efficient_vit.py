@@ -13,19 +13,19 @@ from torch import nn
 
 from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
-from paretolens.models.backbones import backbone_widths
 from paretolens.models.cross_efficient_vit import CrossAttend
 from paretolens.models.cross_layout import from_published
 from paretolens.models.efficientnet_layout import from_efficientnet
-from paretolens.models.registry import build_seeded, did_you_mean
+from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules, attentions
-from paretolens.models.signature import InputKind, InputSpec, Signature, Verdict
+from paretolens.models.signature import Signature, Verdict
 from paretolens.models.transformer import Layer
 from paretolens.models.trunk import BACKBONE, HEAD, grid_of
 from paretolens.models.weights import load_weights
-from paretolens.spaces.family import Published
+from paretolens.spaces.family import Published, preset_space
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
+from paretolens.spaces.widths import nearest_width
 
 __all__ = ["CrossEfficientViTFamily", "CrossSettings", "CrossTeacher"]
 
@@ -148,12 +148,7 @@ _PRESETS = {"default": _quick_space, "published": _published_space}
 
 def _repaired(space: Space, genome: Genome) -> Genome:
     """The nearest multiplier that the backbone has."""
-    offered = [value for value in space.knob("backbone_width").grid if float(value) in backbone_widths(BACKBONE)]
-    if not offered:
-        allowed = ", ".join(f"{value:g}" for value in backbone_widths(BACKBONE))
-        raise ConfigurationError(f"knob backbone_width: no choice fits {BACKBONE}; allow one of {allowed}")
-    wanted = float(genome["backbone_width"])
-    return {**genome, "backbone_width": min(offered, key=lambda value: abs(float(value) - wanted))}
+    return {**genome, "backbone_width": nearest_width(space, genome, "backbone_width", BACKBONE)}
 
 
 _PUBLISHED = {
@@ -179,8 +174,7 @@ class CrossEfficientViTFamily:
 
     def signature(self, settings: CrossSettings) -> Signature:
         """One picture; a logit."""
-        image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
-        return Signature(inputs=(image,), outputs=Verdict._fields)
+        return Signature.of_picture(settings.size, Verdict._fields)
 
     def teacher(self, settings: CrossSettings, seed: int = 0) -> nn.Module:
         """The teacher before training: with the weights of its files, else untrained."""
@@ -198,9 +192,7 @@ class CrossEfficientViTFamily:
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 96 pixels, "published" for 224 pixels."""
-        if preset not in _PRESETS:
-            raise ConfigurationError(f"preset {preset!r} of family {self.name} is not known{did_you_mean(preset, self.presets)}")
-        return _PRESETS[preset]()
+        return preset_space(self.name, _PRESETS, preset)
 
     def check(self, space: Space, settings: CrossSettings) -> None:
         """See that the teacher can be built and that every patch divides every map that it may be cut from."""

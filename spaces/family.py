@@ -1,17 +1,19 @@
 """What a family of models must offer to be searched: its inputs, a teacher, a space, and a student of every genome."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
 from paretolens.data.sources import DataKind
+from paretolens.errors import ConfigurationError
 from paretolens.models.rules import PruningRules
 from paretolens.models.signature import Signature
+from paretolens.naming import did_you_mean
 from paretolens.spaces.knobs import Genome, Space
 
-__all__ = ["Family", "Published"]
+__all__ = ["Family", "Published", "preset_space"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +87,14 @@ class Family(Protocol[Settings_contra]):
     def pruning_rules(self, model: nn.Module) -> PruningRules:
         """What structured pruning must leave alone in a model of this family, with the reasons."""
         ...
+
+
+def preset_space(family: str, presets: Mapping[str, Callable[[], Space]], preset: str) -> Space:
+    """The space of one of a family's presets, for `Family.space`.
+
+    Raises:
+        ConfigurationError: the preset is not known.
+    """
+    if preset not in presets:
+        raise ConfigurationError(f"preset {preset!r} of family {family} is not known{did_you_mean(preset, presets)}")
+    return presets[preset]()

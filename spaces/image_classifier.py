@@ -8,22 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Gt
 from torch import nn
 
 from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
-from paretolens.models.backbones import backbone_names, backbone_widths
+from paretolens.models.backbones import backbone_names
 from paretolens.models.classifier import VIT, BackboneClassifier, check_network
-from paretolens.models.registry import build
+from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules, attentions, shuffled_layers
-from paretolens.models.signature import InputKind, InputSpec, Signature, Verdict
+from paretolens.models.signature import Signature, Verdict
 from paretolens.models.weights import load_weights
-from paretolens.naming import did_you_mean
-from paretolens.spaces.family import Published
-from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
+from paretolens.spaces.family import Published, preset_space
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
+from paretolens.spaces.widths import nearest_width
 
 __all__ = ["ClassifierSettings", "ClassifierTeacher", "ImageClassifierFamily"]
 
@@ -154,26 +153,19 @@ def _repaired(space: Space, genome: Genome, preferred: Mapping[str, tuple[float,
     """The nearest multiplier that the backbone has; for a vit patches that cover the picture and heads that divide the width."""
     network, changes = str(genome["network"]), dict[str, Value]()
     if network in backbone_names():
-        offered = [float(value) for value in space.knob("multiplier").grid if float(value) in backbone_widths(network)]
-        wanted = [value for value in offered if value in preferred.get(network, ())] or offered
-        changes["multiplier"] = _fitting(space, "multiplier", genome, lambda value: value in wanted, network)
+        changes["multiplier"] = nearest_width(space, genome, "multiplier", network, preferred=preferred.get(network, ()))
     if network == VIT:
         width, side = int(genome["vit_width"]), int(genome["input_size"])
-        changes["vit_heads"] = _fitting(space, "vit_heads", genome, lambda value: width % int(value) == 0, f"width {width}")
-        changes["vit_patch"] = _fitting(space, "vit_patch", genome, lambda value: _covers(int(value), side), f"{side} pixels")
+        heads = f"no choice divides width {width}; allow a divisor of {width}"
+        patches = f"no choice covers {side} pixels; allow a divisor of {side} up to {side // LEAST_PLACES}"
+        changes["vit_heads"] = space.nearest("vit_heads", genome, lambda value: width % int(value) == 0, heads)
+        changes["vit_patch"] = space.nearest("vit_patch", genome, lambda value: _covers(int(value), side), patches)
     return {**genome, **changes}
 
 
 def _covers(patch: int, side: int) -> bool:
     """Whether patches cover a picture without rest, at least four along each side: fewer places are no explanation."""
     return side % patch == 0 and side // patch >= LEAST_PLACES
-
-
-def _fitting(space: Space, name: str, genome: Genome, fits: Any, what: str) -> Value:
-    fitting = [value for value in space.knob(name).grid if fits(float(value))]
-    if not fitting:
-        raise ConfigurationError(f"knob {name}: no choice fits {what}; allow one that does")
-    return nearest_value(genome[name], fitting)
 
 
 _PUBLISHED = {
@@ -206,13 +198,13 @@ class ImageClassifierFamily:
 
     def signature(self, settings: ClassifierSettings) -> Signature:
         """One picture; a logit, or a score per class."""
-        image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
-        return Signature(inputs=(image,), outputs=Verdict._fields, classes=settings.classes)
+        return Signature.of_picture(settings.size, Verdict._fields, classes=settings.classes)
 
     def teacher(self, settings: ClassifierSettings, seed: int = 0) -> nn.Module:
         """The teacher before training: from its file of weights, else untrained."""
         teacher = settings.teacher
-        model = _seeded(
+        model = build_seeded(
+            "picture-classifier",
             seed,
             network=teacher.network,
             multiplier=teacher.multiplier if teacher.network in backbone_names() else 1.0,
@@ -228,9 +220,7 @@ class ImageClassifierFamily:
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 128 pixels, "published" for 224 pixels and whole networks."""
-        if preset not in _PRESETS:
-            raise ConfigurationError(f"preset {preset!r} of family {self.name} is not known{did_you_mean(preset, self.presets)}")
-        return _PRESETS[preset]()
+        return preset_space(self.name, _PRESETS, preset)
 
     def check(self, space: Space, settings: ClassifierSettings) -> None:
         """See that the teacher can be built, and every network at its first size, and that no size is above the input's.
@@ -245,12 +235,7 @@ class ImageClassifierFamily:
                 "leave it out, or name as many in data.classes"
             )
         self.teacher(settings)
-        above = [value for value in space.knob("input_size").grid if float(value) > settings.size]
-        if above:
-            raise ConfigurationError(
-                f"knob input_size: {above[0]} is more than the input's {settings.size}; leave it out of the choices or enlarge "
-                "model.size and data.size"
-            )
+        space.require_at_most("input_size", settings.size, "enlarge model.size and data.size")
         for network in space.knob("network").grid:
             self.student(space.repair({**space.default(), "network": network}), self.signature(settings))
 
@@ -263,7 +248,8 @@ class ImageClassifierFamily:
             "num_heads": int(genome["vit_heads"]),
             "patch_size": int(genome["vit_patch"]),
         }
-        return _seeded(
+        return build_seeded(
+            "picture-classifier",
             seed,
             network=network,
             multiplier=float(genome["multiplier"]) if network in backbone_names() else 1.0,
@@ -306,9 +292,3 @@ def _kept(model: nn.Module, heads: tuple[str, ...]) -> list[KeptLayer]:
 def _heads(classes: tuple[str, ...]) -> dict[str, int]:
     """The builder's argument for classes; without any none, so that a model of one logit is recorded as ever."""
     return {"outputs": len(classes)} if classes else {}
-
-
-def _seeded(seed: int, **arguments: Any) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build("picture-classifier", **arguments)

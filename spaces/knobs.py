@@ -254,6 +254,35 @@ class Space:
         """Every knob's default, repaired."""
         return self.repair({knob.name: knob.default for knob in self.knobs})
 
+    def nearest(self, name: str, genome: Genome, fits: Callable[[Value], bool], problem: str) -> Value:
+        """The value of a knob that fits and is closest to the genome's number; for rules.
+
+        Args:
+            name: The knob, one with choices or a step.
+            genome: Has the wished number.
+            fits: Whether a value fits the others.
+            problem: What to say, and what to do, where none does.
+
+        Raises:
+            ConfigurationError: no value fits.
+        """
+        fitting = [value for value in self.knob(name).grid if fits(value)]
+        if not fitting:
+            raise ConfigurationError(f"knob {name}: {problem}")
+        return nearest_value(genome[name], fitting)
+
+    def require_at_most(self, name: str, most: float, remedy: str) -> None:
+        """See that a knob with choices asks for no more than the input has.
+
+        Raises:
+            ConfigurationError: a choice does; the remedy ends the message.
+        """
+        above = [value for value in self.knob(name).grid if float(value) > most]
+        if above:
+            raise ConfigurationError(
+                f"knob {name}: {above[0]} is more than the input's {most}; leave it out of the choices or {remedy}"
+            )
+
     def active(self, genome: Genome) -> dict[str, Value]:
         """The part of the genome that has an effect: equal parts are equal trials."""
         idle = self.idle(genome)

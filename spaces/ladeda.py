@@ -12,15 +12,14 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from paretolens.data.sources import DataKind
-from paretolens.errors import ConfigurationError
 from paretolens.models.ladeda import LaDeDa, PatchDetection
 from paretolens.models.prefilter import PreFilterKind
-from paretolens.models.registry import build_seeded, did_you_mean
+from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules
-from paretolens.models.signature import InputKind, InputSpec, Signature
+from paretolens.models.signature import Signature
 from paretolens.models.tiny_ladeda import TINY_FIELDS, TINY_STRIDES
 from paretolens.models.weights import load_weights
-from paretolens.spaces.family import Published
+from paretolens.spaces.family import Published, preset_space
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
 
@@ -98,10 +97,8 @@ def _idle(genome: Genome) -> frozenset[str]:
 def _repaired(space: Space, genome: Genome) -> Genome:
     """The nearest field that so many layers can have: each 3×3 convolution sees at least two pixels more."""
     least = 2 * int(genome["layers"]) + 1
-    fields = [int(value) for value in space.knob("field").grid if int(value) >= least]
-    if not fields:
-        raise ConfigurationError(f"knob field: {genome['layers']} layers see at least {least} pixels; allow {least} or more")
-    return {**genome, "field": min(fields, key=lambda value: abs(value - int(genome["field"])))}
+    problem = f"{genome['layers']} layers see at least {least} pixels; allow {least} or more"
+    return {**genome, "field": space.nearest("field", genome, lambda value: int(value) >= least, problem)}
 
 
 _PUBLISHED = {
@@ -125,8 +122,7 @@ class LadedaFamily:
 
     def signature(self, settings: LadedaSettings) -> Signature:
         """One picture; a logit and the logits of its patches."""
-        image = InputSpec(name="image", shape=(3, settings.size, settings.size), kind=InputKind.IMAGE)
-        return Signature(inputs=(image,), outputs=PatchDetection._fields)
+        return Signature.of_picture(settings.size, PatchDetection._fields)
 
     def teacher(self, settings: LadedaSettings, seed: int = 0) -> nn.Module:
         """The teacher before training: with the weights of its checkpoint, else untrained."""
@@ -146,9 +142,7 @@ class LadedaFamily:
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 96 pixels, "published" for 256 pixels."""
-        if preset not in _PRESETS:
-            raise ConfigurationError(f"preset {preset!r} of family {self.name} is not known{did_you_mean(preset, self.presets)}")
-        return _PRESETS[preset]()
+        return preset_space(self.name, _PRESETS, preset)
 
     def check(self, space: Space, settings: LadedaSettings) -> None:
         """See that the teacher can be built and that it sees whole patches of the picture."""

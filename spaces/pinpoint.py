@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar
 
-import torch
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from paretolens.data.sources import DataKind
-from paretolens.errors import ConfigurationError
 from paretolens.models.audio import AudioEncoder
-from paretolens.models.backbones import backbone_names, backbone_widths
+from paretolens.models.backbones import backbone_names
 from paretolens.models.pinpoint import Block
-from paretolens.models.registry import build, did_you_mean
+from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules, StreamRules, attentions, shuffled_layers
 from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
-from paretolens.spaces.family import Published
-from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value, nearest_value
+from paretolens.spaces.family import Published, preset_space
+from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
+from paretolens.spaces.widths import nearest_width
 
 __all__ = ["PinpointFamily", "PinpointSettings", "PinpointTeacher"]
 
@@ -193,18 +192,11 @@ def _published_rule(space: Space, genome: Genome) -> Genome:
 def _repaired(space: Space, genome: Genome, preferred: Mapping[str, tuple[float, ...]]) -> Genome:
     """The nearest multiplier that the backbone has, and the nearest number of heads that divides the width."""
     name, width = str(genome["backbone"]), int(genome["width"])
-    offered = [value for value in space.knob("backbone_width").grid if float(value) in backbone_widths(name)]
-    wanted = [value for value in offered if float(value) in preferred.get(name, ())] or offered
-    if not wanted:
-        allowed = ", ".join(f"{value:g}" for value in backbone_widths(name))
-        raise ConfigurationError(f"knob backbone_width: no choice fits backbone {name}; allow one of {allowed}")
-    heads = [value for value in space.knob("heads").grid if width % int(value) == 0]
-    if not heads:
-        raise ConfigurationError(f"knob heads: no choice divides width {width}; allow a divisor of {width}")
+    problem = f"no choice divides width {width}; allow a divisor of {width}"
     return {
         **genome,
-        "backbone_width": nearest_value(genome["backbone_width"], wanted),
-        "heads": nearest_value(genome["heads"], heads),
+        "backbone_width": nearest_width(space, genome, "backbone_width", name, preferred=preferred.get(name, ())),
+        "heads": space.nearest("heads", genome, lambda value: width % int(value) == 0, problem),
     }
 
 
@@ -241,23 +233,17 @@ class PinpointFamily:
 
     def teacher(self, settings: PinpointSettings, seed: int = 0) -> nn.Module:
         """The untrained teacher; the same seed gives the same weights."""
-        return _seeded(seed, **_input_arguments(self.signature(settings)), **asdict(settings.teacher))
+        return build_seeded("pinpoint", seed, **_input_arguments(self.signature(settings)), **asdict(settings.teacher))
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 64 pixels, "published" for the full size."""
-        if preset not in _PRESETS:
-            raise ConfigurationError(f"preset {preset!r} of family {self.name} is not known{did_you_mean(preset, self.presets)}")
-        return _PRESETS[preset]()
+        return preset_space(self.name, _PRESETS, preset)
 
     def check(self, space: Space, settings: PinpointSettings) -> None:
         """See that the teacher can be built and that no choice asks for more frames or pixels than the input has."""
         self.teacher(settings)
         for name, most in (("frames", settings.frames), ("frame_size", settings.frame_size)):
-            above = [value for value in space.knob(name).grid if float(value) > most]
-            if above:
-                raise ConfigurationError(
-                    f"knob {name}: {above[0]} is more than the input's {most}; leave it out of the choices or enlarge the input"
-                )
+            space.require_at_most(name, most, "enlarge the input")
 
     def student(self, genome: Genome, signature: Signature, seed: int = 0) -> nn.Module:
         """The untrained student of a genome; the same seed gives the same weights.
@@ -265,7 +251,8 @@ class PinpointFamily:
         Without a knob `dropout` there is none: on a CPU its random numbers cost an eighth of a training step.
         """
         audio_width = int(genome["audio_width"])
-        return _seeded(
+        return build_seeded(
+            "pinpoint",
             seed,
             **_input_arguments(signature),
             backbone=str(genome["backbone"]),
@@ -359,9 +346,3 @@ def _input_arguments(signature: Signature) -> dict[str, int]:
     frames, _, side, _ = shapes["video"]
     audio_frames, coefficients = shapes["audio"]
     return {"input_frames": frames, "input_size": side, "audio_frames": audio_frames, "coefficients": coefficients}
-
-
-def _seeded(seed: int, **arguments: Any) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build("pinpoint", **arguments)

@@ -42,7 +42,7 @@ def test_patches_that_do_not_divide_their_map_are_refused_before_a_search():
 def test_a_multiplier_that_the_backbone_lacks_is_replaced():
     space = FAMILY.space("default").override({"backbone_width": {"low": 0.25, "high": 0.5, "step": 0.05}})
     assert space.repair({**space.default(), "backbone_width": 0.4})["backbone_width"] == 0.35
-    with pytest.raises(ConfigurationError, match=r"no choice fits efficientnet_b0; allow one of 0\.25"):
+    with pytest.raises(ConfigurationError, match=r"no choice fits backbone efficientnet_b0; allow one of 0\.25"):
         FAMILY.space("default").override({"backbone_width": 0.3})
 
 
