@@ -5,7 +5,10 @@ size on disk, peak memory, latency. The saliency maps of explained clips are dra
 import argparse
 from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
+from paretolens.search.cli.common import (
+    add_configuration, add_workspace, calm_threads, configuration_of, make_console, workspace_of,
+)  # fmt: skip
+from paretolens.search.cli.scores import scores_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,12 +33,11 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.evaluators.latency import calibrate
     from paretolens.search import schema
     from paretolens.search.baseline import measure_baseline
-    from paretolens.search.config import load_config
     from paretolens.search.measuring import measuring_device
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.task import Task
 
-    config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})
+    config = configuration_of(options)
     workspace, console = workspace_of(options), make_console()
     workspace.ensure_writable()
     task = Task.prepare(config, workspace, ConsoleSteps(console))
@@ -51,14 +53,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _scores(baseline: "Baseline") -> "Table":
-    from rich.table import Table
-
-    scores = Table(title="teacher", title_justify="left", pad_edge=False)
-    for name in ("", "val", "test", "unseen manipulation"):
-        scores.add_column(name, justify="right" if name else "left")
-    for name in _SCORES:
-        scores.add_row(name, *(_number(baseline.metrics.get(f"{prefix}{name}")) for prefix in ("", "test_", "unseen_")))
-    return scores
+    splits = {"val": "", "test": "test_", "unseen manipulation": "unseen_"}
+    columns = {
+        split: {name: baseline.metrics[prefix + name] for name in _SCORES if prefix + name in baseline.metrics}
+        for split, prefix in splits.items()
+    }
+    return scores_table(columns, _SCORES)
 
 
 def _costs(baseline: "Baseline") -> dict[str, str]:
@@ -74,7 +74,3 @@ def _costs(baseline: "Baseline") -> dict[str, str]:
         f"{latency['reason']}",
         "files": str(baseline.folder),
     }
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

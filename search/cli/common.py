@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretolens.mlflow.objectives import DEFAULT_OBJECTIVES
 from paretolens.search import environment
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from paretolens.mlflow.records import StudyRecord
+    from paretolens.search.config import Config
 
 __all__ = [
     "add_configuration",
@@ -26,6 +27,7 @@ __all__ = [
     "add_study",
     "add_workspace",
     "calm_threads",
+    "configuration_of",
     "make_console",
     "name_studies",
     "read_studies",
@@ -77,6 +79,24 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", type=values.assignment, default=[], metavar="KEY=VALUE", dest="assignments",
         help="set one key, for example --set space.width=[32,64]; may be given several times",
     )  # fmt: skip
+
+
+def configuration_of(
+    options: argparse.Namespace, *, preset: str = "default", flags: "Mapping[str, Any] | None" = None
+) -> "Config":
+    """The configuration that the flags of `add_configuration` make, and those of the command's own in `flags`.
+
+    Args:
+        options: The command line.
+        preset: What to begin from where `--preset` is not given.
+        flags: Keys that the command's own flags set, over all else.
+
+    Raises:
+        ConfigurationError: anything about it is wrong.
+    """
+    from paretolens.search.config import load_config
+
+    return load_config(preset=options.preset or preset, file=options.config, assignments=options.assignments, flags=flags or {})
 
 
 def add_front_options(parser: argparse.ArgumentParser) -> None:

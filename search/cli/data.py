@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paretolens.search.cli.common import add_configuration, add_workspace, make_console, workspace_of
+from paretolens.search.cli.common import add_configuration, add_workspace, configuration_of, make_console, workspace_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,11 +52,10 @@ def run(options: argparse.Namespace) -> int:
 def _make(options: argparse.Namespace, console: "Console") -> int:
     from paretolens.data.sources import source_label
     from paretolens.errors import ConfigurationError
-    from paretolens.search.config import load_config
     from paretolens.search.progress import ConsoleSteps
     from paretolens.search.samples import prepared
 
-    config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})
+    config = configuration_of(options)
     source, settings = config.make_source(), config.make_data_settings()
     if options.sheet and not source.generated:
         raise ConfigurationError(f"--sheet draws generated samples, data.source is {source.name}: leave --sheet out")

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import add_configuration, calm_threads, make_console
+from paretolens.search.cli.common import add_configuration, calm_threads, configuration_of, make_console
 from paretolens.search.cli.values import whole
 
 if TYPE_CHECKING:
@@ -51,16 +51,13 @@ def run(options: argparse.Namespace) -> int:
     import torch
 
     from paretolens.evaluators.latency import Backend, calibrate
-    from paretolens.search.config import load_config
     from paretolens.search.operators import check_networks
     from paretolens.search.placement import placed, timed_backend
     from paretolens.search.preview import preview
     from paretolens.search.targets import parse_targets
 
     search = {name: getattr(options, name) for name in ("trials", "workers") if getattr(options, name) is not None}
-    config = load_config(
-        preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={"search": search}
-    )
+    config = configuration_of(options, flags={"search": search})
     placed(config.student.quantise, config.latency.backend)
     torch.set_num_threads(config.search.threads)
     if "tensorrt" in parse_targets(options.targets or "") or timed_backend(config.latency.backend) is Backend.TENSORRT:

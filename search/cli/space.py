@@ -2,7 +2,7 @@
 
 import argparse
 
-from paretolens.search.cli.common import add_configuration, make_console
+from paretolens.search.cli.common import add_configuration, configuration_of, make_console
 
 __all__ = ["add_arguments", "run"]
 
@@ -17,12 +17,10 @@ def run(options: argparse.Namespace) -> int:
     """Print a table of knobs."""
     from rich.table import Table
 
-    from paretolens.search.config import load_config
     from paretolens.search.trees import preset_of
 
     flags = {"family": options.family} if options.family else {}
-    preset = options.preset or (preset_of(options.family) if options.family else "default")
-    config = load_config(preset=preset, file=options.config, assignments=options.assignments, flags=flags)
+    config = configuration_of(options, preset=preset_of(options.family) if options.family else "default", flags=flags)
     space, family = config.make_space(), config.make_family()
     size = space.size()
     count = f"{size:,} genomes" if size else "continuous ranges, so no end of genomes"

@@ -13,7 +13,10 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from paretolens.search.cli.common import add_configuration, add_workspace, calm_threads, make_console, workspace_of
+from paretolens.search.cli.common import (
+    add_configuration, add_workspace, calm_threads, configuration_of, make_console, workspace_of,
+)  # fmt: skip
+from paretolens.search.cli.scores import scores_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
     from paretolens.search.progress import Steps
 
 __all__ = ["add_arguments", "run"]
-
-_SCORES = ("accuracy", "precision", "recall", "f1", "auc", "average_precision", "eer", "ece", "brier")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +38,12 @@ def run(options: argparse.Namespace) -> int:
     """Train, then print what the teacher scores."""
     calm_threads()
     from paretolens.models.record import load_model
-    from paretolens.search.config import load_config
     from paretolens.search.progress import ConsoleSteps, Silent
     from paretolens.search.samples import prepared
     from paretolens.search.task import trained_teacher
     from paretolens.trainers.distributed import joined
 
-    config = load_config(preset=options.preset or "default", file=options.config, assignments=options.assignments, flags={})
+    config = configuration_of(options)
     workspace, console = workspace_of(options), make_console()
     workspace.ensure_writable()
     with joined() as world:
@@ -64,15 +64,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _scores(teacher: "nn.Module", samples: "Mapping[str, SampleSet]") -> "Table":
-    from rich.table import Table
-
     columns = {name: _figures(teacher, split) for name, split in samples.items() if name != "train"}
-    table = Table(title="teacher", title_justify="left", pad_edge=False)
-    for name in ("", *columns):
-        table.add_column(name, justify="right" if name else "left")
-    for name in dict.fromkeys(name for figures in columns.values() for name in figures):
-        table.add_row(name, *(_number(figures.get(name)) for figures in columns.values()))
-    return table
+    return scores_table(columns, dict.fromkeys(name for figures in columns.values() for name in figures))
 
 
 def _figures(teacher: "nn.Module", split: "SampleSet") -> dict[str, float]:
@@ -86,7 +79,3 @@ def _figures(teacher: "nn.Module", split: "SampleSet") -> dict[str, float]:
     places = localisation_of(teacher, split)
     figures |= {} if places is None else places.to_metrics()
     return figures | {f"AUC of {kind}": value for kind, value in split_aucs(split, logits).items()}
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
