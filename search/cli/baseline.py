@@ -6,7 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from paretolens.search.cli.common import (
-    add_configuration, add_workspace, calm_threads, configuration_of, make_console, workspace_of,
+    add_configuration,
+    add_workspace,
+    calm_threads,
+    configuration_of,
+    make_console,
+    workspace_of,
 )  # fmt: skip
 from paretolens.search.cli.scores import scores_table
 
