@@ -3,8 +3,7 @@
 Scenes, persons and manipulations are those of the generated clips; only what can be seen is manipulated.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +12,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from paretolens.data.generated.build import NOTE, shoot
+from paretolens.data.generated.build import shoot
+from paretolens.data.generated.fill import Progress, fill_rows, finish_splits
 from paretolens.data.generated.picture_settings import GeneratedPictures
 from paretolens.data.generated.plan import ClipPlan, plan_split
-from paretolens.data.generated.rows import Columns, allocate_rows, in_batches, open_rows
+from paretolens.data.generated.rows import Columns, open_rows
 from paretolens.data.generated.settings import SPLITS
 from paretolens.data.pictures import read_picture
 from paretolens.data.preprocessing import picture_signature
 from paretolens.data.regions import REGION_CELLS
 from paretolens.data.samples import UNKNOWN_OFFSET
 from paretolens.data.scales import mean_picture
-from paretolens.data.store import finish_set
 
 __all__ = ["build_pictures", "encode_picture", "plan_pictures"]
 
@@ -34,7 +33,7 @@ def plan_pictures(settings: GeneratedPictures, split: str) -> tuple[ClipPlan, ..
     return tuple(replace(plan, count=1, period=(0, int(plan.fake))) for plan in plans)
 
 
-def build_pictures(settings: GeneratedPictures, place: Path, workers: int, progress: Callable[[int, int], None] | None) -> None:
+def build_pictures(settings: GeneratedPictures, place: Path, workers: int, progress: Progress | None) -> None:
     """Fill a new folder with the whole set.
 
     Args:
@@ -44,15 +43,25 @@ def build_pictures(settings: GeneratedPictures, place: Path, workers: int, progr
         progress: Called with (pictures done, pictures in all).
     """
     plans = [plan for split in SPLITS for plan in plan_pictures(settings, split)]
-    for split in SPLITS:
-        (place / "pictures" / split).mkdir(parents=True)
-        allocate_rows(place / split, _columns(settings), settings.sizes()[split])
-    entries = in_batches(partial(make_pictures, settings, place), plans, workers, progress)
-    entries.sort(key=lambda entry: (SPLITS.index(entry["split"]), entry["index"]))
-    (place / "pictures" / "metadata.json").write_text(json.dumps(entries, indent=0), encoding="utf-8")
-    card = {"note": NOTE, "settings": settings.to_json()}
-    (place / "pictures" / "about.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
-    _finish(settings, place, plans)
+    fill_rows(
+        partial(make_pictures, settings),
+        place / "pictures",
+        plans,
+        _columns(settings),
+        card={"settings": settings.to_json()},
+        workers=workers,
+        progress=progress,
+    )
+    preprocessing = settings.preprocessing()
+    finish_splits(
+        place,
+        plans,
+        offset=lambda _: UNKNOWN_OFFSET,
+        period=lambda _: (0.0, 0.0),
+        mean_image=mean_picture(place / "train"),
+        signature=picture_signature(preprocessing.of_pictures()),
+        preprocessing=preprocessing,
+    )
 
 
 def make_pictures(settings: GeneratedPictures, place: Path, plans: Sequence[ClipPlan]) -> list[dict[str, Any]]:
@@ -105,30 +114,3 @@ def _metadata(plan: ClipPlan, path: Path) -> dict[str, Any]:
         "generated": True,
         "index": plan.index,
     }
-
-
-def _finish(settings: GeneratedPictures, place: Path, plans: Sequence[ClipPlan]) -> None:
-    """Write the small columns, the training split's mean picture, and each split's record."""
-    preprocessing = settings.preprocessing()
-    mean_image = mean_picture(place / "train")
-    for split in SPLITS:
-        chosen = [plan for plan in plans if plan.split == split]
-        small: dict[str, np.ndarray] = {
-            "labels": np.array([plan.fake for plan in chosen], np.float32),
-            "groups": np.array([plan.source for plan in chosen], np.int64),
-            "identities": np.array([plan.identity for plan in chosen], np.int64),
-            "strengths": np.array([plan.strength for plan in chosen], np.float32),
-            "offsets": np.full(len(chosen), UNKNOWN_OFFSET, np.int64),
-            "periods": np.zeros((len(chosen), 2), np.float32),
-            "mean_image": mean_image,
-        }
-        for name, array in small.items():
-            np.save(place / split / f"{name}.npy", array, allow_pickle=False)
-        finish_set(
-            place / split,
-            signature=picture_signature(preprocessing.of_pictures()),
-            preprocessing=preprocessing,
-            ids=tuple(f"{split}/{plan.index:06d}" for plan in chosen),
-            kinds=tuple(plan.kind for plan in chosen),
-            generated=True,
-        )
