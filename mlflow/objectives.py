@@ -71,7 +71,9 @@ def check_objectives(objectives: Mapping[str, str], *, columns: Iterable[str] | 
     known = None if columns is None else sorted(columns)
     for name in objectives:
         if known is not None and name not in known:
-            raise ConfigurationError(f"objective {name!r}: no trial has that metric{did_you_mean(name, known, listing=LISTING)}")
+            raise ConfigurationError(
+                f"objective {name!r}: no trial has that metric{did_you_mean(name, known, listing=LISTING, said='there are')}"
+            )
     return {name: _directed(name, direction) for name, direction in objectives.items()}
 
 

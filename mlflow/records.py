@@ -163,7 +163,9 @@ def _choose(parents: list[Any], study: str, uri: str) -> Any:
         )
     names = list(dict.fromkeys(run.data.tags[Tag.STUDY] for run in parents))
     listing = "the MLflow UI lists all ('paretolens ui')"
-    raise StoreError(f"study {study!r}: not in {without_password(uri)}{did_you_mean(study, names, listing=listing)}")
+    raise StoreError(
+        f"study {study!r}: not in {without_password(uri)}{did_you_mean(study, names, listing=listing, said='there are')}"
+    )
 
 
 def _search(client: Any, experiment: str, condition: str) -> list[Any]:

@@ -86,7 +86,7 @@ def _remedy(client: Any, found: "re.Match[str] | None") -> str:
 def _others(client: Any, found: "re.Match[str]") -> str:
     names = [model.name for model in client.search_registered_models(max_results=_LISTED)]
     if found["name"] not in names:
-        hint = did_you_mean(found["name"], names, listing="'paretolens ui' lists all")
+        hint = did_you_mean(found["name"], names, listing="'paretolens ui' lists all", said="there are")
         return f"{hint}; 'paretolens register STUDY' registers a study's front, --tracking-uri names another store"
     model = client.get_registered_model(found["name"])
     versions = [int(version.version) for version in client.search_model_versions(f"name = '{found['name']}'")]

@@ -129,7 +129,9 @@ class _Reader:
         full = name if name in self._frame.columns else f"{PARAM_PREFIX}{name}"
         if full not in self._frame.columns:
             known = sorted({str(column).removeprefix(PARAM_PREFIX) for column in self._frame.columns})
-            raise self._error(f"there is no metric or knob {name!r}{did_you_mean(name, known, listing=LISTING)}")
+            raise self._error(
+                f"there is no metric or knob {name!r}{did_you_mean(name, known, listing=LISTING, said='there are')}"
+            )
         column = self._frame[full]
         self.present &= column.notna().to_numpy()
         return column.to_numpy()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
-from paretolens.models.registry import did_you_mean
+from paretolens.naming import did_you_mean
 
 __all__ = ["Backbone", "backbone_names", "backbone_widths", "laid_out", "make_backbone"]
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 from paretolens.models.backbones import BN_MOMENTUM, Backbone, backbone_names, make_backbone
-from paretolens.models.registry import did_you_mean, register
+from paretolens.models.registry import register
 from paretolens.models.self_attention import adopt_attention
 from paretolens.models.shrink import Shrink
 from paretolens.models.signature import Verdict
+from paretolens.naming import did_you_mean, nearest_hint
 
 __all__ = ["LIBRARIES", "VIT", "BackboneClassifier", "PictureClassifier", "check_network", "picture_classifier"]
 
@@ -81,8 +82,9 @@ def check_network(name: str) -> None:
         raise ConfigurationError(f"network {name!r}: the library must be one of {', '.join(LIBRARIES)}; got {library!r}")
     offered = _offered(library)
     if inner not in offered:
-        near = did_you_mean(inner, offered).split(" Valid:")[0].rstrip(";")
-        raise ConfigurationError(f"network {name!r}: {library} {_version(library)} has none of that name{near}")
+        raise ConfigurationError(
+            f"network {name!r}: {library} {_version(library)} has none of that name{nearest_hint(inner, offered)}"
+        )
 
 
 @register("picture-classifier")

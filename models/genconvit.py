@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
-from paretolens.models.registry import did_you_mean, register
+from paretolens.models.registry import register
+from paretolens.naming import did_you_mean
 
 __all__ = ["CONVNEXTS", "Autoencoder", "GenConvit", "genconvit"]
 

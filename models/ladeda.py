@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from paretolens.errors import ConfigurationError
 from paretolens.models.prefilter import PreFilter, PreFilterKind
 from paretolens.models.receptive import Field, covering
-from paretolens.models.registry import did_you_mean, register
+from paretolens.models.registry import register
+from paretolens.naming import did_you_mean
 
 __all__ = ["EXPANSION", "LARGE_FIELDS", "LaDeDa", "PatchDetection", "initialise", "ladeda", "mean_of_top", "pre_filter"]
 

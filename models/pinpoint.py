@@ -14,9 +14,10 @@ from paretolens.models.attention import Attention, FeedForward
 from paretolens.models.audio import AudioEncoder, AudioHead
 from paretolens.models.backbones import make_backbone
 from paretolens.models.positions import Positions, PositionsKind
-from paretolens.models.registry import did_you_mean, register
+from paretolens.models.registry import register
 from paretolens.models.signature import Detection, EarlyLogits
 from paretolens.models.video import FrameSampler, VideoEncoder
+from paretolens.naming import did_you_mean
 
 __all__ = ["OFFSET_CLASSES", "Block", "PinPoint", "pinpoint"]
 

@@ -12,7 +12,7 @@ from torch import nn
 from paretolens.errors import ConfigurationError
 from paretolens.naming import did_you_mean
 
-__all__ = ["InputShapes", "build", "build_seeded", "builder_of", "did_you_mean", "input_shapes", "names", "register"]
+__all__ = ["InputShapes", "build", "build_seeded", "builder_of", "input_shapes", "names", "register"]
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 

@@ -22,7 +22,7 @@ from paretolens.mlflow.store import check_store, is_server, resolve_uri, sqlite_
 from paretolens.mlflow.tracking import DatasetInfo, MlflowTracker, StudyInfo, teacher_metrics
 from paretolens.mlflow.twin import TWIN
 from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE
-from paretolens.naming import nearest
+from paretolens.naming import did_you_mean
 from paretolens.search import environment, schema
 from paretolens.search.baseline import Baseline, measure_baseline
 from paretolens.search.bounds import resolve
@@ -227,7 +227,7 @@ class Study:
     def _front_of(self, earlier: str, space: Space) -> list[Genome]:
         known = [name for name in self.workspace.studies() if name != self.name]
         if earlier not in known:
-            hint = nearest(earlier, known) if known else " (there is no other study)"
+            hint = did_you_mean(earlier, known, said="there are") if known else "; there is no other"
             raise ConfigurationError(f"search.seed_from {earlier}: no such study in {self.workspace.root}{hint}")
         front = front_genomes(read_records(self.workspace.study(earlier)), OBJECTIVE_AXES)
         return [adapted(space, genome) for genome in front]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretolens.errors import ConfigurationError, StoreError
-from paretolens.naming import nearest
+from paretolens.naming import did_you_mean
 from paretolens.search.limits import MINIMUM_FREE_BYTES
 
 __all__ = ["Workspace", "check_name"]
@@ -75,7 +75,10 @@ class Workspace:
                 f"{self.root} holds no study; start one with 'paretolens search', or name its folder with --workspace"
             )
         if name is not None and name not in known:
-            raise ConfigurationError(f"study {name or repr(name)} does not exist in {self.root}{nearest(name, known)}")
+            hint = did_you_mean(name, known, listing=f"'ls {self.root / 'studies'}' lists all", said="there are")
+            raise ConfigurationError(
+                f"study {name!r}: not in {self.root}{hint}; start it with 'paretolens search', or name another --workspace"
+            )
         return known[0] if name is None else name
 
     def free_name(self, stem: str) -> str:

@@ -1,6 +1,6 @@
 """What a wrong name is answered with."""
 
-from paretolens.naming import did_you_mean, nearest
+from paretolens.naming import did_you_mean, nearest, nearest_hint
 
 
 def test_in_brackets_the_nearest_name_or_all() -> None:
@@ -9,9 +9,19 @@ def test_in_brackets_the_nearest_name_or_all() -> None:
 
 
 def test_at_the_end_the_nearest_and_all_in_their_order() -> None:
-    assert did_you_mean("resnet19", ["resnet34", "resnet18"]) == "; did you mean resnet18? Valid: resnet18, resnet34"
-    assert did_you_mean(9, (16, 4, 8)) == "; Valid: 16, 4, 8"
-    assert did_you_mean("a", []) == "; Valid: none yet"
+    assert did_you_mean("resnet19", ["resnet34", "resnet18"]) == "; did you mean resnet18? Allowed: resnet18, resnet34"
+    assert did_you_mean(9, (16, 4, 8)) == "; allowed: 16, 4, 8"
+    assert did_you_mean("a", []) == "; there is none yet"
+
+
+def test_nothing_is_suggested_that_is_not_near() -> None:
+    """A beginning counts, capitals don't; a few letters in common are no likeness."""
+    assert nearest("nope", ["pinpoint-1", "one"]) == " (allowed: one, pinpoint-1)"
+    assert nearest("latency", ["latency_ms", "eps"]) == " (did you mean latency_ms?)"
+    assert nearest_hint("mobilenet", ["resnet18", "mobilenet_v3_small"]) == "; did you mean mobilenet_v3_small?"
+    assert nearest_hint("GRU", ["gru", "tcn"]) == "; did you mean gru?"
+    assert nearest_hint("batch", ["patch_weight", "depth"]) == ""
+    assert did_you_mean("nope", ["b", "a"], said="there are") == "; there are: a, b"
 
 
 def test_of_many_names_five_and_how_to_see_all() -> None:

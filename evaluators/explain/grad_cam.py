@@ -17,7 +17,7 @@ from paretolens.errors import BackendError, ConfigurationError, TrialError
 from paretolens.evaluators.explain.attribution import Attribution
 from paretolens.evaluators.explain.coarse import picture_map, sound_map
 from paretolens.evaluators.explain.forward import ClassLogit, end_logits, held_still, logits
-from paretolens.models.registry import did_you_mean
+from paretolens.naming import nearest_hint
 
 __all__ = ["GradCam", "feature_layers"]
 
@@ -72,7 +72,7 @@ class GradCam:
         if isinstance(model, ClassLogit) and f"classifier.{self.layer}" in found:
             return f"classifier.{self.layer}"
         if self.layer not in dict(model.named_modules()):
-            near = did_you_mean(self.layer, list(convolutional(model, found))).split(" Valid:")[0].rstrip(";")
+            near = nearest_hint(self.layer, convolutional(model, found))
             raise ConfigurationError(
                 f"Grad-CAM layer {self.layer!r} is not in {type(model).__name__}{near}; its layers: {listed(model, found)}"
             )

@@ -12,7 +12,7 @@ from paretolens.evaluators.explain.gradient_shap import GradientShap
 from paretolens.evaluators.explain.integrated_gradients import IntegratedGradients
 from paretolens.evaluators.explain.occlusion import Occlusion
 from paretolens.evaluators.explain.patch_logits import PatchLogits
-from paretolens.models.registry import did_you_mean
+from paretolens.naming import did_you_mean
 
 __all__ = ["EXPLAINERS", "Entry", "check_explainer", "make_explainer", "register_explainer"]
 

@@ -208,7 +208,7 @@ def test_models_without_what_an_explainer_needs(tiny_detector: Make, tiny_explai
 
 
 def test_names_are_checked_before_anything_runs() -> None:
-    with pytest.raises(ConfigurationError, match=r"'gradcam' is not known; did you mean grad_cam\? Valid: attention, "):
+    with pytest.raises(ConfigurationError, match=r"'gradcam' is not known; did you mean grad_cam\? Allowed: attention, "):
         EpsSettings(explainer="gradcam")
     with pytest.raises(ConfigurationError, match="integrated_gradients takes no argument"):
         EpsSettings(explainer="integrated_gradients:layer3")

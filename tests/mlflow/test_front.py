@@ -89,7 +89,7 @@ def test_tags_follow_the_front(store: str, study: str) -> None:
 
 
 def test_an_unknown_study_lists_those_there_are(store: str, study: str) -> None:
-    with pytest.raises(StoreError, match=r"'frontd': not in .*did you mean fronted\? Valid: .*fronted"):
+    with pytest.raises(StoreError, match=r"'frontd': not in .*did you mean fronted\? There are: .*fronted"):
         front("frontd", tracking_uri=store)
 
 

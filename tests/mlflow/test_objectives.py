@@ -81,7 +81,7 @@ def test_wrong_objectives(text: str, message: str) -> None:
 def test_unknown_metric_names_the_nearest_and_asks_for_no_direction() -> None:
     with pytest.raises(ConfigurationError, match="did you mean latency_ms"):
         check_objectives({"latancy_ms": "min"}, columns=["accuracy", "latency_ms"])
-    with pytest.raises(ConfigurationError, match="no trial has that metric; Valid: accuracy"):
+    with pytest.raises(ConfigurationError, match="no trial has that metric; there are: accuracy"):
         check_objectives(parse_objectives("zzz"), columns=["accuracy"])
     with pytest.raises(ConfigurationError, match="lists all") as caught:
         check_objectives({"zzz": ""}, columns=[f"metric_{number}" for number in range(300)])

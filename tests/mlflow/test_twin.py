@@ -70,7 +70,7 @@ def test_a_version_has_its_own_twin_or_that_of_its_run(study: StudyRecord, store
     for address, words in (
         (f"models:/{name}@knees", r"; it has @none, @own, @runs, and versions 1 to 3"),
         (f"models:/{name}/9", "versions 1 to 3"),
-        (f"models:/{name}s@own", rf"; did you mean {name}\? Valid: .*{name}.*; 'paretolens register STUDY'"),
+        (f"models:/{name}s@own", rf"; did you mean {name}\? There are: .*{name}.*; 'paretolens register STUDY'"),
     ):
         with pytest.raises(StoreError, match=words):
             fetch_twin(address, tmp_path, tracking_uri=store)

@@ -61,7 +61,7 @@ def test_batch_norms_forget_fast_enough_for_short_trainings(name):
 
 def test_unknown_backbone_names_the_nearest_and_all():
     with pytest.raises(
-        ConfigurationError, match=r"'resnet8' is not known; did you mean resnet18\? Valid: efficientnet_b0, .*x0_5"
+        ConfigurationError, match=r"'resnet8' is not known; did you mean resnet18\? Allowed: efficientnet_b0, .*x0_5"
     ):
         make_backbone("resnet8")
 
