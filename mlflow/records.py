@@ -117,7 +117,7 @@ def merge_studies(records: Sequence[StudyRecord]) -> StudyRecord:
         raise ConfigurationError("at least one study is needed")
     twice = [record.name for number, record in enumerate(records) if record.run_id in {r.run_id for r in records[:number]}]
     if twice:
-        raise ConfigurationError(f"study {twice[0]} is named twice")
+        raise ConfigurationError(f"study {twice[0]}: named twice; name each once, for instance another study to hold it against")
     labels = study_labels(records)
     tables = [
         record.trials.assign(study=label, trial=label + "/" + record.trials["trial"].astype(str))

@@ -1,5 +1,6 @@
 """Opening the MLflow UI on a store."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -11,12 +12,17 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.mlflow.names import Tag
 from paretolens.mlflow.store import is_server, open_client, resolve_uri, sqlite_path
 
 __all__ = ["free_port", "run_link", "runs_link", "serve", "server", "server_command", "server_environment", "wait_until_up"]
+
+_LOGGER = logging.getLogger(__name__)
+_LAST = 20
+"""Lines of a server that ended by itself which are shown."""
 
 
 def serve(
@@ -55,10 +61,9 @@ def serve(
         with _running(uri, host, port, start_timeout_s) as process:
             if ready:
                 ready(address)
-            code = process.wait()
+            raise BackendError(f"the MLflow UI on {address} ended by itself with code {process.wait()}; its lines above say why")
     except KeyboardInterrupt:
         return address
-    raise BackendError(f"the MLflow UI on {address} ended by itself with code {code}; its last lines above say why")
 
 
 @contextmanager
@@ -75,12 +80,18 @@ def server(tracking_uri: str, *, port: int, host: str = "127.0.0.1", start_timeo
 
 @contextmanager
 def _running(uri: str, host: str, port: int, timeout_s: float) -> "Iterator[subprocess.Popen[bytes]]":
-    # Somewhere else than the project: the UI must not care what lies in the current folder.
-    with tempfile.TemporaryDirectory(prefix="paretolens-ui-") as folder:
-        process = subprocess.Popen(server_command(uri, host=host, port=port), cwd=folder, env=server_environment(uri))
+    # Somewhere else than the project: the UI must not care what lies in the current folder. What the server says is shown only
+    # if it ends by itself: else its notes on itself and every request would stand between our own lines.
+    with tempfile.TemporaryDirectory(prefix="paretolens-ui-") as folder, (Path(folder) / "server.log").open("w+b") as log:
+        output = None if _LOGGER.isEnabledFor(logging.DEBUG) else log
+        command = server_command(uri, host=host, port=port)
+        process = subprocess.Popen(command, cwd=folder, env=server_environment(uri), stdout=output, stderr=output)
         try:
             wait_until_up(process, _address(host, port), timeout_s)
             yield process
+        except BackendError:
+            sys.stderr.write("".join(Path(log.name).read_text(errors="replace").splitlines(keepends=True)[-_LAST:]))
+            raise
         finally:
             _end(process)
 
@@ -94,7 +105,7 @@ def server_command(uri: str, *, host: str, port: int) -> list[str]:
     path = sqlite_path(uri)
     if path is not None:
         command += ["--artifacts-destination", (path.parent / "artifacts").as_uri()]
-    return [*command, "--workers", "1"]
+    return [*command, "--workers", "1", "--uvicorn-opts", "--log-level warning"]
 
 
 def server_environment(uri: str) -> dict[str, str]:

@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser, default="knee", what="the model it is about: ")
     parser.add_argument(
         "--output", type=values.output_file, metavar="FILE",
-        help="where it goes, .html and .md put behind it; folders that are missing are made (default: report in the study's "
-        "folder)",
+        help="where it goes, without its ending: FILE.html and FILE.md are written; folders that are missing are made "
+        "(default: report in the study's folder)",
     )  # fmt: skip
     parser.add_argument(
         "--format",

@@ -79,7 +79,7 @@ def test_a_side_may_be_several_seeds(make: Make, tmp_path: Path) -> None:
     page = comparison_html(found, tmp_path / "a.html").read_text()
     assert "a-1,a-2,a-3" in page
     assert "<script>alert(1)</script>" not in page
-    with pytest.raises(ConfigurationError, match="a-1 is named twice"):
+    with pytest.raises(ConfigurationError, match="a-1: named twice; name each once"):
         compare([a, a[:1]])
 
 
