@@ -1,13 +1,17 @@
-"""Small spaces, objectives and journals for the tests of the search engine."""
+"""Small spaces, objectives and journals for the tests of the search engine, and the command line."""
 
+import io
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 
+from paretolens.search.cli.main import main
 from paretolens.search.config import Config, load_config
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Objective
@@ -77,11 +81,46 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_task(tiny_file: Path) -> Task:
-    """The tiny task, prepared once."""
+def tiny_task(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """The tiny task, prepared once for all processes of the tests: what is cached is built under locks."""
     torch.set_num_threads(1)
     config: Config = load_config(file=tiny_file, flags={})
-    return Task.prepare(config, Workspace.at(tiny_file.parent / "runs"), Silent())
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return Task.prepare(config, Workspace.at(shared / "tiny-runs"), Silent())
+
+
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def paretolens() -> Callable[..., Ended]:
+    """The command line in this process, which has imported its libraries; to be seen as a program of its own."""
+
+    def called(*arguments: str) -> Ended:
+        out, error = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(error):
+            try:
+                code = main(arguments)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
+
+    return called
+
+
+@pytest.fixture(scope="session")
+def searched(paretolens: Callable[..., Ended]) -> Callable[..., Path]:
+    """Run a study named `small` of a configuration in a folder; returns the study's folder."""
+
+    def run(folder: Path, text: str, *flags: str, trials: int) -> Path:
+        (folder / "small.yaml").write_text(text)
+        place = ("--config", str(folder / "small.yaml"), "--workspace", str(folder / "runs"))
+        done = paretolens("search", "--name", "small", "--trials", str(trials), *place, *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return folder / "runs" / "studies" / "small"
+
+    return run
 
 
 @pytest.fixture

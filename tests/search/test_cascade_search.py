@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -14,9 +16,9 @@ from paretolens.search.outcome import Fate
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TINY = """
-data: {train: 32, val: 24, test: 16, unseen: 8, pictures_per_identity: 4, size: 32}
+data: {train: 24, val: 16, test: 8, unseen: 8, pictures_per_identity: 4, size: 32}
 model: {size: 32, teacher: {cnn: resnet18, multiplier: 0.125, embed: 16, hidden: 16, align: 8}}
-teacher: {epochs: 2}
+teacher: {epochs: 1}
 student: {distill: {epochs: 1}, repair: {epochs: 1}}
 space:
   first_network: [mobilenet_v3_small]
@@ -27,27 +29,17 @@ space:
   second_size: [32]
   second_align: [8]
   third_trees: [0, 5]
-eps: {samples: 6, nodes: 4, resamples: 200, population: all}
-latency: {runs: 12, min_runs: 5, seconds: 1}
+eps: {samples: 6, nodes: 4, resamples: 100, population: all}
+latency: {runs: 8, min_runs: 4, seconds: 0.5}
 first:
   - {third_trees: 5, trust_fake: 0.7, trust_real: 0.3, prune_ratio: 0.3}
   - {third_trees: 0, trust_fake: 1.0, trust_real: 0.0, prune_ratio: 0.3}
 """
 
 
-def paretolens(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "paretolens.search.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cascades")
-    (folder / "tiny.yaml").write_text(TINY)
-    preset = ["--preset", "aware-net-quick", "--config", str(folder / "tiny.yaml")]
-    done = paretolens("search", "--name", "tiny", "--trials", "2", *preset, "--workspace", str(folder / "runs"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "runs" / "studies" / "tiny"
+def study(searched: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searched(tmp_path_factory.mktemp("cascades"), TINY, "--preset", "aware-net-quick", trials=2)
 
 
 def test_the_latency_is_what_the_stages_take_by_what_is_passed_on(study: Path) -> None:
@@ -65,10 +57,10 @@ def test_the_latency_is_what_the_stages_take_by_what_is_passed_on(study: Path) -
 
 def test_cascades_that_differ_in_thresholds_and_trees_share_all_training(study: Path) -> None:
     records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
-    assert [entry.details["reused"] for entry in records] == [[], ["distill", "prune"]]
+    assert sorted(entry.details["reused"] for entry in records) == [[], ["distill", "prune"]]  # either may be the first
 
 
-def test_the_bundle_holds_all_stages_in_one_file_that_judges_pictures(study: Path) -> None:
+def test_the_bundle_holds_all_stages_in_one_file_that_judges_pictures(study: Path, paretolens: Callable[..., Any]) -> None:
     bundle = study / "bundle"
     verified = paretolens("verify", str(bundle))
     assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -79,7 +71,7 @@ def test_the_bundle_holds_all_stages_in_one_file_that_judges_pictures(study: Pat
     )
     assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(said) == 16
+    assert len(said) == 8
     assert {line["stage"] for line in said} <= {1, 2}
     manifest = json.loads((bundle / "manifest.json").read_text())
     (chosen,) = (entry for entry in read_records(study) if manifest["details"]["trial"] == f"trial-{entry.number:04d}")

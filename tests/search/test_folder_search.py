@@ -1,9 +1,9 @@
 """A search on a data set that lies on disk, from its own layout to a bundle, through the command line."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,17 +42,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def paretolens(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "paretolens.search.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-
-
-def test_a_folder_is_searched_to_a_bundle_that_judges_its_clips(dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(CONFIG.replace("PATH", str(dataset)))
-    place = ["--workspace", str(tmp_path / "runs")]
-    done = paretolens("search", "--name", "disk", "--trials", "2", "--config", str(tmp_path / "tiny.yaml"), *place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    study = tmp_path / "runs" / "studies" / "disk"
+def test_a_folder_is_searched_to_a_bundle_that_judges_its_clips(
+    searched: Callable[..., Path], paretolens: Callable[..., Any], dataset: Path, tmp_path: Path
+) -> None:
+    study = searched(tmp_path, CONFIG.replace("PATH", str(dataset)), trials=1)
     assert (study / "bundle").is_dir()
     judged = paretolens("predict", str(study / "bundle"), str(dataset / "test" / "000003.mp4"), "--json")
     assert judged.returncode == 0, judged.stderr

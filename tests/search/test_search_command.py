@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -19,25 +19,26 @@ import pytest
 from paretolens.mlflow.records import read_study
 from paretolens.mlflow.store import open_client
 from paretolens.search.journal import read_records
-from paretolens.search.outcome import Fate
+from paretolens.search.outcome import Fate, TrialRecord
 
+Call = Callable[..., Any]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TINY = """
-data: {train: 32, val: 24, test: 16, unseen: 8, clips_per_identity: 4}
-model: {teacher: {backbone_width: 0.25, width: 32, depth: 1, heads: 4}}
+data: {train: 24, val: 16, test: 8, unseen: 8, clips_per_identity: 4, frames: 4, min_frames: 4, size: 48}
+model: {frames: 4, frame_size: 48, audio_frames: 40, teacher: {backbone_width: 0.25, width: 32, depth: 1, heads: 4}}
 teacher: {epochs: 1}
-student:
-  distill: {epochs: 1}
-  repair: {epochs: 1}
-  qat: {epochs: 1}
+student: {distill: {epochs: 1}, repair: {epochs: 1}, qat: {epochs: 1}}
 space: {width: [32], depth: [1], frames: [4], frame_size: [32, 48], backbone: [resnet18, mobilenet_v3_small]}
-eps: {samples: 6, nodes: 4, resamples: 200, population: all}
-latency: {runs: 12, min_runs: 5, seconds: 1}
+eps: {samples: 6, nodes: 4, resamples: 100, population: all}
+latency: {runs: 8, min_runs: 4, seconds: 0.5}
+search: {workers: 1}
+cache: {stages: false}
 first:
   - {backbone: resnet18, backbone_width: 0.125, prune_ratio: 0.4, qat: true}
   - {backbone: mobilenet_v3_small, backbone_width: 0.25, prune_ratio: 0.0, qat: false}
 """
+URI = "sqlite:///{}/mlflow.db"
 
 
 class Ground(NamedTuple):
@@ -45,30 +46,113 @@ class Ground(NamedTuple):
     config: Path
 
 
-def paretolens(*arguments: str, ground: Ground | None = None) -> subprocess.CompletedProcess[str]:
-    place = [] if ground is None else ["--workspace", str(ground.workspace)]
-    command = [sys.executable, "-m", "paretolens.search.cli", *arguments, *place]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+class Cut(NamedTuple):
+    """A session that a signal ended."""
+
+    said: str
+    code: int
+    drawn: bool
+    """Whether it left the picture of a partial front."""
+
+
+class Story(NamedTuple):
+    """A study of three trials in three sessions."""
+
+    folder: Path
+    uri: str
+    cuts: dict[signal.Signals, Cut]
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     folder = tmp_path_factory.mktemp("study")
     config = folder / "tiny.yaml"
     config.write_text(TINY)
-    yield Ground(folder / "runs", config)
+    return Ground(folder / "runs", config)
+
+
+def session(ground: Ground, *flags: str) -> "subprocess.Popen[str]":
+    """A program of its own, in a process group of its own."""
+    command = [sys.executable, "-u", "-m", "paretolens.search.cli", "search", "--name", "tiny", "--trials", "3", *flags]
+    command += ["--config", str(ground.config), "--workspace", str(ground.workspace)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def cut(ground: Ground, number: signal.Signals, moment: str, *flags: str) -> Cut:
+    """Search until a line begins with `moment`, then signal the whole process group in the midst of the next trial, as a
+    terminal and `timeout` do."""
+    process = session(ground, *flags)
+    assert process.stdout is not None
+    folder, said = ground.workspace / "studies" / "tiny", ""
+    for line in process.stdout:
+        said += line
+        if line.startswith(moment):
+            while process.poll() is None and all(entry.fate is not None for entry in read_records(folder)):
+                time.sleep(0.1)
+            os.killpg(process.pid, number)
+            break
+    rest, _ = process.communicate(timeout=300)
+    front = folder / "front.json"
+    drawn = front.exists()
+    front.unlink(missing_ok=True)
+    return Cut(said + rest, process.returncode, drawn)
 
 
 @pytest.fixture(scope="module")
-def study(ground: Ground) -> Path:
-    done = paretolens("search", "--name", "tiny", "--trials", "3", "--config", str(ground.config), ground=ground)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return ground.workspace / "studies" / "tiny"
+def story(ground: Ground) -> Story:
+    """Interrupted twice, each time with a trial under way, and gone on with to its end."""
+    cuts = {
+        signal.SIGINT: cut(ground, signal.SIGINT, "[1/3]"),
+        signal.SIGTERM: cut(ground, signal.SIGTERM, "[2/3]", "--resume"),
+    }
+    last = session(ground, "--resume")
+    said, _ = last.communicate(timeout=400)
+    assert last.returncode == 0, "\n".join([*(found.said for found in cuts.values()), said])
+    return Story(ground.workspace / "studies" / "tiny", URI.format(ground.workspace), cuts)
 
 
-def test_every_trial_is_in_the_journal_and_in_mlflow_with_the_same_figures(study: Path, ground: Ground) -> None:
-    records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
-    stored = read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db").trials.set_index("trial")
+@pytest.fixture(scope="module")
+def study(story: Story) -> Path:
+    return story.folder
+
+
+@pytest.fixture(scope="module")
+def call(paretolens: Call, ground: Ground) -> Call:
+    """The command line on the study's workspace."""
+    return lambda *arguments: paretolens(*arguments, "--workspace", str(ground.workspace))
+
+
+def evaluated(study: Path) -> list[TrialRecord]:
+    return [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
+
+
+def rounded(study: Path) -> TrialRecord:
+    """The trial that was pruned and quantised."""
+    return next(entry for entry in evaluated(study) if entry.genome["qat"] and entry.genome["prune_ratio"] == 0.4)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_of_the_whole_group_leaves_a_partial_front_and_says_how_to_go_on(
+    story: Story, number: signal.Signals
+) -> None:
+    found = story.cuts[number]
+    assert found.code == 128 + number, found.said
+    assert "--resume" in found.said
+    assert found.drawn, found.said
+
+
+def test_what_was_interrupted_is_evaluated_once_in_the_end(study: Path) -> None:
+    records = read_records(study)
+    keys = [entry.key for entry in records if entry.fate is Fate.EVALUATED]
+    owed = [entry.key for entry in records if entry.fate is Fate.INTERRUPTED]
+    assert len(keys) == len(set(keys)) == 3
+    assert owed
+    assert set(owed) <= set(keys)
+
+
+def test_every_trial_is_in_the_journal_and_in_mlflow_with_the_same_figures(study: Path, story: Story) -> None:
+    records = evaluated(study)
+    stored = read_study("tiny", tracking_uri=story.uri).trials.set_index("trial")
     assert len(records) == 3
     for entry in records:
         row = stored.loc[f"trial-{entry.number:04d}"]
@@ -77,8 +161,8 @@ def test_every_trial_is_in_the_journal_and_in_mlflow_with_the_same_figures(study
             assert row[name] == pytest.approx(value)
 
 
-def test_data_sets_system_metrics_and_the_registered_front_are_in_the_store(study: Path, ground: Ground) -> None:
-    record = read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db")
+def test_data_sets_system_metrics_and_the_registered_front_are_in_the_store(story: Story) -> None:
+    record = read_study("tiny", tracking_uri=story.uri)
     client = open_client(record.tracking_uri)
     parent = client.get_run(record.run_id)
     assert {one.tags[0].value for one in parent.inputs.dataset_inputs} == {"train", "val", "test", "unseen"}
@@ -91,18 +175,16 @@ def test_data_sets_system_metrics_and_the_registered_front_are_in_the_store(stud
     assert version.run_id == knee["run_id"].item()
 
 
-def test_explanations_are_watched_after_every_epoch(study: Path, ground: Ground) -> None:
-    uri = f"sqlite:///{ground.workspace}/mlflow.db"
-    trials = read_study("tiny", tracking_uri=uri).trials.set_index("trial")
-    first = next(entry for entry in read_records(study) if entry.genome["qat"] and entry.genome["prune_ratio"] == 0.4)
-    run_id = str(trials.loc[f"trial-{first.number:04d}", "run_id"])
-    curve = open_client(uri).get_metric_history(run_id, "epoch/progress_eps")
+def test_explanations_are_watched_after_every_epoch(story: Story) -> None:
+    trials = read_study("tiny", tracking_uri=story.uri).trials.set_index("trial")
+    run_id = str(trials.loc[f"trial-{rounded(story.folder).number:04d}", "run_id"])
+    curve = open_client(story.uri).get_metric_history(run_id, "epoch/progress_eps")
     assert len(curve) == 3  # distilled, repaired and trained under quantisers for an epoch each
     assert all(-0.5 <= point.value <= 1.0 for point in curve)
 
 
 def test_pruned_and_quantised_trial_ships_int8_and_lost_parameters(study: Path) -> None:
-    first = next(entry for entry in read_records(study) if entry.genome["qat"] and entry.genome["prune_ratio"] == 0.4)
+    first = rounded(study)
     folder = Path(first.details["folder"])
     assert first.details["precision"] == "int8"
     assert first.metrics["pruned_parameters"] > 0
@@ -117,7 +199,7 @@ def test_accuracy_is_that_of_the_exported_file(study: Path, ground: Ground) -> N
 
     config = load_study(Workspace.at(ground.workspace), "tiny").config
     val = config.make_source().prepare(config.make_data_settings(), ground.workspace / "cache")["val"]
-    entry = next(entry for entry in read_records(study) if entry.fate is Fate.EVALUATED)
+    entry = evaluated(study)[0]
     session = onnxruntime.InferenceSession(str(Path(entry.details["folder"]) / "model.onnx"), providers=["CPUExecutionProvider"])
     names = [spec.name for spec in val.signature.inputs]
     inputs = {name: x.numpy() for name, x in zip(names, val.batch(slice(0, len(val))), strict=True)}
@@ -125,17 +207,19 @@ def test_accuracy_is_that_of_the_exported_file(study: Path, ground: Ground) -> N
     assert entry.values["accuracy"] == pytest.approx(float(np.mean((logits > 0) == (val.labels > 0.5))))
 
 
-def test_front_is_written_and_shown_again(study: Path, ground: Ground, tmp_path: Path) -> None:
+def test_front_is_written_and_shown_again(study: Path, call: Call, tmp_path: Path) -> None:
     assert (study / "front.png").stat().st_size > 10_000
     assert "<html" in (study / "front.html").read_text()[:500].lower()
-    done = paretolens("front", "tiny", "--json", str(tmp_path / "front.json"), ground=ground)
+    done = call("front", "tiny", "--json", str(tmp_path / "front.json"))
     assert done.returncode == 0, done.stderr
     shown, written = json.loads((tmp_path / "front.json").read_text()), json.loads((study / "front.json").read_text())
     assert [row["trial"] for row in shown["front"]] == [row["trial"] for row in written["front"]]
 
 
-def test_bundle_predicts_and_a_changed_byte_is_refused(study: Path, ground: Ground, tmp_path: Path) -> None:
-    done = paretolens("export", "tiny", "--select", "fastest", "--out", str(tmp_path), ground=ground)
+def test_bundle_predicts_and_a_changed_byte_is_refused(
+    study: Path, ground: Ground, call: Call, paretolens: Call, tmp_path: Path
+) -> None:
+    done = call("export", "tiny", "--select", "fastest", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     bundle = next(tmp_path.glob("tiny-*"))
     clip = next((ground.workspace / "cache" / "generated").glob("*/clips/test/*.mp4"))
@@ -154,25 +238,25 @@ def test_bundle_predicts_and_a_changed_byte_is_refused(study: Path, ground: Grou
     assert "model.onnx" in refused.stderr
 
 
-def test_retargeting_measures_again_and_leaves_the_objectives(study: Path, ground: Ground) -> None:
+def test_retargeting_measures_again_and_leaves_the_objectives(story: Story, call: Call) -> None:
     def stored() -> pd.DataFrame:
-        return read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db").trials.set_index("trial")
+        return read_study("tiny", tracking_uri=story.uri).trials.set_index("trial")
 
     before = stored()
     command = ("retarget", "tiny", "--device", "onnxruntime-cpu", "--threads", "2", "--runs", "20")
-    done = paretolens(*command, ground=ground)
+    done = call(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "front members stay" in done.stdout
     first, name = stored(), "on_onnxruntime_cpu_2t_p50_ms"
     assert (first[name] > 0).all()
     for objective in ("accuracy", "latency_ms", "eps"):
         assert first[objective].tolist() == before[objective].tolist()
-    assert paretolens(*command, ground=ground).returncode == 0
+    assert call(*command).returncode == 0
     assert stored()[name].tolist() == first[name].tolist(), "what has figures is not measured again"
 
 
-def test_members_are_judged_by_their_own_evidence(study: Path, ground: Ground) -> None:
-    found = read_study("tiny", tracking_uri=f"sqlite:///{ground.workspace}/mlflow.db")
+def test_members_are_judged_by_their_own_evidence(story: Story) -> None:
+    found = read_study("tiny", tracking_uri=story.uri)
     members = found.trials[found.trials["pareto"] == "true"]
     assert len(members)
     for row in members.to_dict("records"):
@@ -182,77 +266,40 @@ def test_members_are_judged_by_their_own_evidence(study: Path, ground: Ground) -
     assert 0.0 <= found.teacher["pointing_hit"] <= 1.0
 
 
-def test_metric_is_validated_once_and_its_reference_kept_with_the_study(study: Path, ground: Ground) -> None:
-    done = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
+def test_metric_is_validated_once_and_its_reference_kept_with_the_study(story: Story, ground: Ground, call: Call) -> None:
+    done = call("validate-eps", "tiny", "--clips", "4")
     assert done.returncode in (0, 1), done.stderr
     assert sum(done.stdout.count(verdict) for verdict in ("passed", "FAILED", "not judged")) >= 10
-    uri = f"sqlite:///{ground.workspace}/mlflow.db"
-    metrics = read_study("tiny", tracking_uri=uri).metrics
+    metrics = read_study("tiny", tracking_uri=story.uri).metrics
     assert metrics["eps_reference_low"] <= metrics["eps_reference"] <= metrics["eps_reference_high"]
     kept = {path: path.stat().st_mtime_ns for path in (ground.workspace / "cache" / "validation").rglob("*.json")}
-    again = paretolens("validate-eps", "tiny", "--clips", "4", ground=ground)
+    again = call("validate-eps", "tiny", "--clips", "4")
     assert again.returncode == done.returncode
     assert "2 trained; scored now" in done.stdout
     assert "2 kept from before and not trained again; scores kept too" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len([path for path in kept if not path.name.startswith("cascade-")]) == 9
-    refused = paretolens("validate-eps", "tiny", "--references", "1", ground=ground)
+    refused = call("validate-eps", "tiny", "--references", "1")
     assert refused.returncode == 2
     assert "--references: '1': give 0 or at least 2" in refused.stderr
 
 
-def test_name_that_exists_is_refused_and_resume_goes_on(study: Path, ground: Ground) -> None:
-    again = paretolens("search", "--name", "tiny", "--config", str(ground.config), ground=ground)
+def test_a_name_that_exists_or_another_configuration_is_refused(study: Path, ground: Ground, call: Call) -> None:
+    again = call("search", "--name", "tiny", "--config", str(ground.config))
     assert (again.returncode, "add --resume" in again.stderr) == (2, True)
-    other = paretolens("search", "--name", "tiny", "--resume", "--config", str(ground.config), "--set", "seed=5", ground=ground)
+    other = call("search", "--name", "tiny", "--resume", "--config", str(ground.config), "--set", "seed=5")
     assert (other.returncode, "seed was 0, now 5" in other.stderr) == (2, True)
-    more = paretolens("search", "--name", "tiny", "--resume", "--trials", "4", ground=ground)
-    assert more.returncode == 0, more.stdout + more.stderr
-    evaluated = [entry.key for entry in read_records(study) if entry.fate is Fate.EVALUATED]
-    assert len(evaluated) == len(set(evaluated)) == 4
 
 
-def test_damaged_teacher_is_named_and_nothing_is_lost(study: Path, ground: Ground) -> None:
+def test_damaged_teacher_is_named_and_nothing_is_lost(study: Path, ground: Ground, call: Call) -> None:
     weights = {path: path.read_bytes() for path in (ground.workspace / "cache" / "teachers").glob("*/model.safetensors")}
     for path, sound in weights.items():
         path.write_bytes(sound[:-8] + b"\x01" * 8)
     try:
-        done = paretolens("search", "--name", "tiny", "--resume", "--trials", "9", ground=ground)
+        done = call("search", "--name", "tiny", "--resume", "--trials", "9")
     finally:
         for path, sound in weights.items():
             path.write_bytes(sound)
     assert done.returncode == 2
     assert "model.safetensors" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def _cut(ground: Ground, number: signal.Signals, *, after: int, resume: bool) -> str:
-    """Search until `after` trials are evaluated, then signal the whole process group, as a terminal and `timeout` do."""
-    command = [sys.executable, "-m", "paretolens.search.cli", "search", "--name", "cut", "--trials", "6"]
-    command += ["--config", str(ground.config), "--workspace", str(ground.workspace), *(["--resume"] if resume else [])]
-    command += ["--set", "cache.stages=false"]  # else its trials are over before the signal
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ, start_new_session=True
-    )
-    folder = ground.workspace / "studies" / "cut"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        if (folder / "journal.log").exists() and sum(e.fate is Fate.EVALUATED for e in read_records(folder)) >= after:
-            os.killpg(process.pid, number)
-            break
-        time.sleep(0.3)
-    said, _ = process.communicate(timeout=200)
-    assert process.returncode == 128 + number, said
-    return said
-
-
-def test_interrupts_of_the_whole_group_leave_a_partial_front_and_resume_goes_on(ground: Ground, study: Path) -> None:
-    folder = ground.workspace / "studies" / "cut"
-    for number, after in ((signal.SIGINT, 1), (signal.SIGTERM, 2)):
-        said = _cut(ground, number, after=after, resume=after > 1)
-        assert "--resume" in said
-        assert (folder / "front.json").exists(), said
-        (folder / "front.json").unlink()
-    done = paretolens("search", "--name", "cut", "--resume", "--config", str(ground.config), "--trials", "4", ground=ground)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sum(entry.fate is Fate.EVALUATED for entry in read_records(folder)) == 4

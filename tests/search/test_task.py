@@ -13,7 +13,8 @@ from paretolens.search.workspace import Workspace
 
 def test_a_damaged_teacher_says_what_to_delete(tiny_task: Task, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path / "runs")
-    shutil.copytree(tiny_task.workspace.root, workspace.root)
+    for part in ("generated", "teachers"):
+        shutil.copytree(tiny_task.workspace.cache / part, workspace.cache / part, ignore=shutil.ignore_patterns("*.lock"))
     (folder,) = (path for path in (workspace.cache / "teachers").iterdir() if path.is_dir())
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
