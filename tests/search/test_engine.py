@@ -338,7 +338,7 @@ with Journal(Path(sys.argv[1]), objectives=objectives, fingerprint="abc") as jou
 """
 
 
-def driver(folder: Path, moment: str = "ended 4") -> subprocess.Popen[str]:
+def driver(folder: Path, moment: str = "ended") -> subprocess.Popen[str]:
     """A search in a process of its own, at a moment in the middle of its trials."""
     process = subprocess.Popen([sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=folder.parent)
     assert process.stdout is not None
@@ -365,33 +365,31 @@ def assert_exact(trials: int, records: list[TrialRecord]) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_refused_company_and_resumed_exactly(open_journal: Open, cube: Space, tmp_path: Path) -> None:
-    process = driver(tmp_path / "study")
+def test_a_driver_that_is_signalled_or_killed_is_resumed_exactly(open_journal: Open, cube: Space, tmp_path: Path) -> None:
+    """One study: two sessions that a signal ends cleanly, two that are killed, one that goes on with what they left."""
+    study, signalled = tmp_path / "study", ("SIGTERM", "SIGUSR1")
+    for name in signalled:
+        process = driver(study)
+        process.send_signal(getattr(signal, name))
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        assert f"result True stopped by {name}" in output
+        assert all(entry.fate is not None for entry in read_records(study))
+    assert len(read_records(study)) < 100  # of 400
+    reasons = {entry.reason for entry in read_records(study) if entry.fate is Fate.INTERRUPTED}
+    assert reasons == {f"stopped by {name}" for name in signalled}
+
+    process = driver(study)
     with pytest.raises(StoreError, match=f"another driver is working on it .process {process.pid} on"):
         open_journal()
     family = [child for child in psutil.Process(process.pid).children(recursive=True) if "Agent" not in child.name()]
     process.kill()
     process.wait()
-    again = driver(tmp_path / "study", "started")
+    again = driver(study, "started")
     time.sleep(0.1)
     again.kill()
     again.wait()
-    assert None in [entry.fate for entry in read_records(tmp_path / "study")]
+    assert None in [entry.fate for entry in read_records(study)]
     assert_exact(*resumed(open_journal, cube))
-    _, alive = psutil.wait_procs(family, timeout=90)
+    _, alive = psutil.wait_procs(family, timeout=150)
     assert not alive  # Ray ends with its driver; its agents take up to a minute more
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
-def test_a_signal_ends_a_search_cleanly_and_soon(open_journal: Open, cube: Space, tmp_path: Path, name: str) -> None:
-    process = driver(tmp_path / "study")
-    process.send_signal(getattr(signal, name))
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
-    assert f"result True stopped by {name}" in output
-    records = read_records(tmp_path / "study")
-    assert {entry.reason for entry in records if entry.fate is Fate.INTERRUPTED} == {f"stopped by {name}"}
-    assert all(entry.fate is not None for entry in records)
-    assert len(records) < 100  # of 400
-    assert_exact(*resumed(open_journal, cube))
