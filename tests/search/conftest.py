@@ -26,7 +26,7 @@ TINY = """
 data: {train: 24, val: 16, test: 8, unseen: 8, clips_per_identity: 4, frames: 4, min_frames: 4, size: 32}
 model: {frames: 4, frame_size: 32, audio_frames: 40, teacher: {backbone_width: 0.25, width: 32, depth: 1, heads: 4}}
 teacher: {epochs: 1}
-student: {distill: {epochs: 2}, repair: {epochs: 1}, align: {epochs: 1}, qat: {epochs: 1}}
+student: {distill: {epochs: 2}, repair: {epochs: 1}, align: {epochs: 1}, qat: {epochs: 1}, low_rank: {iterations: 4}}
 space:
   {width: [32], depth: [1], frames: [4], frame_size: [32], backbone: [resnet18, mobilenet_v3_small], gamma: [0.0, 2.0],
   rank_energy: [0.6, 1.0]}

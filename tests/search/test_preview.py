@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from paretolens.search.cheap import CheapCost, student_cost
+from paretolens.evaluators.cost import count_cost
+from paretolens.exporters.probe_inputs import probe_tensors
+from paretolens.search.cheap import CheapCost, shapes, student_cost
 from paretolens.search.cli.main import main
 from paretolens.search.cli.preview import show
 from paretolens.search.config import load_config
 from paretolens.search.preview import Preview, Row, preview
+from paretolens.trainers.quantise import quantisers_off
 
 
 def test_rounding_is_timed_against_the_same_student_in_float() -> None:
@@ -44,12 +47,17 @@ def test_fewest_middle_and_most_operations_are_in_order_and_limits_are_judged(ti
     assert all(macs[0] <= row.cost.macs <= macs[2] for row in found.drawn)
     assert found.reachable == {"macs": False, "parameters": True}
     assert found.limits["parameters"] == pytest.approx(0.9 * found.teacher.parameters)
-    assert student_cost(rows["fewest MACs, int8"].genome, config).macs == rows["fewest MACs, int8"].cost.macs
+    *_, (_, shipped) = shapes(rows["fewest MACs, int8"].genome, config)
+    with quantisers_off(shipped):
+        example = probe_tensors(config.make_family().signature(config.make_model_settings()), batch=1)
+        assert count_cost(shipped, example).macs == rows["fewest MACs, int8"].cost.macs
     assert found.search_seconds == pytest.approx(8 * found.trial_seconds / 2 + found.fixed_seconds)
 
 
 def test_command_prints_json_and_fails_where_a_limit_cannot_be_met(tiny_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["preview", "--config", str(tiny_file), "--draws", "1"]
+    one = ("backbone=resnet18", "prune_ratio=0.0", "rank_energy=1.0", "gamma=0.0", "qat=false")
+    wishes = (word for wish in one for word in ("--set", f"space.{wish}"))
+    command = ["preview", "--config", str(tiny_file), "--draws", "1", *wishes]
     assert main([*command, "--json", "--set", "limits.size_mb=0.001"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["reachable"] == {"size_mb": False}
