@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from paretolens.errors import ConfigurationError, StoreError
+from paretolens.errors import BackendError, ConfigurationError, StoreError
 from paretolens.mlflow.events import Event
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import read_study
@@ -132,6 +133,16 @@ def _check_everything_is_there_once(uri: str, study: str) -> None:
         history = client.get_metric_history(run, "epoch/loss")
         assert [(point.step, point.value) for point in history] == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
         assert [item.path for item in client.list_artifacts(run)] == ["model.onnx"]
+
+
+def test_what_a_server_says_is_shown_if_it_ends_by_itself(
+    store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = [sys.executable, "-c", "import sys; print('no room at the inn'); sys.exit(3)"]
+    monkeypatch.setattr("paretolens.mlflow.ui.server_command", lambda *_, **__: ended)
+    with pytest.raises(BackendError, match="ended with code 3 before it answered; its lines above say why"):
+        serve(store, port=free_port())
+    assert "no room at the inn" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken(store: str) -> None:

@@ -35,7 +35,9 @@ def test_ui_takes_its_server_along(tmp_path: Path) -> None:
     servers = psutil.Process(ui.pid).children(recursive=True)
     assert servers
     ui.send_signal(signal.SIGTERM)
-    assert ui.wait(120) == 0  # its usual end
+    out, error = ui.communicate(timeout=120)
+    assert ui.returncode == 0  # its usual end
+    assert not [word for word in ("INFO", "Warning", "Traceback", "MLFLOW_") if word in out + error], out + error
     _, alive = psutil.wait_procs(servers, timeout=120)
     assert not alive
 
