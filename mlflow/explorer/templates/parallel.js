@@ -1,6 +1,6 @@
 // Parallel coordinates: an axis per knob that varies and per objective, a line per ranked trial.
 const FRAME = { left: 88, right: 60, top: 46, bottom: 24 };
-const APART = 84; // pixels between axes, at least: wider than the window, the plot scrolls
+const APART = 68; // pixels between axes, at least: a label has room, and 18 axes a window of 1366; wider than the window, the plot scrolls
 const TALL = 260;
 const FEW_VALUES = 9; // numbers that take no more values than that stand evenly spaced, each with its label
 const BUNDLE = 40; // lines drawn as one path: fewer items to draw, and still darker where many run
