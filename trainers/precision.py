@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
 
-__all__ = ["Precision", "Stepper"]
+__all__ = ["Precision", "Stepper", "require_precision"]
 
 
 class Precision(StrEnum):
@@ -27,6 +27,16 @@ _LEAST_SCALE = 1.0
 """Gradients that overflow without any scaling are the model's fault, not the scale's."""
 
 
+def require_precision(precision: Precision, device: torch.device) -> None:
+    """See that a device has a precision.
+
+    Raises:
+        ConfigurationError: float16 on a CPU.
+    """
+    if precision is Precision.FLOAT16 and device.type != "cuda":
+        raise ConfigurationError(f"precision float16 needs a GPU, this trains on a {device.type}; use bfloat16 or float32")
+
+
 class Stepper:
     """Forward, backward and the optimiser's step in one precision.
 
@@ -40,8 +50,7 @@ class Stepper:
     """
 
     def __init__(self, precision: Precision, device: torch.device, optimiser: torch.optim.Optimizer) -> None:
-        if precision is Precision.FLOAT16 and device.type != "cuda":
-            raise ConfigurationError(f"precision float16 needs a GPU, this trains on a {device.type}; use bfloat16 or float32")
+        require_precision(precision, device)
         self._optimiser = optimiser
         self._autocast = torch.autocast(device.type, dtype=_TYPES.get(precision), enabled=precision in _TYPES)
         self._scaler = torch.amp.GradScaler(device.type, enabled=precision is Precision.FLOAT16)

@@ -47,12 +47,14 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search.samples import prepared
     from paretolens.search.task import trained_teacher
     from paretolens.trainers.distributed import joined
+    from paretolens.trainers.precision import require_precision
 
     config = configuration_of(options)
     workspace, console = workspace_of(options), make_console()
     workspace.ensure_writable()
     with joined() as world:
         world.require_divisible(config.teacher.batch_size)
+        require_precision(config.teacher.precision, world.device)
         steps: Steps = ConsoleSteps(console) if world.leads else Silent()
         if not world.leads:
             world.wait()  # the first process makes or decodes the data, the others open it
