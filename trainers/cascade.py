@@ -12,7 +12,7 @@ from torch import nn
 from paretolens.models.aware import Cascade, Expert
 from paretolens.models.trees import Trees
 from paretolens.trainers.boosting import grow_trees
-from paretolens.trainers.calibrate import fitted_temperature
+from paretolens.trainers.temperature import fitted_temperature
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet

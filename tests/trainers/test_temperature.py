@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paretolens.trainers.calibrate import LIMIT, fitted_temperature
+from paretolens.trainers.temperature import LIMIT, fitted_temperature
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
