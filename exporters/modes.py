@@ -10,20 +10,16 @@ from types import FrameType
 import torch
 from torch import nn
 
+from paretolens.models.modes import standing_still
+
 __all__ = ["evaluating", "uninterrupted", "without_onednn"]
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every module's own mode is restored after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with standing_still(model), torch.no_grad():
+        yield
 
 
 @contextmanager

@@ -92,10 +92,7 @@ class Ledger:
         values, filled = self._values(fate, outcome)
         note = {
             "fate": fate.value,
-            "values": dict(outcome.values),
-            "metrics": dict(outcome.metrics),
-            "details": dict(outcome.details),
-            "violations": dict(outcome.violations),
+            **outcome.plain(),
             "reason": reason,
             "again": again,
             "seconds": round(seconds, 4),

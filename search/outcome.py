@@ -40,6 +40,10 @@ class TrialOutcome:
     violations: Mapping[str, float] = field(default_factory=dict)
     """Limit → how far it was exceeded as a share of it, > 0. Any entry makes the trial infeasible: it can never enter a front."""
 
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """Its parts by name, as JSON takes them; `TrialOutcome(**parts)` is the reverse."""
+        return {name: dict(getattr(self, name)) for name in ("values", "metrics", "details", "violations")}
+
 
 TrialFunction: TypeAlias = Callable[[Genome, Report], TrialOutcome]
 

@@ -85,13 +85,7 @@ class Verdict:
 
     def encode(self) -> str:
         """As JSON text, which passes through Tune untouched."""
-        outcome = self.outcome
-        parts = outcome and {
-            "values": dict(outcome.values),
-            "metrics": dict(outcome.metrics),
-            "details": dict(outcome.details),
-            "violations": dict(outcome.violations),
-        }
+        parts = self.outcome and self.outcome.plain()
         return json.dumps({"outcome": parts, "reason": self.reason, "blame": self.blame})
 
     @staticmethod

@@ -16,8 +16,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
+from paretolens.models.modes import standing_still
 from paretolens.trainers.loop import Batch
-from paretolens.trainers.paths import PathMaps, path_evidence, standing_still
+from paretolens.trainers.paths import PathMaps, path_evidence
 
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from paretolens.models.modes import standing_still
+
 __all__ = ["Cost", "cost_of"]
 
 
@@ -21,9 +23,7 @@ class Cost:
 
 def cost_of(model: nn.Module, example: tuple[Tensor, ...]) -> Cost:
     """Count; the example may hold several samples. The mode of the model is restored."""
-    training = model.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(*example)
-    model.train(training)
+    with standing_still(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(*example)
     macs = counter.get_total_flops() // 2 // len(example[0])
     return Cost(parameters=sum(p.numel() for p in model.parameters()), macs=macs)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from paretolens.models.modes import standing_still
+
 __all__ = ["Flow", "innermost", "trace_flow"]
 
 
@@ -29,14 +31,12 @@ def trace_flow(model: nn.Module, example: tuple[Tensor, ...]) -> Flow:
     """Run the model once in eval mode and note who takes whose output. Its mode is restored."""
     recorder = _Recorder()
     handles = [module.register_forward_hook(recorder.hook(path)) for path, module in innermost(model)]
-    training = model.training
     try:
-        with torch.no_grad():
-            out = model.eval()(*example)
+        with standing_still(model), torch.no_grad():
+            out = model(*example)
     finally:
         for handle in handles:
             handle.remove()
-        model.train(training)
     ends = frozenset(recorder.makers[id(x)] for x in out if id(x) in recorder.makers)
     return Flow(sources=recorder.sources, targets=recorder.targets, outputs=ends, positions=recorder.positions)
 

@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from paretolens.models.attention import Attention
+from paretolens.models.modes import standing_still
 from paretolens.models.rules import PruningRules
 from paretolens.trainers.cost import Cost, cost_of
 
@@ -295,14 +296,12 @@ def _positions(model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     ]
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(*example)
+        with standing_still(model), torch.no_grad():
+            model(*example)
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
     return found
 
 

@@ -4,8 +4,7 @@ The teacher's side is computed once at a few fixed places of every clip's path, 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from paretolens.trainers.cache import model_checksum
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["PathMaps", "cache_paths", "path_evidence", "standing_still"]
+__all__ = ["PathMaps", "cache_paths", "path_evidence"]
 
 FORMAT = 1
 RECORD = "paths.json"
@@ -199,18 +198,6 @@ def _recurrent_layers_of_torch(model: nn.Module) -> Iterator[None]:
         return
     with torch.backends.cudnn.flags(enabled=False):
         yield
-
-
-@contextmanager
-def standing_still(model: nn.Module) -> Iterator[None]:
-    """A model without dropout and with fixed batch norms whose parameters still learn; modes are restored after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class TwiceDifferentiable(TorchFunctionMode):

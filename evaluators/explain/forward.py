@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from paretolens.errors import BackendError, ConfigurationError, TrialError
 from paretolens.models.decision import verdicts
+from paretolens.models.modes import standing_still
 
 __all__ = ["ClassLogit", "end_logits", "held_still", "logit_of", "logits", "logits_in_chunks", "verdicts_in_chunks"]
 
@@ -115,22 +116,19 @@ def held_still(model: nn.Module) -> Iterator[nn.Module]:
     cuDNN computes the backward pass of a recurrent layer in training mode only: on a GPU those layers train, with dropout 0.
     Not thread safe: the model must not be used elsewhere meanwhile.
     """
-    modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     dropouts: list[tuple[nn.RNNBase, float]] = []
     try:
-        model.eval()
-        for parameter, _ in wanted:
-            parameter.requires_grad_(False)
-        for module, _ in modes:
-            if isinstance(module, nn.RNNBase) and any(weight.is_cuda for weight in module.parameters()):
-                dropouts.append((module, module.dropout))
-                module.dropout = 0.0
-                module.training = True
-        yield model
+        with standing_still(model):
+            for parameter, _ in wanted:
+                parameter.requires_grad_(False)
+            for module in model.modules():
+                if isinstance(module, nn.RNNBase) and any(weight.is_cuda for weight in module.parameters()):
+                    dropouts.append((module, module.dropout))
+                    module.dropout = 0.0
+                    module.training = True
+            yield model
     finally:
-        for module, training in modes:
-            module.training = training
         for parameter, requires_grad in wanted:
             parameter.requires_grad_(requires_grad)
         for recurrent, dropout in dropouts:

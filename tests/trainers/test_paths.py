@@ -5,8 +5,9 @@ from captum.attr import IntegratedGradients
 from torch import nn
 
 from paretolens.errors import IntegrityError
+from paretolens.models.modes import standing_still
 from paretolens.models.signature import Detection
-from paretolens.trainers.paths import cache_paths, path_evidence, standing_still
+from paretolens.trainers.paths import cache_paths, path_evidence
 
 
 def baseline_of(samples):
