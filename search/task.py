@@ -34,7 +34,7 @@ from paretolens.search.samples import hold_ground, prepared
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
-from paretolens.spaces.knobs import Space
+from paretolens.spaces.knobs import Genome, Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
 from paretolens.trainers.calibration import calibrate, calibrate_teacher
 from paretolens.trainers.device import device_for, moved
@@ -116,21 +116,13 @@ class Task:
             folder = trained_teacher(config, workspace, samples, update, world=World(device=device))
             teacher = _load_teacher(folder)
             update(1, 1, _describe_teacher(teacher))
-        views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
         with steps.step("teacher's outputs"), moved(device, teacher):
-            outputs = _outputs(config, teacher, samples["train"], workspace, views)
-            if outputs.patch_field is not None:
-                outputs = calibrate(outputs, samples["train"])
+            outputs = _outputs(config, teacher, samples["train"], workspace)
             judged = cache_teacher(teacher, samples["val"], workspace.cache / "outputs", views=(View.PLAIN,))
         with steps.step("teacher's maps") as update, moved(device, teacher):
-            explained = ExplainedSet.choose(samples["val"], config.eps)
-            precise = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes))
-            reference = TeacherReference.load_or_compute(workspace.cache / "maps", teacher, explained, precise)
-            maps, other = workspace.cache / "maps", config.eps.of_second()
-            second = None if other is None else TeacherReference.load_or_compute(maps, teacher, explained, other)
-            update(1, 1, f"{int(reference.eligible.sum())} of {len(explained)} explained clips are eligible")
-        space = config.make_space()
-        paths = None
+            reference, second = _references(config, teacher, samples["val"], workspace.cache / "maps")
+            update(1, 1, f"{int(reference.eligible.sum())} of {len(reference.explained)} explained clips are eligible")
+        space, paths = config.make_space(), None
         if _aligns(space):
             with steps.step("teacher's evidence") as update, moved(device, teacher):
                 baseline = baseline_inputs(samples["train"], config.eps.baseline)
@@ -138,14 +130,11 @@ class Task:
                 update(1, 1, f"{int(paths.fake.sum())} of {len(paths)} training clips are called fake")
         with steps.step("EPS floor") as update:
             genome = space.default()
-            plain = {"genome": genome, "teacher": folder.name, "seeds": config.floor.seeds, "eps": config.eps.record()}
-            zero = _floor(
-                config,
-                workspace.cache / "floors",
-                lambda seed: family.student(genome, signature, seed=seed).to(device),
-                reference,
-                plain | {"explained": [int(row) for row in explained.indices], "code": source_digest((*EXPLAINING, *BUILDING))},
-            )
+
+            def untrained(seed: int) -> nn.Module:
+                return family.student(genome, signature, seed=seed).to(device)
+
+            zero = _floor(config, workspace.cache / "floors", untrained, reference, genome=genome, teacher=folder.name)
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
@@ -235,12 +224,25 @@ def trained_teacher(
     return folder
 
 
-def _outputs(
-    config: Config, teacher: nn.Module, train: SampleSet, workspace: Workspace, views: tuple[View, ...]
-) -> TeacherSource:
-    if not config.cache.teacher:
-        return LiveTeacher(deepcopy(teacher), train)  # which stays on its device while the teacher itself is moved back
-    return cache_teacher(teacher, train, workspace.cache / "outputs", views=views)
+def _outputs(config: Config, teacher: nn.Module, train: SampleSet, workspace: Workspace) -> TeacherSource:
+    """What students are taught with; logits of patches are calibrated."""
+    outputs: TeacherSource
+    if config.cache.teacher:
+        views = (View.PLAIN, View.MIRRORED) if config.student.mirror else (View.PLAIN,)
+        outputs = cache_teacher(teacher, train, workspace.cache / "outputs", views=views)
+    else:
+        outputs = LiveTeacher(deepcopy(teacher), train)  # which stays on its device while the teacher itself is moved back
+    return outputs if outputs.patch_field is None else calibrate(outputs, train)
+
+
+def _references(
+    config: Config, teacher: nn.Module, val: SampleSet, maps: Path
+) -> tuple[TeacherReference, TeacherReference | None]:
+    """The teacher's explanations of the explained set, and those by the second explainer where there is one."""
+    explained = ExplainedSet.choose(val, config.eps)
+    precise, other = replace(config.eps, nodes=max(REFERENCE_NODES, config.eps.nodes)), config.eps.of_second()
+    reference = TeacherReference.load_or_compute(maps, teacher, explained, precise)
+    return reference, None if other is None else TeacherReference.load_or_compute(maps, teacher, explained, other)
 
 
 def _load_teacher(folder: Path) -> nn.Module:
@@ -255,7 +257,18 @@ def _load_teacher(folder: Path) -> nn.Module:
         raise IntegrityError.damaged(folder, str(error).partition(";")[0]) from error
 
 
-def _floor(config: Config, cache: Path, build: Callable[[int], nn.Module], reference: TeacherReference, plain: Any) -> float:
+def _floor(
+    config: Config, cache: Path, build: Callable[[int], nn.Module], reference: TeacherReference, *, genome: Genome, teacher: str
+) -> float:
+    """Mean EPS of untrained students of a genome; cached."""
+    plain = {
+        "genome": genome,
+        "teacher": teacher,
+        "seeds": config.floor.seeds,
+        "eps": config.eps.record(),
+        "explained": [int(row) for row in reference.explained.indices],
+        "code": source_digest((*EXPLAINING, *BUILDING)),
+    }
     folder = cache / digest_of_json(plain)[:24]
 
     def measure(place: Path) -> None:

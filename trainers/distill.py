@@ -82,18 +82,7 @@ def distill(
         ConfigurationError: β > 0 without an attention map, or mirroring without mirrored teacher outputs, or other clips.
         TrialError: a loss that is not finite.
     """
-    if len(outputs) != len(train):
-        raise ConfigurationError(
-            f"teacher outputs must cover the {len(train)} training clips; they cover {len(outputs)}: cache them again"
-        )
-    if settings.mirror and View.MIRRORED not in outputs.views:
-        raise ConfigurationError("mirroring needs teacher outputs of the mirrored view; cache them with views plain and mirrored")
-    if settings.beta > 0 and not (outputs.has_maps and _gives(student, "attention", train)):
-        raise ConfigurationError(
-            f"attention alignment needs maps of teacher and student; got beta {settings.beta:g}: set it to 0"
-        )
-    if settings.patch > 0 and not (outputs.batch(torch.arange(1)).patches.numel() and _gives(student, "patches", train)):
-        raise ConfigurationError(f"patch distillation needs patches of teacher and student; got {settings.patch:g}: set it to 0")
+    _check(student, outputs, train, settings)
     objective: Objective = DistillationObjective(outputs=outputs, train=train, settings=settings)
     if beside is not None:
         objective = _Both(objective, beside)
@@ -109,6 +98,22 @@ def distill(
             report=report,
             folder=folder,
         )
+
+
+def _check(student: nn.Module, outputs: TeacherSource, train: "SampleSet", settings: DistillSettings) -> None:
+    """See that teacher and student have what the loss compares."""
+    if len(outputs) != len(train):
+        raise ConfigurationError(
+            f"teacher outputs must cover the {len(train)} training clips; they cover {len(outputs)}: cache them again"
+        )
+    if settings.mirror and View.MIRRORED not in outputs.views:
+        raise ConfigurationError("mirroring needs teacher outputs of the mirrored view; cache them with views plain and mirrored")
+    if settings.beta > 0 and not (outputs.has_maps and _gives(student, "attention", train)):
+        raise ConfigurationError(
+            f"attention alignment needs maps of teacher and student; got beta {settings.beta:g}: set it to 0"
+        )
+    if settings.patch > 0 and not (outputs.batch(torch.arange(1)).patches.numel() and _gives(student, "patches", train)):
+        raise ConfigurationError(f"patch distillation needs patches of teacher and student; got {settings.patch:g}: set it to 0")
 
 
 @contextmanager
