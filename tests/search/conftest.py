@@ -16,6 +16,7 @@ from paretolens.search.config import Config, load_config
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Objective
 from paretolens.search.progress import Silent
+from paretolens.search.runtime import ray_runtime
 from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.knobs import Knob, Space, Stage
@@ -110,8 +111,8 @@ def paretolens() -> Callable[..., Ended]:
 
 
 @pytest.fixture(scope="session")
-def searched(paretolens: Callable[..., Ended]) -> Callable[..., Path]:
-    """Run a study named `small` of a configuration in a folder; returns the study's folder."""
+def searched(paretolens: Callable[..., Ended]) -> Iterator[Callable[..., Path]]:
+    """Run a study named `small` of a configuration in a folder; returns the study's folder. All of a process's share one Ray."""
 
     def run(folder: Path, text: str, *flags: str, trials: int) -> Path:
         (folder / "small.yaml").write_text(text)
@@ -120,7 +121,8 @@ def searched(paretolens: Callable[..., Ended]) -> Callable[..., Path]:
         assert done.returncode == 0, done.stdout + done.stderr
         return folder / "runs" / "studies" / "small"
 
-    return run
+    with ray_runtime(address=None, cpus=2, gpus=0, threads=1):
+        yield run
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ space:
   third_trees: [0, 5]
 eps: {samples: 6, nodes: 4, resamples: 100, population: all}
 latency: {runs: 8, min_runs: 4, seconds: 0.5}
+search: {workers: 1}
 first:
   - {third_trees: 5, trust_fake: 0.7, trust_real: 0.3, prune_ratio: 0.3}
   - {third_trees: 0, trust_fake: 1.0, trust_real: 0.0, prune_ratio: 0.3}

@@ -19,6 +19,7 @@ teacher: {epochs: 1, batch_size: 8}
 student: {distill: {epochs: 1}, repair: {epochs: 1}, qat: {epochs: 1}}
 eps: {samples: 6, nodes: 4, resamples: 100, population: all}
 latency: {runs: 8, min_runs: 4, seconds: 0.5}
+search: {workers: 1}
 model: {size: 48, teacher: {backbone_width: 0.25, small_width: 32, large_width: 32, depth: 1, large_patch: 4}}
 space: {large_patch: [4], small_patch: [1], small_stage: [4], backbone_width: [0.25]}
 first:

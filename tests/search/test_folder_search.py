@@ -20,6 +20,7 @@ student: {mirror: false, distill: {epochs: 1, batch_size: 8}, repair: {epochs: 1
 space: {width: [32], depth: [1], frames: [4], frame_size: [32], backbone: [mobilenet_v3_small], gamma: 0.0}
 eps: {samples: 4, nodes: 4, resamples: 100, population: all}
 latency: {runs: 8, min_runs: 4, seconds: 0.5}
+search: {workers: 1}
 """
 
 

@@ -22,6 +22,7 @@ teacher: {epochs: 2, batch_size: 8}
 student: {head: {epochs: 1}, distill: {epochs: 1}, repair: {epochs: 1}, qat: {epochs: 1}}
 eps: {samples: 6, nodes: 4, resamples: 100, population: all}
 latency: {runs: 8, min_runs: 4, seconds: 0.5}
+search: {workers: 1}
 model: {size: 48, teacher: {width: 4, blocks: [1, 1, 1, 1]}}
 first:
   - {width: 16, layers: 2, field: 5, prune_ratio: 0.5, qat: true, schedule: two-stages, patch_weight: 1.0}

@@ -26,6 +26,7 @@ student: {distill: {epochs: 1}, repair: {epochs: 1}, qat: {epochs: 1}}
 space: {input_size: [48], network: [resnet18, mobilenet_v3_small, vit], multiplier: [0.125, 0.25]}
 eps: {samples: 6, nodes: 4, resamples: 100, population: all}
 latency: {runs: 8, min_runs: 4, seconds: 0.5}
+search: {workers: 1}
 first:
   - {network: resnet18, multiplier: 0.125, prune_ratio: 0.4, qat: true}
   - {network: vit, vit_width: 32, vit_depth: 2, prune_ratio: 0.0, qat: false}

@@ -45,6 +45,7 @@ DEATH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "hea
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
+    ray.shutdown()  # of the one that studies of other tests share
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False, "_system_config": DEATH}
     with pytest.MonkeyPatch.context() as patch:
