@@ -9,6 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from paretolens.search.limits import THREAD_VARIABLES
+
+# Before any numerical library is imported, and for every process that a test starts: as many processes of tests run as there are
+# cores and one more, so that further threads would only wait for each other, and spin while they do.
+os.environ.update({name: os.environ.get(name, "1") for name in THREAD_VARIABLES} | {"OMP_WAIT_POLICY": "passive"})
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests of servers, browsers and killed processes wait a good part of their time."""

@@ -15,7 +15,6 @@ from paretolens.exporters.parity import Parity, check_parity
 from paretolens.models.registry import build
 from paretolens.models.signature import Detection, InputKind, Signature
 
-torch.set_num_threads(1)
 CLIP = ClipSettings(frames=4, fps=8.0, size=32)
 
 

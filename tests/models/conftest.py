@@ -22,11 +22,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def small() -> Callable[..., nn.Module]:
     """A small PinPoint, evaluated, whose arguments can be changed."""

@@ -9,7 +9,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-import torch
 
 from paretolens.search.cli.main import main
 from paretolens.search.config import Config, load_config
@@ -84,7 +83,6 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_task(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
     """The tiny task, prepared once for all processes of the tests: what is cached is built under locks."""
-    torch.set_num_threads(1)
     config: Config = load_config(file=tiny_file, flags={})
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from paretolens.evaluators.cost import count_cost
 from paretolens.exporters.probe_inputs import probe_tensors
@@ -34,7 +33,6 @@ def test_rounding_is_timed_against_the_same_student_in_float() -> None:
 
 
 def test_fewest_middle_and_most_operations_are_in_order_and_limits_are_judged(tiny_file: Path) -> None:
-    torch.set_num_threads(1)
     limits = ["limits.macs=1", "limits.parameters=90%", "search.trials=8", "search.workers=2"]
     config = load_config(file=tiny_file, assignments=limits, flags={})
     found = preview(config, draws=1)

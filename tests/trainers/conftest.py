@@ -60,11 +60,6 @@ def make_model(seed: int = 0, **arguments: object) -> nn.Module:
     return build("pinpoint", **{**plain, **arguments})
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def train() -> SampleSet:
     return make_samples(48)

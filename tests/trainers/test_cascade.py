@@ -47,7 +47,6 @@ def pictures(count: int, seed: int) -> SampleSet:
 
 @pytest.fixture(scope="module")
 def settled() -> tuple[Cascade, SampleSet]:
-    torch.set_num_threads(1)
     train, val = pictures(48, 0), pictures(24, 1)
     first = {"network": "resnet18", "multiplier": 0.125, "input_size": SIDE}
     second = {**SMALL, "input_size": SIDE}
