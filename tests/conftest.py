@@ -2,12 +2,15 @@
 
 import importlib.util
 import os
+import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
 
 from paretolens.search.limits import THREAD_VARIABLES
 
@@ -40,6 +43,33 @@ def gpu() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of a run of the tests, for what is made once under a lock."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def new_store(shared_folder: Path) -> Callable[[Path], str]:
+    """Make a sqlite store at a path: a copy of an empty one, since MLflow takes seconds to make its tables."""
+    from paretolens.mlflow.store import check_store, open_client
+
+    empty = shared_folder / "empty.db"
+
+    def made(path: Path) -> str:
+        with FileLock(empty.with_suffix(".lock")):
+            if not empty.exists():
+                open_client(f"sqlite:///{empty.with_suffix('.new')}", create=True)
+                empty.with_suffix(".new").rename(empty)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(empty)) as source, closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
+        return check_store(f"sqlite:///{path}")
+
+    return made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

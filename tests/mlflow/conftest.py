@@ -10,13 +10,12 @@ import pytest
 
 from paretolens.mlflow.front import Front, rank_trials
 from paretolens.mlflow.records import StudyRecord
-from paretolens.mlflow.store import check_store
 from paretolens.mlflow.tracking import MlflowTracker
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return check_store(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+def store(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
+    return new_store(tmp_path_factory.mktemp("store") / "mlflow.db")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Small spaces, objectives and journals for the tests of the search engine, and the command line."""
 
 import io
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -81,12 +80,10 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_task(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Task:
+def tiny_task(tiny_file: Path, shared_folder: Path) -> Task:
     """The tiny task, prepared once for all processes of the tests: what is cached is built under locks."""
     config: Config = load_config(file=tiny_file, flags={})
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    return Task.prepare(config, Workspace.at(shared / "tiny-runs"), Silent())
+    return Task.prepare(config, Workspace.at(shared_folder / "tiny-runs"), Silent())
 
 
 Ended = subprocess.CompletedProcess[str]
@@ -109,11 +106,12 @@ def paretolens() -> Callable[..., Ended]:
 
 
 @pytest.fixture(scope="session")
-def searched(paretolens: Callable[..., Ended]) -> Iterator[Callable[..., Path]]:
+def searched(paretolens: Callable[..., Ended], new_store: Callable[[Path], str]) -> Iterator[Callable[..., Path]]:
     """Run a study named `small` of a configuration in a folder; returns the study's folder. All of a process's share one Ray."""
 
     def run(folder: Path, text: str, *flags: str, trials: int) -> Path:
         (folder / "small.yaml").write_text(text)
+        new_store(folder / "runs" / "mlflow.db")
         place = ("--config", str(folder / "small.yaml"), "--workspace", str(folder / "runs"))
         done = paretolens("search", "--name", "small", "--trials", str(trials), *place, *flags)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -288,10 +288,12 @@ def laddered(genome: Genome, report: Report) -> TrialOutcome:
     return TrialOutcome(values={"cost": error, "gain": 1.0 - error}, details={"folder": str(Path.cwd())})
 
 
-def test_early_stopping_ends_the_poor_never_fronts_them_and_goes_on_after_a_restart(open_journal: Open, tmp_path: Path) -> None:
+def test_early_stopping_ends_the_poor_never_fronts_them_and_goes_on_after_a_restart(
+    open_journal: Open, tmp_path: Path, new_store: Callable[[Path], str]
+) -> None:
     knob = Knob(name="n", stage=Stage.STUDENT, doc="which trial", default=0, choices=tuple(range(12)))
     space, work = Space(knobs=(knob,)), Work(target=laddered, objectives=NAMES)
-    uri, folder = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "study"
+    uri, folder = new_store(tmp_path / "mlflow.db"), tmp_path / "study"
     halving = HalvingSettings(reduction=2, grace_epochs=1)
     for trials in (6, 12):  # a second session takes the rungs of the first up
         settings = EngineSettings(trials=trials, workers=1, scheduler=Scheduler.HALVING, halving=halving)

@@ -21,7 +21,7 @@ from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, DataError
 from paretolens.evaluators.eps import EpsSettings, ExplainedSet, Population
 from paretolens.mlflow.records import read_study
-from paretolens.mlflow.store import check_store, open_client
+from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 from paretolens.mlflow.twin import TWIN
 from paretolens.models.record import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
@@ -241,8 +241,10 @@ def test_clips_that_were_trained_on_are_refused_whatever_they_are_called(place: 
     assert "2 of 2" in (error := capsys.readouterr().err) and "first: a)" in error
 
 
-def test_models_out_of_mlflow(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    uri = check_store(f"sqlite:///{tmp_path}/mlflow.db")
+def test_models_out_of_mlflow(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], new_store: Callable[[Path], str]
+) -> None:
+    uri = new_store(tmp_path / "mlflow.db")
     with MlflowTracker(tracking_uri=uri, spool=None) as tracker:
         tracker.start_study(StudyInfo(name="kept"))
         tracker.log_artifacts(None, {TWIN: [place / "teacher" / name for name in (MODEL_FILE, WEIGHTS_FILE)]})

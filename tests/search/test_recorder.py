@@ -8,7 +8,7 @@ import pytest
 from paretolens.mlflow.memory import MemoryTracker
 from paretolens.mlflow.names import UPDATED, TrialState
 from paretolens.mlflow.records import read_study
-from paretolens.mlflow.store import check_store, open_client
+from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 from paretolens.search.epochs import EpochLine
 from paretolens.search.journal import Journal
@@ -37,8 +37,10 @@ def records(open_journal: Callable[..., Journal], cube: Space, tmp_path: Path) -
         return journal.records()
 
 
-def test_a_store_without_the_end_of_a_trial_gets_it(records: list[TrialRecord], cube: Space, tmp_path: Path) -> None:
-    store = check_store(f"sqlite:///{tmp_path}/mlflow.db")
+def test_a_store_without_the_end_of_a_trial_gets_it(
+    records: list[TrialRecord], cube: Space, tmp_path: Path, new_store: Callable[[Path], str]
+) -> None:
+    store = new_store(tmp_path / "mlflow.db")
     spool, info = tmp_path / "spool.jsonl", StudyInfo(name="killed", identity="one")
     first = MlflowTracker(tracking_uri=store, spool=spool)
     first.start_study(info)
@@ -65,9 +67,9 @@ def test_a_store_without_the_end_of_a_trial_gets_it(records: list[TrialRecord], 
 
 
 def test_a_study_that_moves_to_another_store_takes_its_trials_along(
-    records: list[TrialRecord], cube: Space, tmp_path: Path
+    records: list[TrialRecord], cube: Space, tmp_path: Path, new_store: Callable[[Path], str]
 ) -> None:
-    stores = [check_store(f"sqlite:///{tmp_path}/{name}.db") for name in ("old", "new")]
+    stores = [new_store(tmp_path / f"{name}.db") for name in ("old", "new")]
     info, told = StudyInfo(name="moves", identity="one"), []
     steps = ((0, "key0", 1, 0.5), (0, "key0", 2, 0.25), (2, "of another genome", 1, 9.0))
     lines = [

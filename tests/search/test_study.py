@@ -6,6 +6,7 @@ import platform
 import random
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
-from paretolens.mlflow.store import check_store, open_client
+from paretolens.mlflow.store import open_client
 from paretolens.search import schema
 from paretolens.search.cli import search
 from paretolens.search.config import Config, load_config
@@ -27,8 +28,8 @@ from paretolens.search.workspace import Workspace
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> str:
-    return check_store(f"sqlite:///{tmp_path}/shared.db")
+def store(tmp_path: Path, new_store: Callable[[Path], str]) -> str:
+    return new_store(tmp_path / "shared.db")
 
 
 def _study(root: Path, store: str) -> Study:

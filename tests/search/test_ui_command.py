@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from paretolens.mlflow.store import check_store
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 from paretolens.search.cli.main import main
 
@@ -17,9 +16,9 @@ def _serve(uri: str, *, host: str, port: int, ready: Callable[[str], None]) -> N
 
 
 def test_it_prints_and_opens_the_run_of_the_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], new_store: Callable[[Path], str]
 ) -> None:
-    store, opened = check_store(f"sqlite:///{tmp_path}/store.db"), []
+    store, opened = new_store(tmp_path / "store.db"), []
     with MlflowTracker(tracking_uri=store, spool=None) as tracker:
         tracker.start_study(StudyInfo(name="mine"))
         run = tracker.run_id
