@@ -122,7 +122,8 @@ class Task:
         with steps.step("teacher's maps") as update, moved(device, teacher):
             reference, second = _references(config, teacher, samples["val"], workspace.cache / "maps")
             update(1, 1, f"{int(reference.eligible.sum())} of {len(reference.explained)} explained clips are eligible")
-        space, paths = config.make_space(), None
+        space = config.make_space()
+        paths: PathMaps | None = None
         if _aligns(space):
             with steps.step("teacher's evidence") as update, moved(device, teacher):
                 baseline = baseline_inputs(samples["train"], config.eps.baseline)
