@@ -135,6 +135,13 @@ const lines = (from, stroke, width, opacity) => ({
   encode: { enter: { path: { field: "path" } }, update: { path: { field: "path" }, stroke: { value: colour(stroke) }, strokeWidth: { value: width }, strokeOpacity: { value: opacity } } },
 });
 
+// Value → label of at most 11 letters; of long values so much of beginning and end that they are told apart.
+function shortened(values) {
+  const labelled = (head) => values.map((value) => [value, value.length > 11 ? `${value.slice(0, head)}…${value.slice(head - 10)}` : value]);
+  const apart = (labels) => new Set(labels.map(([, label]) => label)).size === values.length;
+  return Object.fromEntries([5, 3, 7, 9].map(labelled).find(apart) ?? labelled(5));
+}
+
 // All trials: drawn once.
 function linesSpec(plot) {
   return {
@@ -154,7 +161,7 @@ function axesSpec(plot) {
   const factor = (axis) => (axis.column.kind === "share" ? "format(100 * datum.value, '.1~f')" : axis.column.kind === "count" ? "format(datum.value, '~s')" : "format(datum.value, '.3~g')");
   return {
     width: plot.width, height: TALL, padding: FRAME, autosize: "none",
-    signals: [{ name: "dim", value: false }],
+    signals: [{ name: "dim", value: false }, { name: "short", value: plot.axes.map((axis) => (axis.discrete ? shortened(axis.values.map(String)) : {})) }],
     data: ["chosen", "marked", "ranges"].map((name) => ({ name })),
     scales: plot.axes.map(scale),
     marks: [
@@ -166,7 +173,7 @@ function axesSpec(plot) {
         axes: [{
           orient: index === plot.axes.length - 1 ? "right" : "left", scale: `axis${index}`, ticks: true, tickCount: 5, labelPadding: 4, labelOverlap: true,
           domainColor: colour("quiet"), labelColor: colour("ink"), labelFontSize: 11,
-          encode: { labels: { update: { text: axis.discrete ? { signal: "length(datum.value) > 11 ? slice(datum.value, 0, 5) + '…' + slice(datum.value, -5) : datum.value" } : { signal: factor(axis) }, stroke: { value: colour("halo") }, strokeWidth: { value: 0 } } } },
+          encode: { labels: { update: { text: { signal: axis.discrete ? `short[${index}][datum.value]` : factor(axis) }, stroke: { value: colour("halo") }, strokeWidth: { value: 0 } } } },
         }],
         marks: [
           { type: "text", encode: { update: { x: { value: 0 }, y: { value: index % 2 ? -14 : -30 }, align: { value: "center" }, text: { value: heading(axis.column) }, fontSize: { value: 11.5 }, fontWeight: { value: 600 }, fill: { value: axis.column.group === "knob" ? colour("ink") : colour("front") } } } },
