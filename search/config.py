@@ -208,7 +208,7 @@ class Config:
         plain = {key: value for key, value in schema.to_plain(self).items() if key not in _FREE_KEYS}
         plain["search"] = {key: value for key, value in plain["search"].items() if key not in _FREE_SEARCH_KEYS}
         usual = schema.to_plain(Config())
-        return beyond(plain, usual if self.data[_SOURCE] == DEFAULT_SOURCE else {**usual, "data": {}})
+        return beyond(plain, usual if self.data[_SOURCE] == DEFAULT_SOURCE else {**usual, "data": _LATER_DATA})
 
     def identity(self) -> str:
         """Hash of `bound`."""
@@ -282,6 +282,8 @@ _SHAPE_KEYS = {
     DataKind.CLIPS: "model.frames, frame_size, audio_frames or coefficients, or data.frames, size or fps",
     DataKind.PICTURES: "model.size or data.size",
 }
+_LATER_DATA: Mapping[str, Any] = {"classes": []}
+"""Keys of other sources, of which a study names all, that came after the first such studies; at their default."""
 _FREE_KEYS = ("tracking", "cache")
 _FREE_SEARCH_KEYS = (
     "trials", "workers", "cpus_per_worker", "gpus_per_worker", "time_limit_s", "trial_timeout_s", "trial_memory_bytes",

@@ -134,3 +134,4 @@ def test_a_setting_that_came_later_and_is_left_as_it_is_makes_no_other_study() -
     older = {key: value for key, value in schema.to_plain(now).items() if key not in ("device", "proxy")}
     del older["data"]["source"]
     assert schema.build(Config, older).identity() == now.identity()
+    assert "classes" not in load_config(preset="ladeda-quick", flags={}).bound()["data"]
