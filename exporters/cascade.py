@@ -2,7 +2,10 @@
 
 from typing import Any
 
-__all__ = ["join_stages"]
+__all__ = ["THRESHOLDS", "join_stages"]
+
+THRESHOLDS = ("cascade/low", "cascade/high")
+"""Constants of a joined graph: logits between which a row goes on."""
 
 
 def join_stages(first: Any, second: Any, *, low: float, high: float) -> Any:

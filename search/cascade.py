@@ -1,28 +1,34 @@
 """What a trial does with a cascade beside what it does with every student: count what is passed on, time its stages."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from onnx import numpy_helper
 from torch import Tensor
 
 from paretolens.data.samples import SampleSet
 from paretolens.evaluators.cascade import cascade_metrics, expected_latency
 from paretolens.evaluators.latency import LatencyResult
+from paretolens.exporters.cascade import THRESHOLDS
 from paretolens.exporters.files import write_atomic
-from paretolens.exporters.onnx import export_onnx
+from paretolens.exporters.graphs import constants_of
+from paretolens.exporters.onnx import export_onnx, load_graph
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.models.aware import Cascade
+from paretolens.models.decision import flat
 from paretolens.models.signature import Signature, Verdict
 from paretolens.search.score import BATCH
 from paretolens.search.stored import read_json
 
-__all__ = ["export_stages", "passed_on", "timed"]
+__all__ = ["Run", "export_stages", "judged", "passed_on", "timed"]
 
 STAGES = "stages.json"
 
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""Inputs (B, ...) by name → outputs by name."""
 Measure = Callable[[Path], LatencyResult]
 
 
@@ -63,3 +69,24 @@ def timed(path: Path, measure: Measure) -> LatencyResult:
     share = float(read_json(path.parent / STAGES, "passed_on", entry=path.parent)["passed_on"])
     first = measure(path.with_name("stage-1.onnx"))
     return expected_latency(first, measure(path.with_name("stage-2.onnx")) if share > 0 else first, share)
+
+
+def judged(folder: Path, open_file: Callable[[Path], Run], inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Logits (N,), or scores of classes (N, K), of a trial's file; of a cascade, whose `If` not every runtime takes, of its stages one after the other.
+
+    Args:
+        folder: The trial's, with `model.onnx`, and the stages beside it where it is a cascade.
+        open_file: Makes a file ready to run.
+        inputs: (N, ...) by name.
+    """
+    path = folder / "model.onnx"
+    if not (folder / STAGES).is_file():
+        return flat(np.asarray(open_file(path)(inputs)["logit"]))
+    known = constants_of(load_graph(path).graph)
+    low, high = (float(numpy_helper.to_array(known[name])) for name in THRESHOLDS)
+    logits: np.ndarray = np.array(flat(np.asarray(open_file(path.with_name("stage-1.onnx"))(inputs)["logit"])))
+    left = (logits > low) & (logits < high)
+    if left.any():
+        second = open_file(path.with_name("stage-2.onnx"))({name: value[left] for name, value in inputs.items()})
+        logits[left] = flat(np.asarray(second["logit"]))
+    return logits

@@ -21,10 +21,11 @@ from paretolens.exporters.litert_env import pinned_packages
 from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings, build_engine, load_flavour
 from paretolens.exporters.tensorrt_files import save_engine
 from paretolens.models.decision import verdicts
-from paretolens.search.cascade import timed
+from paretolens.search.cascade import judged, timed
 from paretolens.search.devices import LITERT, TENSORRT
 from paretolens.search.engines import engine_run, with_timing_cache
 from paretolens.search.samples import prepared
+from paretolens.search.score import BATCH
 from paretolens.search.study import Study
 
 __all__ = ["Ground", "figures_of", "litert_key", "place_of"]
@@ -103,9 +104,8 @@ def _on_tensorrt(ground: Ground, folder: Path) -> dict[str, float]:
             return measure_latency(place, Backend.TENSORRT, ground.settings)
 
         found = _percentiles(timed(folder / "model.onnx", measure))
-    logits = engine_run(build_engine(folder / "model.onnx", settings=replace(wanted, max_batch=32, opt_batch=32)))(inputs)[
-        "logit"
-    ]
+    many = replace(wanted, opt_batch=BATCH, max_batch=BATCH)
+    logits = judged(folder, lambda path: engine_run(build_engine(path, settings=many)), inputs)
     return {**found, "accuracy": _accuracy(logits, samples)}
 
 

@@ -1,7 +1,7 @@
 """TensorRT engines of a study's files: settings of this machine, and runs of any number of samples."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,9 @@ import torch
 
 from paretolens.errors import BackendError
 from paretolens.exporters.tensorrt import Engine, EngineSettings
+from paretolens.search.cascade import Run
 
-__all__ = ["Run", "engine_run", "in_batches", "with_timing_cache"]
-
-Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
-"""Inputs (B, ...) by name → outputs by name."""
+__all__ = ["engine_run", "in_batches", "with_timing_cache"]
 
 
 def with_timing_cache(settings: EngineSettings, cache: Path, *, wanted_by: str) -> EngineSettings:

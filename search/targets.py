@@ -21,7 +21,8 @@ from paretolens.exporters.runner import OnnxRunner
 from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings
 from paretolens.models.decision import flat
 from paretolens.models.record import load_model
-from paretolens.search.engines import Run, engine_run, with_timing_cache
+from paretolens.search.cascade import Run
+from paretolens.search.engines import engine_run, with_timing_cache
 from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 from paretolens.search.target_eps import ExplainedJudge
