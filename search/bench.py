@@ -35,7 +35,7 @@ class BenchRow:
     runs: int
     """Runs that counted."""
     model_mb: float | None
-    """Peak memory that the model adds to its process, in 10⁶ bytes; None where it is not measured."""
+    """Peak memory that the model adds to its process, or takes of its GPU, in 10⁶ bytes; None where it is not measured."""
     process_mb: float | None
     """Peak memory of the whole process."""
     joules_per_sample: dict[str, float]
@@ -96,12 +96,13 @@ def measure_file(
     found = measure_latency(path, backend, settings)
     on_cpu = found.backend is Backend.ONNXRUNTIME
     peak = peak_memory(path, batch=batch, threads=threads) if on_cpu else None
-    joules, missing = _energy(path, found.backend, settings)
+    joules, missing, added = _energy(path, found.backend, settings)
     timed = Timing(
         percentiles=(found.p50_ms, found.p90_ms, found.p99_ms), runs=found.runs, runtime=found.runtime, device=found.device,
         memory=(peak.model_bytes, peak.process_bytes) if peak else None,
     )  # fmt: skip
     row = _row(batch, timed, joules, missing)
+    row = row if on_cpu else replace(row, model_mb=added / 1e6)
     return replace(row, copy_in_ms=found.copy_in_ms, copy_out_ms=found.copy_out_ms, end_to_end_ms=found.end_to_end_ms)
 
 
@@ -138,15 +139,31 @@ class Timing:
     """Processor or GPU."""
 
 
-def _energy(path: Path, backend: Backend, settings: LatencySettings) -> tuple[dict[str, float], dict[str, str]]:
-    """Joules per sample of runs of the model alone on what runs it, and the meters that cannot be read."""
+def _energy(path: Path, backend: Backend, settings: LatencySettings) -> tuple[dict[str, float], dict[str, str], int]:
+    """Joules per sample of runs of the model alone on what runs it, the meters that cannot be read, and the bytes that the model
+    takes of a GPU's memory: engine, context and tensors of one batch; 0 on a processor.
+    """
+    before = _free_bytes(backend)
     with running(path, backend, settings) as timed:
         meters = find_meters(gpu=timed.gpu)
         count = settings.runs if any(meter.joules for meter in meters) else 0
+        timed.repeat(1)  # what is only taken in the first run
+        added = before - _free_bytes(backend)
         with metered(meters) as reading:
             timed.repeat(count)
     samples = max(1, count * settings.batch)
-    return {name: joules / samples for name, joules in reading.joules.items()}, reading.missing
+    return {name: joules / samples for name, joules in reading.joules.items()}, reading.missing, added
+
+
+def _free_bytes(backend: Backend) -> int:
+    """Free memory of the current GPU, with nothing kept for later; 0 where none is used."""
+    if backend is Backend.ONNXRUNTIME:
+        return 0
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def _row(batch: int, timed: Timing, joules: dict[str, float], missing: dict[str, str]) -> BenchRow:
