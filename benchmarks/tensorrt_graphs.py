@@ -17,6 +17,7 @@ from paretolens.errors import BackendError
 from paretolens.exporters.onnx import read_precision
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.exporters.tensorrt import EnginePrecision, check_operators, flavours, tensorrt_graph
+from paretolens.models.decision import flat, verdicts
 from paretolens.search.samples import prepared
 from paretolens.search.score import BATCH
 from paretolens.search.study import load_study
@@ -58,7 +59,7 @@ def main() -> int:
         before, kind = _logits(path, inputs), read_precision(path)
         for precision in KINDS:
             try:
-                rows[kind, precision].append(_compare(path, precision, before, inputs, samples.labels > 0.5))
+                rows[kind, precision].append(_compare(path, precision, before, inputs, samples.labels))
             except BackendError as error:
                 refused += 1
                 print(f"{path.parent.name}, {precision}: {error}")
@@ -79,7 +80,7 @@ def main() -> int:
 
 
 def _compare(
-    path: Path, precision: EnginePrecision, before: np.ndarray, inputs: Mapping[str, np.ndarray], fake: np.ndarray
+    path: Path, precision: EnginePrecision, before: np.ndarray, inputs: Mapping[str, np.ndarray], labels: np.ndarray
 ) -> Found:
     parsed = any(one.usable for one in flavours())
     graph = check_operators(path, precision=precision) if parsed else tensorrt_graph(path, precision)
@@ -89,10 +90,10 @@ def _compare(
         after = _logits(written, inputs) if graph.changed else before
     difference = np.abs(after - before)
     return Found(
-        agreement=float(np.mean((after > 0) == (before > 0))),
+        agreement=float(np.mean(verdicts(after) == verdicts(before))),
         difference=float(difference.max()),
         mean=float(difference.mean()),
-        accuracy=float(np.mean((after > 0) == fake) - np.mean((before > 0) == fake)),
+        accuracy=float(np.mean(verdicts(after) == labels) - np.mean(verdicts(before) == labels)),
         size=len(graph.content) / path.stat().st_size,
     )
 
@@ -100,7 +101,7 @@ def _compare(
 def _logits(path: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     run, count = OnnxRunner(path, optimise=False).run, len(next(iter(inputs.values())))
     parts = [{name: value[at : at + BATCH] for name, value in inputs.items()} for at in range(0, count, BATCH)]
-    return np.concatenate([run(part)["logit"].reshape(-1) for part in parts])
+    return flat(np.concatenate([run(part)["logit"] for part in parts]))
 
 
 if __name__ == "__main__":
