@@ -72,8 +72,8 @@ def timed(path: Path, measure: Measure) -> LatencyResult:
 
 
 def judged(folder: Path, open_file: Callable[[Path], Run], inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Logits (N,), or scores of classes (N, K), of a trial's file; of a cascade, whose `If` not every runtime takes, of its stages
-    one after the other.
+    """Logits (N,), or scores of classes (N, K), of a trial's file; of a cascade, whose `If` not every runtime takes, of its
+    stages one after the other.
 
     Args:
         folder: The trial's, with `model.onnx`, and the stages beside it where it is a cascade.
