@@ -165,13 +165,16 @@ class OpenClip:
         if start > 0.0 or self.moved:
             self.container.seek(round(start * av.time_base))
         self.moved = True
-        for frame in self.container.decode(*streams):
-            time = float(frame.time or 0.0) - start
-            if isinstance(frame, av.VideoFrame):
-                eye.see(frame, time)
-            else:
-                ear.hear(frame, start)
-            if eye.done and (ear.done or len(streams) == 1):
+        ear.done = len(streams) == 1
+        for packet in self.container.demux(*streams):
+            if (eye if packet.stream is self.picture else ear).done:
+                continue  # the last picture is shown before the sound ends: what follows it is never decoded
+            for frame in packet.decode():
+                if isinstance(frame, av.VideoFrame):
+                    eye.see(frame, float(frame.time or 0.0) - start)
+                else:
+                    ear.hear(frame, start)
+            if eye.done and ear.done:
                 break
         eye.close()
         ear.close(start)
@@ -203,7 +206,7 @@ class _Ear:
 
     def _place(self, parts: list[av.AudioFrame], start: float) -> None:
         for part in parts:
-            samples = part.to_ndarray()[0]
+            samples = np.frombuffer(part.planes[0], np.float32, part.samples)
             at = round((float(part.time or 0.0) - start) * self.rate)
             first, last = max(0, at), min(len(self.sound), at + len(samples))
             if last > first:
