@@ -1,8 +1,7 @@
 """Peak memory of inference, measured in a fresh process so that nothing else is counted.
 
 The process imports numpy and ONNX Runtime, notes its resident memory, loads the model, runs it, and reads the peak of its
-resident memory. On Linux the peak is VmHWM, reset through /proc/self/clear_refs before the model is loaded; elsewhere it is
-`ru_maxrss`.
+resident memory (`exporters.process_memory`).
 `python -m paretolens.evaluators.memory MODEL BATCH THREADS RUNS` is that process.
 """
 
@@ -53,37 +52,10 @@ def peak_memory(path: Path, *, batch: int = 1, threads: int = 1, runs: int = 5) 
     return PeakMemory(model_bytes=peak - before, process_bytes=peak)
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process now."""
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
-
-
-def peak_bytes() -> int:
-    """Peak of this process's resident memory."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def reset_peak() -> None:
-    """Let the peak start again from the present value, where the system allows it (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return  # the peak since the start then counts, which is never too small
-
-
 def main(arguments: list[str]) -> None:
     """Measure in this process and print `[before, peak]` in bytes."""
     from paretolens.exporters.probe_inputs import probe_inputs
+    from paretolens.exporters.process_memory import peak_bytes, reset_peak, resident_bytes
     from paretolens.exporters.runner import OnnxRunner
 
     path, batch, threads, runs = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])

@@ -68,7 +68,7 @@ def clock(job: dict[str, Any]) -> dict[str, Any]:
     """Time runs on one sample: wall and thread CPU times in ns, and the memory that the model takes, in bytes."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from paretolens.evaluators.memory import peak_bytes, reset_peak, resident_bytes
+    from paretolens.exporters.process_memory import peak_bytes, reset_peak, resident_bytes
 
     before = resident_bytes()
     reset_peak()

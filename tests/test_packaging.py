@@ -1,14 +1,18 @@
 """The rooms at the root are importable, and nothing here shadows the real mlflow package."""
 
+import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("search", "spaces", "models", "data", "trainers", "evaluators", "exporters", "mlflow")
+LEVELS = {"search": 4, "mlflow": 3, "evaluators": 3, "exporters": 2, "trainers": 2, "spaces": 2, "models": 1, "data": 1}
+"""A room may import those of its own level and below."""
+ROOMS = tuple(LEVELS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -41,3 +45,24 @@ def test_requirements_lock_pins_every_line_and_names_no_index() -> None:
     lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
     assert lines
     assert all("==" in line and "://" not in line and not line.startswith("-") for line in lines)
+
+
+def imports_of(room: str) -> Iterator[tuple[str, str]]:
+    """(place, module) of every import in a room, those within functions too."""
+    for path in sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ImportFrom):
+                yield place, node.module or ""
+            elif isinstance(node, ast.Import):
+                yield from ((place, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_one_way(room: str) -> None:
+    found = list(imports_of(room))
+    assert found
+    inner = [(place, name, name.split(".")[1]) for place, name in found if name.startswith("paretolens.")]
+    assert [f"{place} {name}" for place, name, other in inner if LEVELS.get(other, 0) > LEVELS[room]] == []
+    owners = {"ray": "search", "mlflow": "mlflow"}
+    assert [f"{place} {name}" for place, name in found if owners.get(name.split(".")[0], room) != room] == []
