@@ -1,8 +1,8 @@
 """LiteRT files (.tflite) of a saved model, held against the torch model on the same clips.
 
 Files of several `precisions`; rounded activations are calibrated on clips. They take one sample at a time. A student that was
-trained to be quantised is converted with its quantisers off: LiteRT quantises its weights by its own grid, so its `int8` is not
-the ONNX file's.
+trained to be quantised is converted with its quantisers off: LiteRT quantises its weights by its own grid, so `static-int8` is not
+the `int8` of the ONNX file.
 """
 
 import tempfile
@@ -36,7 +36,7 @@ class TargetFile:
     runtime: str
     """Library and version it was checked with."""
     precision: str
-    """`fp32`, `tf32`, `fp16`, or as in PRECISIONS."""
+    """`fp32`, `tf32`, `fp16`, `int8` (as trained), or as in PRECISIONS."""
     size_bytes: int
     """Size on disk."""
     sha256: str

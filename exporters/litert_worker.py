@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 RECIPES = {"dynamic": "dynamic_wi8_afp32", "full-int8": "static_wi8_ai8"}
 INT8 = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-"""Operators that `int8` rounds; softmax, layer norms and sums stay in float, as in an ONNX file that was trained for int8."""
+"""Operators that `static-int8` rounds; softmax, layer norms and sums stay in float, as in an ONNX file that was trained so."""
 IN_FLOAT = (r".*serving_default_output.*", r".*_gate[;/].*")
 """Names of tensors whose fully connected layers stay in float too: outputs, which calibrated steps would clip, and gates."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 __all__ = ["DEVICES", "LITERT", "TENSORRT"]
 
-LITERT: Mapping[str, str] = {"litert": "fp32", "litert-dynamic": "dynamic", "litert-int8": "int8"}
+LITERT: Mapping[str, str] = {"litert": "fp32", "litert-dynamic": "dynamic", "litert-int8": "static-int8"}
 """Device → precision of its LiteRT files."""
 TENSORRT: Mapping[str, str] = {"tensorrt": "trained", "tensorrt-fp16": "fp16"}
 """Device → precision of its engines."""

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from paretolens.data.samples import SampleSet
-from paretolens.data.sources import source_label
+from paretolens.data.sources import DataKind, source_label
 from paretolens.data.store import digest_of_json
 from paretolens.errors import ConfigurationError, StoreError
 from paretolens.evaluators.latency import Backend, Calibration
@@ -337,7 +337,8 @@ def load_study(workspace: Workspace, name: str | None) -> Study:
 
 
 def datasets(samples: Mapping[str, SampleSet], root: Path) -> list[DatasetInfo]:
-    """Every split as MLflow lists it: its fingerprint is its version, its folder is told from the workspace's root."""
+    """Every split as MLflow lists it (`clips-train`, `pictures-train`, `generated-train` …): its fingerprint is its version, its
+    folder is told from the workspace's root."""
     found = []
     for split, own in samples.items():
         folder = own.folder.resolve() if own.folder else None
@@ -347,7 +348,8 @@ def datasets(samples: Mapping[str, SampleSet], root: Path) -> list[DatasetInfo]:
         if classes := own.signature.classes:
             profile = {"samples": len(own), **{name: own.kinds.count(name) for name in classes}}
         profile["kinds"] = sorted(set(own.kinds))
-        name = f"{'generated' if own.generated else 'clips'}-{split}"
+        media = DataKind.CLIPS if own.preprocessing.picture is None else DataKind.PICTURES
+        name = f"{source_label(f'generated-{media}') if own.generated else media}-{split}"
         found.append(
             DatasetInfo(name=name, digest=own.fingerprint[:36], context=split, source=place, profile=json.dumps(profile))
         )

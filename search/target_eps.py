@@ -24,7 +24,9 @@ __all__ = ["CLIPS", "EPS_TOLERANCE", "ExplainedJudge", "ExplanationParity"]
 
 CLIPS = 16
 """Explained clips; each takes about a hundred forward passes."""
-EPS_TOLERANCE = {"fp32": 0.01, "tf32": 0.05, "fp16": 0.05, "dynamic": 0.1, "int8": 0.15, "full-int8": 0.15}
+EPS_TOLERANCE = {
+    "fp32": 0.01, "tf32": 0.05, "fp16": 0.05, "dynamic": 0.1, "int8": 0.15, "static-int8": 0.15, "full-int8": 0.15,
+}  # fmt: skip
 """How far a file's EPS may lie from its torch model's, by precision."""
 
 

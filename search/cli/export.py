@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--litert", type=choices(PRECISIONS), default=USUAL, metavar="P,P",
-        help="LiteRT files: of fp32, dynamic, int8 and full-int8 (default: the first three)",
+        help="LiteRT files: of fp32, dynamic, static-int8 and full-int8 (default: the first three)",
     )  # fmt: skip
     group = parser.add_argument_group("TensorRT engines")
     group.add_argument(

@@ -36,7 +36,7 @@ def test_student_runs_in_litert_as_in_torch(
     files = export_litert(PYTHON, tmp_path / "model", signature, inputs, tmp_path)
     with torch.no_grad():
         wanted = student(*batch)
-    for precision, allowed in {"fp32": 1e-4, "dynamic": 0.5, "int8": 5.0}.items():
+    for precision, allowed in {"fp32": 1e-4, "dynamic": 0.5, "static-int8": 5.0}.items():
         found, runtime = run_litert(PYTHON, files[precision], signature, inputs)
         assert runtime.startswith("litert ")
         for name in signature.outputs:
@@ -44,7 +44,7 @@ def test_student_runs_in_litert_as_in_torch(
         np.testing.assert_allclose(found["logit"], wanted.logit.numpy(), atol=allowed)
     sizes = {precision: path.stat().st_size for precision, path in files.items()}
     assert sizes["dynamic"] < 0.5 * sizes["fp32"]
-    assert sizes["int8"] < 0.5 * sizes["fp32"]
+    assert sizes["static-int8"] < 0.5 * sizes["fp32"]
     row = measure_file(files["fp32"], batch=1, runs=30, threads=1, litert=PYTHON)
     assert 0 < row.p50_ms <= row.p90_ms <= row.p99_ms
     assert row.model_mb is not None and row.process_mb is not None and row.model_mb < row.process_mb
@@ -106,9 +106,9 @@ def test_parity_names_the_worst_clip(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match=r"within 0\.0001 .* clip c differs by 0\.01"):
         compare(path, "fp32", [1.0, -1.0, 2.01, 0.5], wanted)
     with pytest.raises(BackendError, match=r"clip d differs by 1, 75\.0% of the verdicts agree"):
-        compare(path, "int8", [1.0, -1.0, 2.0, -0.5], wanted)
+        compare(path, "static-int8", [1.0, -1.0, 2.0, -0.5], wanted)
     with pytest.raises(BackendError, match="clip a differs by nan"):
-        compare(path, "int8", [float("nan"), -1.0, 2.0, 0.5], wanted)
+        compare(path, "static-int8", [float("nan"), -1.0, 2.0, 0.5], wanted)
 
 
 def test_scores_of_classes_are_compared_one_by_one(tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_scores_of_classes_are_compared_one_by_one(tmp_path: Path) -> None:
     assert (done.samples, done.max_difference) == (4, pytest.approx(5e-5))
     found[3] = [0.0, 1.0, 0.0]
     with pytest.raises(BackendError, match=r"clip d differs by 2, 75\.0% of the verdicts agree"):
-        compare_target(path, "litert 0", "int8", found=found, wanted=wanted, labels=labels, ids=ids)
+        compare_target(path, "litert 0", "static-int8", found=found, wanted=wanted, labels=labels, ids=ids)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from paretolens.data.preprocessing import PictureSettings, Preprocessing
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.store import open_client
@@ -23,7 +24,8 @@ from paretolens.search.cli import search
 from paretolens.search.config import Config, load_config
 from paretolens.search.finish import pull_front
 from paretolens.search.progress import ConsoleSteps
-from paretolens.search.study import Study, load_study, new_study, resume_study
+from paretolens.search.study import Study, datasets, load_study, new_study, resume_study
+from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
 
 
@@ -85,6 +87,15 @@ def test_a_study_whose_folder_can_not_be_written_leaves_no_run_running(store: st
     client = open_client(store)
     (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "paretolens"]
     assert [run.info.status for run in client.search_runs([experiment])] == ["FAILED"]
+
+
+def test_data_sets_are_named_by_what_they_hold(tiny_task: Task) -> None:
+    clips = replace(tiny_task.samples["val"], generated=False)
+    pictures = replace(clips, preprocessing=Preprocessing(picture=PictureSettings()))
+    given = {"train": clips, "val": pictures, "test": replace(clips, generated=True), "unseen": replace(pictures, generated=True)}
+    found = datasets(given, Path("/"))
+    assert [entry.name for entry in found] == ["clips-train", "pictures-val", "generated-test", "generated-pictures-unseen"]
+    assert [entry.context for entry in found] == ["train", "val", "test", "unseen"]
 
 
 def test_latencies_of_another_device_are_refused(store: str, tmp_path: Path) -> None:
