@@ -1,7 +1,7 @@
 """LiteRT files (.tflite) of a saved model, held against the torch model on the same clips.
 
 Files of several `precisions`; rounded activations are calibrated on clips. They take one sample at a time. A student that was
-trained to be quantised is converted with its quantisers off: LiteRT quantises its weights by its own grid, so `static-int8` is not
+trained to be quantised is converted with its quantisers off: LiteRT rounds its weights by its own grid, so `static-int8` is not
 the `int8` of the ONNX file.
 """
 
