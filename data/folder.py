@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -45,8 +46,17 @@ class FolderSource:
         return with_classes(settings.signature(), settings.classes)
 
     def count(self, settings: FolderSettings, split: str) -> int | None:
-        """Known only when the folder has been read."""
+        """Known only when the lists have been read, see `listed`."""
         return None
+
+    def listed(self, settings: FolderSettings) -> dict[str, int]:
+        """As the layout's lists and folders say; of a short video fewer pictures may come."""
+        from paretolens.data.pipeline.work import rows_of
+
+        counts: Counter[str] = Counter()
+        for item in listed(settings)[1].items:
+            counts[str(item.split)] += rows_of(item, settings)
+        return dict(counts)
 
     def place(self, settings: FolderSettings, cache: Path) -> Path:
         """The data set's own folder."""

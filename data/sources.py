@@ -71,6 +71,14 @@ class Source(Protocol[Settings_contra]):
         """Samples of a split; None where only reading would tell."""
         ...
 
+    def listed(self, settings: Settings_contra) -> dict[str, int]:
+        """Samples of each split as far as settings and lists tell; nothing is decoded, so what turns out unreadable is counted.
+
+        Raises:
+            DataError: there is no list to read, or it gives no splits.
+        """
+        ...
+
     def place(self, settings: Settings_contra, cache: Path) -> Path:
         """Where the files lie that people may look at."""
         ...
@@ -120,6 +128,10 @@ class GeneratedClipSource:
         """As the settings say."""
         return settings.sizes().get(split)
 
+    def listed(self, settings: GeneratedSettings) -> dict[str, int]:
+        """All splits."""
+        return settings.sizes()
+
     def place(self, settings: GeneratedSettings, cache: Path) -> Path:
         """The folder of .mp4 files."""
         from paretolens.data.prepare import clips_folder
@@ -161,6 +173,10 @@ class GeneratedPictureSource:
     def count(self, settings: GeneratedPictures, split: str) -> int | None:
         """As the settings say."""
         return None if settings.classes and split == "unseen" else settings.sizes().get(split)
+
+    def listed(self, settings: GeneratedPictures) -> dict[str, int]:
+        """All splits."""
+        return settings.sizes()
 
     def place(self, settings: GeneratedPictures, cache: Path) -> Path:
         """The folder of picture files."""

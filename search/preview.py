@@ -2,19 +2,21 @@
 
 Looked at are the students with the fewest and the most multiply-accumulates and a few random ones.
 
-Nothing is trained and no data is needed. Students and teacher are built untrained; a few training steps on noise are timed and
-multiplied by the epochs and clips of the configuration. Shares of the teacher's figures need only its architecture.
+Nothing is trained and nothing is decoded. Students and teacher are built untrained; a few training steps on noise are timed and
+multiplied by the epochs of the configuration and the samples that settings or the lists of a folder name. Shares of the
+teacher's figures need only its architecture.
 """
 
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from torch import nn
 
+from paretolens.errors import DataError
 from paretolens.evaluators.latency import Calibration
 from paretolens.exporters.probe_inputs import probe_tensors
 from paretolens.search.bounds import resolve, violations
@@ -72,6 +74,10 @@ class Preview:
     """Before and after the trials: teacher, starting workers, measuring the front again."""
     search_seconds: float
     """Trials / workers × the mean trial, and the fixed part."""
+    samples: Mapping[str, int] = field(default_factory=dict)
+    """Samples of each split; empty = unknown, and the times are those of a search without training."""
+    unlisted: str = ""
+    """Why they are unknown."""
 
     @property
     def reachable(self) -> dict[str, bool]:
@@ -98,7 +104,8 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
     """
     teacher = teacher_cost(config, calibration)
     limits = resolve(config.limits, teacher.figures())
-    look = partial(_look, config=config, calibration=calibration, limits=limits)
+    samples, unlisted = _samples(config)
+    look = partial(_look, config=config, calibration=calibration, limits=limits, samples=samples)
     generator = random.Random(config.seed)
     space = config.make_space()
     drawn = sorted((look("random", space.sample(generator)) for _ in range(draws)), key=lambda row: row.cost.macs)
@@ -106,28 +113,31 @@ def preview(config: Config, calibration: Calibration | None = None, *, draws: in
     rows.insert(-1, replace(drawn[len(drawn) // 2], label="middle (random)"))
     usable = [row for row in drawn if not row.over] or drawn
     mean = sum(row.seconds for row in usable) / len(usable)
-    fixed = _teacher_seconds(config) + SESSION_S
+    fixed = _teacher_seconds(config, samples) + SESSION_S
     search = config.search
     return Preview(
         teacher=teacher, limits=limits, rows=tuple(rows), drawn=tuple(drawn), trial_seconds=mean, fixed_seconds=fixed,
-        search_seconds=search.trials * mean / min(search.workers, search.trials) + fixed,
+        search_seconds=search.trials * mean / min(search.workers, search.trials) + fixed, samples=samples, unlisted=unlisted,
     )  # fmt: skip
 
 
-def _look(label: str, genome: Genome, *, config: Config, calibration: Calibration | None, limits: Mapping[str, float]) -> Row:
+def _look(
+    label: str, genome: Genome, *, config: Config, calibration: Calibration | None, limits: Mapping[str, float],
+    samples: Mapping[str, int],
+) -> Row:  # fmt: skip
     loops = loops_of(genome, config.student)
-    train, seconds = _count(config, "train"), 0.0
+    train, val, seconds = samples.get("train", 0), samples.get("val", 0), 0.0
     for stage, student in shapes(genome, config):  # the last one is priced below
         step, look = _timed(student, config, loops[stage].batch_size)
         slower = 1 + ALIGNED / float(genome["align_every"]) if stage == "align" else 1.0
-        seconds += loops[stage].epochs * (train * step * slower + _count(config, "val") * look)
+        seconds += loops[stage].epochs * (train * step * slower + val * look)
     began = time.monotonic()
     cost = cost_of(student, config, calibration)
     seconds += 2 * (time.monotonic() - began)  # before training and after it
     with quantisers_off(student):
         gradient, _ = _timed(student, config, config.eps.nodes)
     seconds += UNCONVERGED * config.eps.samples * config.eps.nodes * gradient
-    seconds += sum(_count(config, split) for split in ("val", "test", "unseen")) * cost.latency_ms / 1e3
+    seconds += sum(samples.get(split, 0) for split in ("val", "test", "unseen")) * cost.latency_ms / 1e3
     return Row(label=label, genome=genome, cost=cost, over=violations(limits, cost.figures()), seconds=seconds)
 
 
@@ -160,16 +170,19 @@ def _macs(genome: Genome, config: Config) -> float:
     return float(count(family.student(genome, signature, seed=config.seed), probe_tensors(signature, batch=1)).macs)
 
 
-def _teacher_seconds(config: Config) -> float:
+def _teacher_seconds(config: Config, samples: Mapping[str, int]) -> float:
     teacher = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
     step, look = _timed(teacher, config, config.teacher.batch_size)
-    train = _count(config, "train")
-    return config.teacher.epochs * (train * step + _count(config, "val") * look) + train * look
+    train = samples.get("train", 0)
+    return config.teacher.epochs * (train * step + samples.get("val", 0) * look) + train * look
 
 
-def _count(config: Config, split: str) -> int:
-    """Samples of a split, as far as they are known before they are read."""
-    return config.make_source().count(config.make_data_settings(), split) or 0
+def _samples(config: Config) -> tuple[dict[str, int], str]:
+    """Samples of each split, and why they are unknown if they are: the data may lie on another machine."""
+    try:
+        return config.make_source().listed(config.make_data_settings()), ""
+    except DataError as error:
+        return {}, str(error)
 
 
 def _timed(model: nn.Module, config: Config, batch: int) -> tuple[float, float]:

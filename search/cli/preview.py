@@ -91,13 +91,12 @@ def show(found: "Preview", config: "Config") -> None:
     trials = f"{search.trials} trials of about {found.trial_seconds:.0f} s on {search.workers} workers"
     total = f"about {found.search_seconds / 60:.0f} min ({found.search_seconds:.0f} s), less what is cached"
     start = f"{found.fixed_seconds:.0f} s for the teacher and to start"
-    if config.make_source().count(config.make_data_settings(), "train") is None:
-        console.print(
-            f"  how many samples source {config.data['source']} has is known when it is read: the times are those of a search "
-            "without training",
-            highlight=False,
-            soft_wrap=True,
-        )
+    if found.unlisted:
+        text = f"the times are those of a search without training, for its samples can't be counted: {found.unlisted}"
+        console.print(f"  {text}", highlight=False, soft_wrap=True)
+    elif not config.make_source().generated:
+        counts = ", ".join(f"{count} {split}" for split, count in found.samples.items())
+        console.print(f"  samples as listed: {counts}; how long decoding them takes is not in the times", highlight=False)
     console.print(f"  {trials}, and {start}: {total}", highlight=False, soft_wrap=True)
 
 

@@ -55,6 +55,7 @@ def test_every_source_keeps_the_contract(name: str, folder: Path, place: Path) -
     assert list(made) == [*("train", "val", "test"), *(["unseen"] if source.generated else [])]
     assert source.signature_kind(given) in source.kinds
     assert source.place(given, place).is_dir()
+    assert source.listed(given) == {split: len(samples) for split, samples in made.items()}
     for split, samples in made.items():
         assert samples.signature == source.signature(given)
         assert source.count(given, split) == (len(samples) if source.generated else None)

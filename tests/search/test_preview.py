@@ -50,6 +50,7 @@ def test_fewest_middle_and_most_operations_are_in_order_and_limits_are_judged(ti
     with quantisers_off(shipped):
         example = probe_tensors(config.make_family().signature(config.make_model_settings()), batch=1)
         assert count_cost(shipped, example).macs == rows["fewest MACs, int8"].cost.macs
+    assert (found.samples, found.unlisted) == (config.make_source().listed(config.make_data_settings()), "")
     assert found.search_seconds == pytest.approx(8 * found.trial_seconds / 2 + found.fixed_seconds)
 
 
@@ -79,3 +80,34 @@ def test_what_is_printed_names_each_limit_with_its_share(tiny_file: Path, capsys
     assert "size_mb by 100 %" in printed
     assert "0 of 1 random genomes" in printed
     assert "about 7 min (420 s)" in printed
+
+
+FOLDER = """
+data: {source: folder, path: PATH, layout: manifest, frames: 4, fps: 8, size: 32, windows: 2}
+model: {frames: 4, frame_size: 32, audio_frames: 40, teacher: {backbone_width: 0.125, width: 32, depth: 1, heads: 4}}
+teacher: {epochs: 1, batch_size: 8}
+student: {mirror: false, distill: {epochs: 1, batch_size: 8}, repair: {epochs: 1, batch_size: 8}}
+space: {width: [32], depth: [1], frames: [4], frame_size: [32], backbone: [mobilenet_v3_small], gamma: 0.0}
+eps: {samples: 4, nodes: 4, resamples: 100, population: all}
+latency: {runs: 8, min_runs: 4, seconds: 0.5}
+"""
+
+
+def test_samples_of_a_folder_are_counted_from_its_list_or_it_is_said_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_num_threads(1)
+    (tmp_path / "mine.yaml").write_text(FOLDER.replace("PATH", str(tmp_path / "videos")))
+    config = load_config(file=tmp_path / "mine.yaml", flags={})
+    unknown = preview(config, draws=1)
+    assert (dict(unknown.samples), "does not exist" in unknown.unlisted) == ({}, True)
+    show(unknown, config)
+    assert "those of a search without training, for its samples can't be counted: data.path" in capsys.readouterr().out
+    (tmp_path / "videos").mkdir()
+    rows = [f"{split}{number}.mp4,{number % 2},{split}" for split in ("train", "val", "test") for number in range(3000)]
+    (tmp_path / "videos" / "manifest.csv").write_text("\n".join(["path,label,split", *rows]))
+    counted = preview(config, draws=1)
+    assert counted.samples == {"train": 6000, "val": 6000, "test": 6000}  # two windows each; the files themselves are not there
+    assert counted.trial_seconds > unknown.trial_seconds
+    show(counted, config)
+    assert "samples as listed: 6000 train, 6000 val, 6000 test" in capsys.readouterr().out
