@@ -4,7 +4,6 @@ The built-in set is read back from its encoded files by the same function, so wh
 Memory is bounded by the window of one sample, whatever the length of the file.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +18,13 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 from torch import Tensor
 
+from paretolens.data.face_finder import Box, cut
 from paretolens.data.features import mfcc
 from paretolens.data.preprocessing import ClipSettings, Preprocessing
 from paretolens.errors import DataError
 from paretolens.models.signature import Signature
 
-__all__ = ["WHOLE", "Box", "Clip", "OpenClip", "open_clip", "read_clip", "read_inputs"]
-
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels of the upright picture; what lies outside of the picture is black."""
-WHOLE: Box = (0.0, 0.0, math.inf, math.inf)
-"""All of the picture; each side is resized on its own."""
+__all__ = ["Clip", "OpenClip", "open_clip", "read_clip", "read_inputs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +54,7 @@ def read_clip(path: Path, settings: ClipSettings, *, start: float = 0.0) -> Clip
 
 def read_inputs(path: Path, signature: Signature, preprocessing: Preprocessing, *, start: float = 0.0) -> tuple[Tensor, ...]:
     """A file as the inputs of a model, batch of 1, in the signature's order; raises as `read_clip`."""
+    preprocessing.require_usual()
     clip = read_clip(path, preprocessing.of_clips(), start=start)
     return preprocessing.inputs(signature, {name: array[None] for name, array in clip.arrays.items()})
 
@@ -261,20 +256,12 @@ def _square(frame: av.VideoFrame, size: int, converter: VideoReformatter, box: B
     """Upright part of a frame, the central square unless a box is given: (size, size, 3) uint8."""
     picture = _upright(frame, converter)
     if box is not None:
-        return _boxed(picture, size, box)
+        return cut(picture, size, box)
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     picture = picture[top : top + side, left : left + side]
     return picture if side == size else _resized(picture, size)
-
-
-def _boxed(picture: np.ndarray, size: int, box: Box) -> np.ndarray:
-    height, width = picture.shape[:2]
-    left, top = round(box[0]), round(box[1])
-    right, bottom = (round(edge) if math.isfinite(edge) else end for edge, end in zip(box[2:], (width, height), strict=True))
-    part = Image.fromarray(np.ascontiguousarray(picture)).crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-    return np.array(part.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def _resized(picture: np.ndarray, size: int) -> np.ndarray:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.data.classes import by_kind, with_classes
-from paretolens.data.pipeline.settings import Crop, FolderSettings, Take
+from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.readers.hygiene import Organised, organise
 from paretolens.data.readers.listing import Listing, Media
 from paretolens.data.readers.registry import read_listing
+from paretolens.data.reading import Crop
 from paretolens.data.sources import DataKind
 from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import DataError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from paretolens.data.clips import Box
+from paretolens.data.face_finder import Box
 from paretolens.data.picture_reader import UnreadablePictureError, read_pixels
 from paretolens.data.preprocessing import PictureSettings, Preprocessing
 from paretolens.errors import DataError
@@ -30,6 +30,7 @@ def read_picture(path: Path, settings: PictureSettings, *, box: Box | None = Non
 
 def read_picture_inputs(path: Path, signature: Signature, preprocessing: Preprocessing) -> tuple[Tensor, ...]:
     """A file as the inputs of a model, batch of 1; raises as `read_picture`."""
+    preprocessing.require_usual()
     picture = read_picture(path, preprocessing.of_pictures())
     name = signature.inputs[0].name
     return preprocessing.inputs(signature, {name: picture[None]})

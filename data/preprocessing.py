@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from paretolens.data.features import AudioSettings
+from paretolens.data.reading import Reading
 from paretolens.errors import ConfigurationError, IntegrityError
 from paretolens.models.signature import InputKind, InputSpec, Signature
 
@@ -155,6 +156,8 @@ class Preprocessing:
     """Geometry of pictures; None for clips."""
     normaliser: Normaliser = field(default_factory=Normaliser)
     """Scales."""
+    reading: Reading | None = None
+    """How frames and parts of pictures are chosen; None = frames at even distances, all of each picture as the geometry says."""
 
     def __post_init__(self) -> None:
         if (self.clip is None) == (self.picture is None):
@@ -169,6 +172,18 @@ class Preprocessing:
         if self.clip is None:
             raise ConfigurationError("this model takes pictures, and a clip was asked for; give pictures")
         return self.clip
+
+    def require_usual(self) -> None:
+        """Refuse a choice of frames or of parts of pictures, where a file is read without it.
+
+        Raises:
+            ConfigurationError: there is one.
+        """
+        if self.reading is not None:
+            raise ConfigurationError(
+                f"this model looks at chosen parts of files (select {self.reading.select}, crop {self.reading.crop}), and single "
+                "files are read without choosing here: use 'paretolens predict', or a set that is read evenly"
+            )
 
     def of_pictures(self) -> PictureSettings:
         """The geometry of pictures.
@@ -226,13 +241,15 @@ class Preprocessing:
         try:
             scales = {name: tuple(float(value) for value in values) for name, values in data["normaliser"].items()}
             normaliser = Normaliser(**scales)
+            reading = Reading.from_json(data["reading"]) if "reading" in data else None
             if "picture" in data:
                 plain = dict(data["picture"])
                 fit, order = Fit(plain.pop("fit")), ColourOrder(plain.pop("order"))
-                return Preprocessing(picture=PictureSettings(**plain, fit=fit, order=order), normaliser=normaliser)
+                picture = PictureSettings(**plain, fit=fit, order=order)
+                return Preprocessing(picture=picture, normaliser=normaliser, reading=reading)
             clip = dict(data["clip"])
             clip["audio"] = AudioSettings(**clip["audio"])
-            return Preprocessing(clip=ClipSettings(**clip), normaliser=normaliser)
+            return Preprocessing(clip=ClipSettings(**clip), normaliser=normaliser, reading=reading)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             message = (
                 "preprocessing needs the fields of ClipSettings or PictureSettings, and of Normaliser, got an error at "

@@ -18,7 +18,7 @@ import pandas as pd
 
 from paretolens.errors import ConfigurationError, DataError, StoreError
 from paretolens.exporters.bundle_model import PredictError
-from paretolens.exporters.clip_reader import PICTURES, natural, read_clip, read_frames
+from paretolens.exporters.clip_reader import PICTURES, natural, read_frames
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.predict_pictures_template import PicturePredictor, pictures_in
 from paretolens.exporters.predict_template import Predictor
@@ -188,9 +188,11 @@ def _share(name: str) -> str:
 
 def _read(predictor: Predictor, source: Source, fps: float | None) -> Any:
     if not source.is_frames:
-        return read_clip(source.files[0], predictor.clip)
+        return predictor.read(source.files[0])
     folder = source.files[0].parent
-    return read_frames(list(source.files), source.sound, predictor.clip, start=0.0, fps=fps, name=folder)
+    return read_frames(
+        list(source.files), source.sound, predictor.clip, start=0.0, fps=fps, name=folder, framing=predictor.framing
+    )
 
 
 def _kept(partial: Path, model: str, fps: float | None) -> dict[str, dict[str, Any]]:

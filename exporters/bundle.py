@@ -5,6 +5,8 @@
     predict.py        judges a clip (needs onnxruntime, numpy and av) or a picture (onnxruntime, numpy and pillow)
     clip_reader.py    reads it; picture_reader.py for pictures, over which heatmap.py draws what patches say
     bundle_model.py   opens the model; session_options.py says how ONNX Runtime runs it
+    framing.py, face_finder.py, frame_choice.py, face_model.onnx
+                      choose frames and cut out faces, where the model was trained on such
     requirements.txt  their versions
     sample.npz        a few inputs and the outputs they gave, for `paretolens verify`
     README.md, MODEL_CARD.md, and what else was given (pictures)
@@ -26,10 +28,12 @@ from typing import Any
 
 import numpy as np
 
-from paretolens.data import picture_reader
+from paretolens.data import face_finder, frame_choice, picture_reader
 from paretolens.data.preprocessing import Preprocessing
+from paretolens.data.reading import Crop
 from paretolens.errors import ConfigurationError, IntegrityError, StoreError
 from paretolens.exporters.files import sha256_of
+from paretolens.exporters.framing import FACE_MODEL
 from paretolens.exporters.manifest import FORMAT, MANIFEST, MODEL, SUMS, make_manifest, read_manifest
 from paretolens.exporters.onnx import OnnxArtefact
 from paretolens.exporters.parity import Parity
@@ -49,9 +53,14 @@ _PICTURE_SCRIPTS = {
     SCRIPT: _HERE / "predict_pictures_template.py", "picture_reader.py": Path(picture_reader.__file__),
     "heatmap.py": _HERE / "heatmap.py", **_PARTS,
 }  # fmt: skip
-_IMPORT = re.compile(r"^from paretolens\.\w+\.(\w+) import", re.MULTILINE)
+_FRAMING = {
+    "framing.py": _HERE / "framing.py", "face_finder.py": Path(face_finder.__file__),
+    "frame_choice.py": Path(frame_choice.__file__),
+}  # fmt: skip
+_IMPORT = re.compile(r"^( *)from paretolens\.\w+\.(\w+) import", re.MULTILINE)
 """How a script names another one here; in a bundle they lie side by side."""
-WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, *_CLIP_SCRIPTS, *_PICTURE_SCRIPTS, "requirements.txt", "README.md", "MODEL_CARD.md")
+_TEXTS = ("requirements.txt", "README.md", "MODEL_CARD.md")
+WRITTEN = (MODEL, MANIFEST, SUMS, SAMPLE, *_CLIP_SCRIPTS, *_PICTURE_SCRIPTS, *_FRAMING, *_TEXTS)
 _CLIP_RUNTIME, _PICTURE_RUNTIME = ("onnxruntime", "numpy", "av"), ("onnxruntime", "numpy", "pillow")
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
@@ -103,7 +112,8 @@ class BundleContent:
     targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the file for each runtime gave, with its name in the bundle as `file`; the files themselves are in `extra`."""
     extra: Mapping[str, Path] = field(default_factory=dict)
-    """More files by their name in the bundle, for instance pictures of explanations."""
+    """More files by their name in the bundle, for instance pictures of explanations; `face_model.onnx` where preprocessing says
+    that a model of this file finds faces."""
 
 
 def write_bundle(folder: Path, content: BundleContent, *, replace: bool = False) -> Path:
@@ -119,7 +129,8 @@ def write_bundle(folder: Path, content: BundleContent, *, replace: bool = False)
 
     Raises:
         StoreError: the folder exists, or cannot be written.
-        IntegrityError: the model's file is not the one that was exported, or an extra file leaves the folder.
+        IntegrityError: the model's file is not the one that was exported, that which finds faces is not the one of the training,
+            or an extra file leaves the folder.
         ConfigurationError: a score is not finite, a detail is not plain, or an extra file has the name of one that the bundle
             writes itself.
     """
@@ -183,10 +194,11 @@ def _fill(folder: Path, content: BundleContent) -> None:
     from paretolens.exporters.card import model_card, readme
 
     shutil.copyfile(content.artefact.path, folder / MODEL)
-    pictures = content.preprocessing.picture is not None
-    for name, source in (_PICTURE_SCRIPTS if pictures else _CLIP_SCRIPTS).items():
-        _write(folder / name, _IMPORT.sub(r"from \1 import", source.read_text(encoding="utf-8")))
-    runtime = _PICTURE_RUNTIME if pictures else _CLIP_RUNTIME
+    pictures, framed = content.preprocessing.picture is not None, content.preprocessing.reading is not None
+    scripts = (_PICTURE_SCRIPTS if pictures else _CLIP_SCRIPTS) | (_FRAMING if framed else {})
+    for name, source in scripts.items():
+        _write(folder / name, _IMPORT.sub(r"\1from \2 import", source.read_text(encoding="utf-8")))
+    runtime = dict.fromkeys((*(_PICTURE_RUNTIME if pictures else _CLIP_RUNTIME), *(("pillow",) if framed else ())))
     versions = {name: importlib.metadata.version(name) for name in (*runtime, "onnx", "torch")}
     _write(folder / "requirements.txt", "".join(f"{name}=={versions[name]}\n" for name in runtime))
     _write(folder / "README.md", readme(content))
@@ -234,6 +246,13 @@ def _check(content: BundleContent) -> None:
     for name, objective in content.objectives.items():
         if not math.isfinite(objective.value):
             raise ConfigurationError(f"a score of a bundle must be finite, {name} is {objective.value}: leave it out")
+    reading = content.preprocessing.reading
+    if reading is not None and reading.crop is Crop.YUNET:
+        path = content.extra.get(FACE_MODEL)
+        if path is None or not path.is_file() or sha256_of(path) != reading.face_model:
+            raise IntegrityError(
+                f"{path or FACE_MODEL}: the file that found faces in training is gone or another; put it back (data.face_model)"
+            )
     for name in content.extra:
         _check_name(name)
         if name in WRITTEN:

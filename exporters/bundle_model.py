@@ -8,11 +8,14 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paretolens.exporters.session_options import session_options
+
+if TYPE_CHECKING:
+    from paretolens.exporters.framing import Framing
 
 Arrays = dict[str, np.ndarray]
 
@@ -75,6 +78,20 @@ class BundleModel:
         """One sample's arrays as the model's inputs, a batch of 1."""
         return scale(arrays, self.manifest["model"]["inputs"], self.manifest["preprocessing"]["normaliser"])
 
+    def frame(self, folder: Path, boxes: Path | None) -> "Framing | None":
+        """How frames and parts of pictures are chosen; None where the model was trained on even frames and central squares.
+
+        Raises:
+            PredictError: as `Framing`, or boxes were given for nothing.
+        """
+        if "reading" in self.manifest["preprocessing"]:
+            from paretolens.exporters.framing import Framing
+
+            return Framing(folder, self.manifest, boxes)
+        if boxes is not None:
+            raise PredictError(f"this model looks at the central square of a picture, leave --boxes {boxes} out")
+        return None
+
     def logit(self, inputs: Mapping[str, np.ndarray]) -> float:
         """The raw score of one sample, positive = fake."""
         return float(self.session.run([self.manifest["decision"]["output"]], inputs)[0].reshape(-1)[0])
@@ -94,7 +111,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def read_model(folder: Path, manifest: Mapping[str, Any]) -> bytes:
     """The model's bytes, checked against the manifest."""
-    name = manifest["model"]["file"]
+    return read_part(folder, manifest, manifest["model"]["file"])
+
+
+def read_part(folder: Path, manifest: Mapping[str, Any], name: str) -> bytes:
+    """The bytes of a file of the bundle, checked against the manifest."""
     try:
         content: bytes = (folder / name).read_bytes()
     except OSError as error:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from paretolens.data.preprocessing import Fit
+from paretolens.data.reading import Crop, Reading, Select
 
 if TYPE_CHECKING:
     from paretolens.exporters.bundle import BundleContent, Objective
@@ -19,6 +20,7 @@ def readme(content: "BundleContent") -> str:
     if content.signature.classes:
         said = f"one of {', '.join(names)}, the\nprobability of each"
     file, library = ("picture.jpg", "pillow") if pictures else ("clip.mp4", "av")
+    library += " and pillow" if content.preprocessing.reading is not None and not pictures else ""
     return f"""# {content.name}
 
 {content.summary}
@@ -118,6 +120,8 @@ def _explanations(targets: "Mapping[str, Mapping[str, Any]]") -> list[str]:
 
 def _input(content: "BundleContent") -> str:
     rows = [f"- `{spec.name}`: {' × '.join(map(str, spec.shape))} ({spec.kind})" for spec in content.signature.inputs]
+    if (reading := content.preprocessing.reading) is not None:
+        rows += ["", _reading(reading)]
     if (picture := content.preprocessing.picture) is not None:
         whole = "its central square" if picture.fit is Fit.CROP else "all of it, stretched to a square"
         seen = f"One sample is one picture: {whole}, {picture.size} × {picture.size} pixels, {picture.order.upper()}."
@@ -128,6 +132,19 @@ def _input(content: "BundleContent") -> str:
         f"and {clip.audio_frames} frames of {clip.audio.coefficients} MFCC at {clip.audio.rate} Hz. What is missing is masked."
     )
     return "\n".join([window, "", *rows])
+
+
+def _reading(reading: Reading) -> str:
+    """How frames and parts of pictures were chosen in training, and are by `predict.py`."""
+    told = []
+    if reading.select is not Select.UNIFORM:
+        told.append(f"Of {reading.oversample} times as many frames those are taken that `{reading.select}` chooses.")
+    if reading.crop is not Crop.CENTRE:
+        found = "the face that `face_model.onnx` finds" if reading.crop is Crop.YUNET else "the box that a list names (`--boxes`)"
+        told.append(f"Of each picture {found} is cut out with {100 * reading.margin:.4g} % of room, without one the middle.")
+    if reading.crop is Crop.YUNET:
+        told.append("`face_model.onnx` comes from whoever trained the model and has a licence of its own (OpenCV's YuNet: MIT).")
+    return " ".join(told)
 
 
 def _details(details: Mapping[str, Any]) -> str:

@@ -1,60 +1,117 @@
 """Read a clip, a folder of pictures or a sound as the training clips were read; shipped in bundles as clip_reader.py.
 
-Needs only numpy and av. Every constant comes from the bundle's manifest. What is missing (sound, picture) is masked.
+Needs only numpy and av, and what framing.py needs where the bundle has it. Every constant comes from the bundle's manifest. What
+is missing (sound, picture) is masked.
 """
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paretolens.exporters.bundle_model import Arrays, PredictError
 
+if TYPE_CHECKING:
+    from paretolens.data.face_finder import Box
+    from paretolens.exporters.framing import Framing
+
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
 
-def read_clip(path: Path, clip: Mapping[str, Any], *, start: float = 0.0, fps: float | None = None) -> tuple[Arrays, float, str]:
+def read_clip(
+    path: Path,
+    clip: Mapping[str, Any],
+    *,
+    start: float = 0.0,
+    fps: float | None = None,
+    framing: "Framing | None" = None,
+) -> tuple[Arrays, float, str]:
     """Decode the window of a file or of a folder of pictures: its arrays, its length in seconds, and what is missing.
 
-    Frames are those shown at k / fps seconds, cropped to the central square and resized. What is missing is masked. `fps` is the
-    rate at which the pictures of a folder were taken, by default that at which the model sees.
+    Frames are those shown at k / fps seconds, cropped to the central square and resized, unless `framing` chooses others. What is
+    missing is masked. `fps` is the rate at which the pictures of a folder were taken, by default that at which the model sees.
     """
     import av
 
     if path.is_dir():
         pictures, sounds = (in_folder(path, kinds) for kinds in (PICTURES, (".wav",)))
-        return read_frames(pictures, sounds[0] if sounds else None, clip, start=start, fps=fps, name=path)
+        sound = sounds[0] if sounds else None
+        return read_frames(pictures, sound, clip, start=start, fps=fps, name=path, framing=framing)
     if not path.is_file():
         raise PredictError(f"a clip must be a file or a folder of pictures, {path} does not exist: check the path")
+    candidates, box, word = clip, None, ""
     try:
         with av.open(str(path)) as container:
-            seen, heard = decode(container, path, clip, start)
+            if framing is not None and container.streams.video:
+                candidates = framing.candidates(clip)
+                box, word = framing.box_of(path, partial(stills, path), start, clip["frames"] / clip["fps"])
+            seen, heard = decode(container, path, candidates, start, box)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PredictError(
             f"a clip must be a video or a sound that FFmpeg decodes, {path} is not ({reason}): encode it again"
         ) from error
-    return assemble(seen, heard, clip)
+    return _framed(assemble(seen, heard, candidates), clip, framing, word)
+
+
+def _framed(
+    made: tuple[Arrays, float, str], clip: Mapping[str, Any], framing: "Framing | None", word: str
+) -> tuple[Arrays, float, str]:
+    """What was assembled of the candidates, with the chosen frames alone."""
+    arrays, seconds, note = made
+    if framing is not None and not arrays["video_mask"].all():
+        arrays = framing.chosen(arrays, int(clip["frames"]))
+    return arrays, seconds, "; ".join(filter(None, (note, word)))
+
+
+def stills(path: Path, times: list[float]) -> list[np.ndarray]:
+    """The frames shown at some moments (seconds, ascending), upright and at full size: (H, W, 3) uint8 each."""
+    import av
+
+    found = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for time in times:
+            container.seek(round(max(0.0, time) * av.time_base))
+            last: Any = None
+            for frame in container.decode(video=0):
+                if last is not None and float(frame.time or 0.0) > time:
+                    break
+                last = frame
+            found += [] if last is None else [upright(last)]
+    return found
 
 
 def read_frames(
-    pictures: list[Path], sound: Path | None, clip: Mapping[str, Any], *, start: float, fps: float | None, name: Path
+    pictures: list[Path],
+    sound: Path | None,
+    clip: Mapping[str, Any],
+    *,
+    start: float,
+    fps: float | None,
+    name: Path,
+    framing: "Framing | None" = None,
 ) -> tuple[Arrays, float, str]:
     """The window of single pictures in order and of the sound that belongs to them, as `read_clip` gives it."""
     import av
 
     if not pictures:
         raise PredictError(f"a folder must hold pictures ({', '.join(PICTURES)}), {name} has none: give a clip or its frames")
-    rate, eye = fps or float(clip["fps"]), Eye(clip)
+    rate, candidates, box, word = fps or float(clip["fps"]), clip, None, ""
     shown = min(max(0, int(start * rate)), len(pictures))
+    if framing is not None:
+
+        def shown_at(times: list[float]) -> list[np.ndarray]:
+            return [upright(_frame(pictures[min(int(time * rate), len(pictures) - 1)])) for time in times]
+
+        candidates = framing.candidates(clip)
+        box, word = framing.box_of(name, shown_at, start, clip["frames"] / clip["fps"])
+    eye = Eye(candidates, box)
     for index in range(shown, len(pictures)):
-        try:
-            with av.open(str(pictures[index])) as container:
-                eye.see(next(container.decode(video=0)), index / rate - start)
-        except (av.FFmpegError, OSError, ValueError, StopIteration, IndexError) as error:
-            raise PredictError(f"a frame must be a picture that FFmpeg decodes, {pictures[index]} is not: mend it") from error
+        eye.see(_frame(pictures[index]), index / rate - start)
         if eye.done:
             break
     eye.close(1.0 / rate)
@@ -67,7 +124,18 @@ def read_frames(
                 wave = decode(container, sound, clip, start)[1]
         except (av.FFmpegError, OSError, ValueError) as error:
             raise PredictError(f"a sound must be one that FFmpeg decodes, {sound} is not: mend it or take it away") from error
-    return assemble(eye.pictures, wave, clip)
+    return _framed(assemble(eye.pictures, wave, candidates), clip, framing, word)
+
+
+def _frame(picture: Path) -> Any:
+    """A picture file as a frame."""
+    import av
+
+    try:
+        with av.open(str(picture)) as container:
+            return next(container.decode(video=0))
+    except (av.FFmpegError, OSError, ValueError, StopIteration, IndexError) as error:
+        raise PredictError(f"a frame must be a picture that FFmpeg decodes, {picture} is not: mend it") from error
 
 
 def assemble(pictures: list[np.ndarray], wave: np.ndarray, clip: Mapping[str, Any]) -> tuple[Arrays, float, str]:
@@ -99,7 +167,9 @@ def natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.name) if part]
 
 
-def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) -> tuple[list[np.ndarray], np.ndarray]:
+def decode(
+    container: Any, path: Path, clip: Mapping[str, Any], start: float, box: "Box | None" = None
+) -> tuple[list[np.ndarray], np.ndarray]:
     """The pictures (size, size, 3) uint8 of the window, one per 1 / fps, and its mono sound (samples,) float32."""
     import av
 
@@ -112,7 +182,7 @@ def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) ->
     if seen:
         streams[0].thread_type = "NONE"
         interval = float(1 / (streams[0].average_rate or clip["fps"]))
-    eye, ear = Eye(clip), Ear(clip, start, silent=not container.streams.audio)
+    eye, ear = Eye(clip, box), Ear(clip, start, silent=not container.streams.audio)
     if start > 0.0:
         container.seek(round(start * av.time_base))
     for frame in container.decode(*streams):
@@ -134,8 +204,9 @@ def decode(container: Any, path: Path, clip: Mapping[str, Any], start: float) ->
 class Eye:
     """Keeps, of a stream of frames in order, what is shown at each multiple of 1 / fps."""
 
-    def __init__(self, clip: Mapping[str, Any]) -> None:
+    def __init__(self, clip: Mapping[str, Any], box: "Box | None" = None) -> None:
         self.clip = clip
+        self.box = box
         self.pictures: list[np.ndarray] = []
         self.last: tuple[Any, float] | None = None
 
@@ -157,7 +228,7 @@ class Eye:
     def _fill(self, until: float) -> None:
         picture: np.ndarray | None = None
         while self.last is not None and not self.done and len(self.pictures) / self.clip["fps"] < until - 1e-3:
-            picture = square(self.last[0], self.clip["size"]) if picture is None else picture
+            picture = square(self.last[0], self.clip["size"], self.box) if picture is None else picture
             self.pictures.append(picture)
 
 
@@ -188,11 +259,20 @@ class Ear:
             self.done = at + len(samples) >= len(self.wave)
 
 
-def square(frame: Any, size: int) -> np.ndarray:
-    """Upright central square of a frame: (size, size, 3) uint8."""
-    picture = frame.to_ndarray(format="rgb24")
+def upright(frame: Any) -> np.ndarray:
+    """All of a frame, turned as the container says: (H, W, 3) uint8."""
+    picture: np.ndarray = frame.to_ndarray(format="rgb24")
     turns = round((getattr(frame, "rotation", 0) or 0) / 90.0) % 4
-    picture = np.rot90(picture, turns) if turns else picture
+    return np.rot90(picture, turns) if turns else picture
+
+
+def square(frame: Any, size: int, box: "Box | None" = None) -> np.ndarray:
+    """Upright part of a frame, the central square unless a box is given: (size, size, 3) uint8."""
+    picture = upright(frame)
+    if box is not None:
+        from paretolens.data.face_finder import cut
+
+        return cut(picture, size, box)
     side = min(picture.shape[:2])
     top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
     return resize(picture[top : top + side, left : left + side], size)

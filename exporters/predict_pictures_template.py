@@ -6,6 +6,8 @@
     python predict.py --json picture.jpg  one JSON object per picture
     python predict.py --heatmap maps/ picture.jpg
                                           also a PNG of what each patch says, where the model judges patches
+    python predict.py --boxes boxes.json picture.jpg
+                                          where the manifest says `crop: boxes`: the parts of the pictures that count
 
 Needs only onnxruntime, numpy and pillow (requirements.txt). A picture is read exactly as the training pictures were; every
 constant for that is in manifest.json. The model's checksum is verified before it is loaded. Exit code 2 if a picture or the
@@ -28,7 +30,11 @@ from paretolens.exporters.heatmap import write_heatmap
 
 
 class PicturePredictor(BundleModel):
-    """The model of one bundle, ready to judge pictures; arguments and errors as `BundleModel`."""
+    """The model of one bundle, ready to judge pictures; arguments and errors as `BundleModel` and `Framing`."""
+
+    def __init__(self, folder: Path, *, threads: int = 1, boxes: Path | None = None) -> None:
+        super().__init__(folder, threads=threads)
+        self.framing = self.frame(folder, boxes)
 
     def predict(self, path: Path) -> dict[str, Any]:
         """Judge a picture.
@@ -50,7 +56,8 @@ class PicturePredictor(BundleModel):
         if not path.is_file():
             raise PredictError(f"a picture must be a file, {path} does not exist: check the path")
         try:
-            pixels = read_pixels(path, int(geometry["size"]), str(geometry["fit"]))
+            box = None if self.framing is None else self.framing.box_in(path)
+            pixels = read_pixels(path, int(geometry["size"]), str(geometry["fit"]), box)
         except UnreadablePictureError as error:
             raise PredictError(f"a picture must be a file that Pillow decodes, {path} is not ({error}): save it again") from error
         return {spec["name"]: np.ascontiguousarray(pixels[::-1]) if geometry["order"] == "bgr" else pixels}
@@ -96,11 +103,12 @@ def main(arguments: list[str] | None = None, folder: Path | None = None, *, pref
     parser.add_argument(
         "--heatmap", type=Path, metavar="FOLDER", help="draw what each patch says over the picture, as PNGs there"
     )
+    parser.add_argument("--boxes", type=Path, help="JSON {file: [[seconds, left, top, width, height], …]} of these pictures")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     parser.set_defaults(prefix=prefix)
     given = parser.parse_args(arguments)
     try:
-        predictor = PicturePredictor(folder or Path(__file__).resolve().parent, threads=given.threads)
+        predictor = PicturePredictor(folder or Path(__file__).resolve().parent, threads=given.threads, boxes=given.boxes)
         return max([_judge(predictor, path, named, given) for named in given.pictures for path in pictures_in(named)])
     except PredictError as error:
         print(f"{prefix}: {error}", file=sys.stderr)

@@ -5,10 +5,12 @@
     python predict.py --json clip.mp4     one JSON object per clip
     python predict.py frames/             a folder of pictures, in the order of their numbers; a .wav in it is their sound
     python predict.py voice.wav           sound alone
+    python predict.py --boxes boxes.json clip.mp4
+                                          where the manifest says `crop: boxes`: the parts of the pictures that count
 
-Needs only onnxruntime, numpy and av (requirements.txt). The clip is read exactly as the training clips were; every constant for
-that is in manifest.json. What a clip lacks (sound, picture) is masked, and that is said. The model's checksum is verified before
-it is loaded. Exit code 2 if a clip or the bundle cannot be read.
+Needs only what requirements.txt names: onnxruntime, numpy and av, and pillow where faces are cut out. The clip is read exactly as
+the training clips were; every constant for that is in manifest.json. What a clip lacks (sound, picture) is masked, and that is
+said. The model's checksum is verified before it is loaded. Exit code 2 if a clip or the bundle cannot be read.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from paretolens.exporters.bundle_model import BundleModel, PredictError
+from paretolens.exporters.bundle_model import Arrays, BundleModel, PredictError
 from paretolens.exporters.clip_reader import read_clip
 
 BLIND = "this model then says the same of every clip"
@@ -29,10 +31,11 @@ BLIND = "this model then says the same of every clip"
 
 
 class Predictor(BundleModel):
-    """The model of one bundle, ready to judge clips; arguments and errors as `BundleModel`."""
+    """The model of one bundle, ready to judge clips; arguments and errors as `BundleModel` and `Framing`."""
 
-    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, folder: Path, *, threads: int = 1, boxes: Path | None = None) -> None:
         super().__init__(folder, threads=threads)
+        self.framing = self.frame(folder, boxes)
         self.clip: Mapping[str, Any] = self.manifest["preprocessing"]["clip"]
         self._blind: dict[str, bool] = {}
 
@@ -46,9 +49,13 @@ class Predictor(BundleModel):
             PredictError: the clip is missing or cannot be decoded.
         """
         began = time.perf_counter()
-        arrays, seconds, note = read_clip(path, self.clip, start=start, fps=fps)
+        arrays, seconds, note = self.read(path, start=start, fps=fps)
         result = {"file": str(path), **self.judge(arrays), "seconds": seconds, "note": self.caution(arrays, note)}
         return result | {"total_ms": round((time.perf_counter() - began) * 1e3, 3)}
+
+    def read(self, path: Path, *, start: float = 0.0, fps: float | None = None) -> tuple[Arrays, float, str]:
+        """A file as the arrays of one sample, its length in seconds, and what is missing; raises as `predict`."""
+        return read_clip(path, self.clip, start=start, fps=fps, framing=self.framing)
 
     def caution(self, arrays: Mapping[str, np.ndarray], note: str) -> str:
         """`note`, and a warning if the verdict is the same for all that is left: some models fuse by what is now masked."""
@@ -71,11 +78,12 @@ def main(arguments: list[str] | None = None, folder: Path | None = None, *, pref
     parser.add_argument("--json", action="store_true", help="print one JSON object per clip")
     parser.add_argument("--start", type=float, default=0.0, help="second of the clip at which to look (default 0)")
     parser.add_argument("--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at)")
+    parser.add_argument("--boxes", type=Path, help="JSON {file: [[seconds, left, top, width, height], …]} of these clips")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     parser.set_defaults(prefix=prefix)
     given = parser.parse_args(arguments)
     try:
-        predictor = Predictor(folder or Path(__file__).resolve().parent, threads=given.threads)
+        predictor = Predictor(folder or Path(__file__).resolve().parent, threads=given.threads, boxes=given.boxes)
         return max([_judge(predictor, path, given) for path in given.clips])
     except PredictError as error:
         print(f"{prefix}: {error}", file=sys.stderr)

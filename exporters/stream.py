@@ -108,9 +108,13 @@ def judge_stream(
         (how old the window's end is when its verdict is there), `dropped` (pictures that no verdict has seen, so far).
 
     Raises:
-        DataError: the source cannot be opened, has no pictures, or broke off.
+        DataError: the source cannot be opened, has no pictures, or broke off; or the model looks at chosen frames or faces, which
+            are not known while a stream runs.
     """
     import av
+
+    if predictor.framing is not None:
+        raise DataError("this model looks at chosen frames or parts of pictures, a stream is read evenly: give files")
 
     file = Path(source).is_file()
     try:

@@ -224,8 +224,16 @@ def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
                 if str(name).startswith("params.") and not pd.isna(row[name])  # a knob that is idle for this genome
             },
         },
-        extra={f"overlays/{path.name}": path for path in overlays},
+        extra={**{f"overlays/{path.name}": path for path in overlays}, **_face_model(study)},
     )
+
+
+def _face_model(study: Study) -> dict[str, Path]:
+    """The file that found the faces to train on, by its name in a bundle; none where no model did."""
+    from paretolens.exporters.framing import FACE_MODEL
+
+    path = getattr(study.config.make_data_settings(), "face_model", None)
+    return {} if path is None else {FACE_MODEL: path}
 
 
 def trial_folder(study: Study, row: "Mapping[Any, Any] | pd.Series[Any]") -> Path:

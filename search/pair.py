@@ -156,6 +156,7 @@ def decoded(files: list[Path], place: Path, settings: EpsSettings) -> ExplainedS
 
 def _arrays(path: Path, like: SampleSet) -> Mapping[str, np.ndarray]:
     """One file as the arrays of a sample of that set."""
+    like.preprocessing.require_usual()
     if like.preprocessing.picture is None:
         return read_clip(path, like.preprocessing.of_clips()).arrays
     return {like.signature.inputs[0].name: read_picture(path, like.preprocessing.picture)}

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from paretolens.data.clips import WHOLE, Box, Clip, OpenClip, open_clip
+from paretolens.data.clips import Clip, OpenClip, open_clip
+from paretolens.data.face_finder import LOOKS, WHOLE, Box, TimedBox, box_around
+from paretolens.data.frame_choice import SELECTORS
 from paretolens.data.pictures import read_picture
-from paretolens.data.pipeline.crop import Cropper, TimedBox, box_around
-from paretolens.data.pipeline.select import SELECTORS, Select
+from paretolens.data.pipeline.crop import Cropper
 from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.pipeline.windows import Truth, picture_truth, place_windows, window_truth
 from paretolens.data.preprocessing import ClipSettings, Fit
 from paretolens.data.readers.listing import Item, Media, media_of
+from paretolens.data.reading import Select
 from paretolens.data.regions import REGION_CELLS, coarse
 
 __all__ = ["Decoder", "Sample", "samples_of"]
-
-LOOKS = (0.1, 0.5, 0.9)
-"""Shares of a window after which a face is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

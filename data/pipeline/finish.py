@@ -9,15 +9,15 @@ import numpy as np
 
 from paretolens.data.pipeline.build import Decoded, write_skipped
 from paretolens.data.pipeline.journal import Row
-from paretolens.data.pipeline.select import Select
 from paretolens.data.pipeline.settings import FolderSettings, Take
 from paretolens.data.pipeline.work import Work, columns_of
 from paretolens.data.preprocessing import Normaliser
 from paretolens.data.readers.hygiene import Organised
 from paretolens.data.readers.listing import REAL
+from paretolens.data.reading import Select
 from paretolens.data.samples import IN_SYNC, UNKNOWN_OFFSET
 from paretolens.data.scales import clip_scales, mean_picture
-from paretolens.data.store import finish_set
+from paretolens.data.store import digest_of_file, finish_set
 from paretolens.errors import DataError
 from paretolens.files import replacing
 
@@ -122,7 +122,9 @@ def _finish_split(
     finish_set(
         place,
         signature=settings.signature(),
-        preprocessing=settings.preprocessing(scales[0]),
+        preprocessing=settings.preprocessing(
+            scales[0], face_model="" if settings.face_model is None else digest_of_file(settings.face_model)
+        ),
         ids=_names(split, kept),
         kinds=tuple(row.kind for _, row in kept),
         generated=False,

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
-from paretolens.data.pipeline.select import Select
 from paretolens.data.preprocessing import (
     ClipSettings,
     ColourOrder,
@@ -20,12 +19,13 @@ from paretolens.data.preprocessing import (
     picture_signature,
 )
 from paretolens.data.readers.hygiene import SplitSettings
+from paretolens.data.reading import Crop, Reading, Select
 from paretolens.errors import ConfigurationError
 from paretolens.models.signature import Signature
 
-__all__ = ["VERSION", "Contents", "Crop", "FolderSettings", "Take"]
+__all__ = ["VERSION", "Contents", "FolderSettings", "Take"]
 
-VERSION = 1
+VERSION = 2
 """Version of the pipeline: raised whenever the same files and settings would give other samples."""
 
 
@@ -36,17 +36,6 @@ class Take(StrEnum):
     """A window of a video with its sound."""
     PICTURES = "pictures"
     """One picture; of videos, some of their frames."""
-
-
-class Crop(StrEnum):
-    """Which part of a picture is kept."""
-
-    CENTRE = "centre"
-    """The central square."""
-    BOXES = "boxes"
-    """The boxes of a JSON file."""
-    YUNET = "yunet"
-    """The face that a YuNet model finds."""
 
 
 class Contents(StrEnum):
@@ -131,13 +120,27 @@ class FolderSettings(SplitSettings):
         """Length of a clip's window."""
         return self.frames / self.fps
 
-    def preprocessing(self, normaliser: Normaliser | None = None) -> Preprocessing:
-        """How files become a model's input; the scales of sound must have been measured."""
+    def preprocessing(self, normaliser: Normaliser | None = None, *, face_model: str = "") -> Preprocessing:
+        """How files become a model's input; the scales of sound must have been measured, and the model's file digested."""
+        reading = self._reading(face_model)
         if self.take is Take.PICTURES:
             picture = PictureSettings(size=self.pixels, fit=self.fit, order=self.order)
-            return Preprocessing(picture=picture, normaliser=Normaliser.of_pixels(self.scale))
+            return Preprocessing(picture=picture, normaliser=Normaliser.of_pixels(self.scale), reading=reading)
         clip = ClipSettings(frames=self.frames, fps=self.fps, size=self.pixels)
-        return Preprocessing(clip=clip, normaliser=normaliser or Normaliser())
+        return Preprocessing(clip=clip, normaliser=normaliser or Normaliser(), reading=reading)
+
+    def _reading(self, face_model: str) -> Reading | None:
+        """None where frames are even and squares central. Of a picture there is but one frame."""
+        chosen, cut = self.select is not Select.UNIFORM and self.take is Take.CLIPS, self.crop is not Crop.CENTRE
+        if not chosen and not cut:
+            return None
+        return Reading(
+            select=self.select if chosen else Select.UNIFORM,
+            oversample=self.oversample if chosen else 1,
+            crop=self.crop,
+            margin=self.margin if cut else 0.0,
+            face_model=face_model,
+        )
 
     def signature(self) -> Signature:
         """The inputs that samples give."""

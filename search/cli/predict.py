@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fps", type=number(above=0), help="pictures a second in a folder (default: as many as the model looks at)"
     )
     parser.add_argument("--heatmap", type=Path, metavar="FOLDER", help="draw what the patches of pictures say, as PNGs there")
+    parser.add_argument(
+        "--boxes", type=Path, metavar="FILE",
+        help="JSON {file: [[seconds, left, top, width, height], …]}, for a model that was trained on boxes of such a list",
+    )  # fmt: skip
     parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
     parser.add_argument(
         "--output", type=output_file, metavar="FILE",
@@ -77,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         predictor = _predictor(options, pictures=pictures)
         return _batch(predictor, options) if options.output else _stream(predictor, options)
     flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
+    flags += ["--boxes", str(options.boxes)] if options.boxes else []
     if pictures:
         from paretolens.exporters.predict_pictures_template import main as judge_pictures
 
@@ -90,13 +95,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _predictor(options: argparse.Namespace, *, pictures: bool) -> Any:
-    if pictures:
-        from paretolens.exporters.predict_pictures_template import PicturePredictor
-
-        return PicturePredictor(options.bundle, threads=options.threads)
+    from paretolens.exporters.bundle_model import PredictError
+    from paretolens.exporters.predict_pictures_template import PicturePredictor
     from paretolens.exporters.predict_template import Predictor
 
-    return Predictor(options.bundle, threads=options.threads)
+    try:
+        return (PicturePredictor if pictures else Predictor)(options.bundle, threads=options.threads, boxes=options.boxes)
+    except PredictError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def _check_single(clips: list[Path]) -> None:

@@ -6,11 +6,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from paretolens.data.face_finder import box_around, decode_boxes
 from paretolens.data.folder import FolderSource
 from paretolens.data.generated.encode import write_clip
-from paretolens.data.pipeline.crop import ListedBoxes, box_around, read_boxes
-from paretolens.data.pipeline.settings import Crop, FolderSettings
-from paretolens.data.pipeline.yunet import YuNet, decode_boxes
+from paretolens.data.pipeline.crop import ListedBoxes, make_cropper
+from paretolens.data.pipeline.settings import FolderSettings
+from paretolens.data.pipeline.yunet import YuNet
+from paretolens.data.reading import Crop
 from paretolens.errors import DataError
 
 SIDE = 64
@@ -89,7 +91,7 @@ def test_boxes_of_the_window_count_else_the_nearest() -> None:
 def test_bad_boxes_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "boxes.json").write_text(text)
     with pytest.raises(DataError, match=r"boxes must be JSON .*boxes\.json"):
-        read_boxes(tmp_path / "boxes.json")
+        make_cropper(FolderSettings(path=tmp_path, crop=Crop.BOXES, boxes=tmp_path / "boxes.json"))
 
 
 def test_faces_found_once_can_be_given_as_boxes(model: Path, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from PIL import Image
 from paretolens.data.clips import read_inputs
 from paretolens.data.folder import FolderSource
 from paretolens.data.pipeline.journal import read_done
-from paretolens.data.pipeline.select import Select
 from paretolens.data.pipeline.settings import Contents, FolderSettings, Take
+from paretolens.data.reading import Select
 from paretolens.data.samples import SampleSet
 from paretolens.errors import ConfigurationError, DataError, IntegrityError
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretolens.data.pipeline.select import SELECTORS, Select, content, diversity, motion, sharpness, uniform
+from paretolens.data.frame_choice import SELECTORS, content, diversity, motion, sharpness, uniform
+from paretolens.data.reading import Select
 
 
 def grey(*levels: int, side: int = 40) -> np.ndarray:

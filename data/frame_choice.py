@@ -1,17 +1,16 @@
 """Which frames of a clip a model looks at: pure functions on arrays, each from candidates in order to chosen indices in order.
 
-A candidate is one frame of the clip, taken evenly. Most look at small copies of them, so that a choice costs little beside
-decoding.
+Needs only numpy: bundles take this file with them as it is. A candidate is one frame of the clip, taken evenly. Most look at
+small copies of them, so that a choice costs little beside decoding.
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SELECTORS", "Select", "content", "diversity", "motion", "sharpness", "uniform"]
+__all__ = ["SELECTORS", "content", "diversity", "motion", "sharpness", "uniform"]
 
 Frames = NDArray[np.uint8]
 Chosen = NDArray[np.int64]
@@ -19,21 +18,6 @@ SMALL = 32
 """Side of the copies in which motion, diversity and content are measured."""
 SCENE = 0.25
 """Share of the colours that must change between two frames for a new scene to begin (total variation of histograms)."""
-
-
-class Select(StrEnum):
-    """A way of choosing frames."""
-
-    UNIFORM = "uniform"
-    """At even distances."""
-    MOTION = "motion"
-    """Where the picture changes most from the frame before."""
-    SHARPNESS = "sharpness"
-    """The least blurred frames."""
-    DIVERSITY = "diversity"
-    """Frames that differ most from one another."""
-    CONTENT = "content"
-    """The middle of every scene; long scenes are divided."""
 
 
 def uniform(frames: Frames, count: int) -> Chosen:
@@ -102,13 +86,14 @@ def content(frames: Frames, count: int) -> Chosen:
     return np.concatenate(middles)
 
 
-SELECTORS: dict[Select, Callable[[Frames, int], Chosen]] = {
-    Select.UNIFORM: uniform,
-    Select.MOTION: motion,
-    Select.SHARPNESS: sharpness,
-    Select.DIVERSITY: diversity,
-    Select.CONTENT: content,
+SELECTORS: dict[str, Callable[[Frames, int], Chosen]] = {
+    "uniform": uniform,
+    "motion": motion,
+    "sharpness": sharpness,
+    "diversity": diversity,
+    "content": content,
 }
+"""By the names of `reading.Select`."""
 
 
 def _middles(first: int, last: int, parts: int) -> Chosen:
