@@ -12,7 +12,8 @@ Ours is measured at N and 4 N videos: the difference is what 3 N videos take, an
 of the processes, shown apart. Peak memory is that of all processes together (proportional share of pages, mapped files included).
 
 With --cpu everything runs in this process and CPU seconds are counted, which other work on the machine changes little; --memory
-measures memory alone.
+measures memory alone. The limit decodes every picture of the window, ours none after the last one that it keeps: --cpu also
+shows a plain loop that ends there, too.
 
     python benchmarks/data_speed.py [--videos 32] [--workers 2] [--rounds 3] [--cpu | --memory]
 
@@ -80,8 +81,8 @@ def _pictures(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     return frames
 
 
-def only_decode(paths: Sequence[Path], seconds: float) -> int:
-    """A plain PyAV loop over the window of some files; frames seen."""
+def only_decode(paths: Sequence[Path], seconds: float, pictures: float | None = None) -> int:
+    """A plain PyAV loop over the window of some files, of pictures those of its first seconds alone; frames seen."""
     import av
 
     seen = 0
@@ -90,13 +91,16 @@ def only_decode(paths: Sequence[Path], seconds: float) -> int:
             streams: list[Any] = [container.streams.video[0], *container.streams.audio[:1]]
             streams[0].thread_type = "NONE"
             heard = shown = 0.0
-            for frame in container.decode(*streams):
-                moment = float(frame.time or 0.0)
-                if isinstance(frame, av.VideoFrame):
-                    shown, seen = moment, seen + 1
-                else:
-                    heard = moment
-                if shown >= seconds and heard >= seconds - 0.1:
+            last = seconds if pictures is None else pictures
+            for packet in container.demux(*streams):
+                if packet.stream is streams[0] and shown >= last:
+                    continue
+                for frame in packet.decode():
+                    if isinstance(frame, av.VideoFrame):
+                        shown, seen = float(frame.time or 0.0), seen + 1
+                    else:
+                        heard = float(frame.time or 0.0)
+                if shown >= last and heard >= seconds - 0.1:
                     break
     return seen
 
@@ -211,8 +215,10 @@ def _measure_cpu(place: Path, options: argparse.Namespace) -> int:
     encode_videos(place / "small", options.videos)
     paths, settings = sorted((place / "small").rglob("*.mp4")), settings_of(place)
     sets: dict[str, SampleSet] = {}
+    last = (settings.frames - 1) / settings.fps
     ways: dict[str, Callable[[], object]] = {
         "decoder's limit: a plain PyAV loop": lambda: only_decode(paths, settings.seconds),
+        "a plain loop that ends with the last picture kept": lambda: only_decode(paths, settings.seconds, last),
         "ours: files → sample sets": lambda: sets.update(prepare(place / "small", 1)[1]),
         "all in RGB, then resized": lambda: all_in_rgb(paths, settings.seconds, settings.frames, settings.pixels),
         "second epoch: batches of the mapped set": lambda: second_epoch(sets),
@@ -224,16 +230,14 @@ def _measure_cpu(place: Path, options: argparse.Namespace) -> int:
             work()
             times[name].append(time.process_time() - began)
     each = {name: statistics.median(found[1:]) / len(paths) for name, found in times.items()}  # the first round warms up
-    limit, ours, plain, again = each.values()
+    limit, short, ours, plain, again = each.values()
     again /= EPOCHS
     print(f"{len(paths)} videos, CPU time of one process on one thread, median of {options.rounds} rounds.\n")
     print("| way | CPU ms a video | against the decoder's limit |\n|---|---|---|")
-    for name, seconds in zip(each, (limit, ours, plain, again), strict=True):
+    for name, seconds in zip(each, (limit, short, ours, plain, again), strict=True):
         print(f"| {name} | {seconds * 1e3:.1f} | {limit / seconds:.2f}× |")
-    held = limit / ours >= LIMIT_SHARE and ours / again >= SECOND_EPOCH
-    print(f"\n{limit / ours:.0%} of the decoder's limit (goal {LIMIT_SHARE:.0%});", end=" ")
-    print(f"second epoch {ours / again:.0f}× (goal {SECOND_EPOCH:g}×).")
-    return 0 if held else 1
+    print()
+    return judge(speed_goals(limit, ours, again))
 
 
 def _measure_memory(place: Path, options: argparse.Namespace) -> int:
@@ -242,8 +246,8 @@ def _measure_memory(place: Path, options: argparse.Namespace) -> int:
     link_videos(place / "small", place / "large", 4 * count)
     small, large = (peak_memory(place / name, options.workers) for name in ("small", "large"))
     print(f"Peak memory of {options.workers} processes and the one that drives them: {small:.0f} MB at {count} videos,")
-    print(f"{large:.0f} MB at {4 * count}: {large / small:.2f}× (goal: at most {MEMORY_GROWTH:g}×).")
-    return 0 if large <= MEMORY_GROWTH * small else 1
+    print(f"{large:.0f} MB at {4 * count}.\n")
+    return judge(memory_goal(small, large))
 
 
 def link_videos(source: Path, target: Path, count: int) -> None:
@@ -282,16 +286,6 @@ def _report(
     limit = statistics.median(limit for limit, _, _ in rounds) / (3 * n)
     ours = statistics.median(large - small for _, small, large in rounds) / (3 * n)
     start = statistics.median(small for _, small, _ in rounds) - n * ours
-    grown = memory[1] / memory[0]
-    goals = [
-        (f"throughput ≥ {LIMIT_SHARE:.0%} of the decoder's limit", limit / ours >= LIMIT_SHARE, f"{limit / ours:.1%}"),
-        (f"second epoch ≥ {SECOND_EPOCH:g}×", ours / again >= SECOND_EPOCH, f"{ours / again:.0f}×"),
-        (
-            f"peak memory at 4 N ≤ {MEMORY_GROWTH:g}× that at N",
-            grown <= MEMORY_GROWTH,
-            f"{grown:.2f}×",
-        ),
-    ]
     sizes = ", ".join(f"{width}×{height}" for height, width in SIZES)
     print(f"N = {n} videos of {SECONDS} s ({sizes}; {FPS} frames a second, with sound) → 8 frames of 128×128 and their sound;")
     print(f"{options.workers} processes, median of {options.rounds} rounds.\n")
@@ -301,10 +295,28 @@ def _report(
         print(f"| {name} | {seconds * 1e3:.2f} | {1 / seconds:.0f} | {limit / seconds:.2f}× |")
     print(f"\nStart of the processes and of the lists: {start:.1f} s, once.")
     print(f"Peak memory of all processes: {memory[0]:.0f} MB at N, {memory[1]:.0f} MB at 4 N.\n")
-    print("| goal | measured | holds |\n|---|---|---|")
-    for name, holds, figure in goals:
-        print(f"| {name} | {figure} | {'yes' if holds else 'no'} |")
-    return 0 if all(holds for _, holds, _ in goals) else 1
+    return judge(speed_goals(limit, ours, again) | memory_goal(*memory))
+
+
+def speed_goals(limit: float, ours: float, again: float) -> dict[str, bool]:
+    """What seconds a video must keep to, and whether they do."""
+    return {
+        f"{limit / ours:.1%} of the decoder's limit (goal: at least {LIMIT_SHARE:.0%})": limit / ours >= LIMIT_SHARE,
+        f"second epoch {ours / again:.0f}× as fast (goal: at least {SECOND_EPOCH:g}×)": ours / again >= SECOND_EPOCH,
+    }
+
+
+def memory_goal(small: float, large: float) -> dict[str, bool]:
+    """The same of peak memory at N and 4 N videos."""
+    text = f"peak memory at four times the videos {large / small:.2f}× (goal: at most {MEMORY_GROWTH:g}×)"
+    return {text: large <= MEMORY_GROWTH * small}
+
+
+def judge(goals: dict[str, bool]) -> int:
+    """Print one line per goal; the exit code."""
+    for text, holds in goals.items():
+        print(f"- {'holds' if holds else 'DOES NOT HOLD'}: {text}")
+    return 0 if all(goals.values()) else 1
 
 
 if __name__ == "__main__":
