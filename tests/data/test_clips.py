@@ -1,6 +1,9 @@
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -79,6 +82,36 @@ def test_sound_survives_the_codec_in_time_and_shape(make_clip, tone: np.ndarray)
     expected = mfcc(torch.from_numpy(tone), AudioSettings()).numpy()
     for coefficient in range(3):
         assert np.corrcoef(clip.arrays["audio"][:, coefficient], expected[:, coefficient])[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("fps", [1.0, 2.5, 8.0])
+def test_pictures_and_sound_are_those_of_a_loop_that_decodes_everything(tmp_path: Path, tone: np.ndarray, fps: float) -> None:
+    """Few pictures and a long sound, with frames that are predicted from later ones."""
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
+    write_clip(tmp_path / "plain.mp4", pictures, 10.0, np.resize(tone, 48_000), 16_000, crf=20, bit_rate=64_000)
+    path = tmp_path / "film.mp4"
+    with av.open(str(tmp_path / "plain.mp4")) as source, av.open(str(path), "w") as target:
+        video: Any = target.add_stream("libx264", rate=10, options={"x264-params": "bframes=3:b-adapt=0", "crf": "10"})
+        video.width = video.height = 64
+        sound = target.add_stream_from_template(source.streams.audio[0])
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = sound
+                target.mux(packet)
+    with av.open(str(path)) as container:
+        everything = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    settings = ClipSettings(frames=round(2 * fps), fps=fps, size=64)
+    wanted = [[shown for time, shown in everything if time <= k / fps + 1e-3][-1] for k in range(settings.frames)]
+    clip = read_clip(path, settings)
+    np.testing.assert_array_equal(clip.arrays["video"].transpose(0, 2, 3, 1), np.stack(wanted))
+    assert not clip.arrays["audio_mask"].any()
+    whole = read_clip(tmp_path / "plain.mp4", ClipSettings(frames=20, fps=10.0))
+    np.testing.assert_array_equal(clip.arrays["audio"], whole.arrays["audio"])
 
 
 def test_a_click_is_heard_when_it_is_made(tmp_path: Path) -> None:
