@@ -4,6 +4,7 @@ The built-in set is read back from its encoded files by the same function, so wh
 Memory is bounded by the window of one sample, whatever the length of the file.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from paretolens.data.face_finder import Box, cut
 from paretolens.data.features import mfcc
+from paretolens.data.passing import Passing
 from paretolens.data.preprocessing import ClipSettings, Preprocessing
 from paretolens.errors import DataError
 from paretolens.models.signature import Signature
@@ -154,26 +156,39 @@ class OpenClip:
 
     def _decode(self, settings: ClipSettings, start: float, box: Box | None, sound: bool) -> tuple[list[np.ndarray], np.ndarray]:
         """The pictures of the window, one per 1 / fps, and its sound (samples,)."""
-        eye, ear = _Eye(settings, box), _Ear(settings)
+        for sparing in (True, False):
+            eye, ear = _Eye(settings, box), _Ear(settings)
+            eye.interval = float(1 / (self.picture.average_rate or settings.fps))
+            passing = Passing(self.picture, lambda shown, until, eye=eye: eye.wants(shown - start, until - start))
+            passing.able &= sparing
+            self._through(eye, ear, passing, start, sound)
+            if not passing.missed:
+                break
+        return eye.pictures, ear.sound[: ear.heard]
+
+    def _through(self, eye: "_Eye", ear: "_Ear", passing: Passing, start: float, sound: bool) -> None:
+        """Go through the file until eye and ear have what they want."""
         streams: list[Any] = [self.picture, *self.container.streams.audio[: int(sound)]]
-        eye.interval = float(1 / (self.picture.average_rate or settings.fps))
         if start > 0.0 or self.moved:
             self.container.seek(round(start * av.time_base))
         self.moved = True
         ear.done = len(streams) == 1
-        for packet in self.container.demux(*streams):
-            if (eye if packet.stream is self.picture else ear).done:
-                continue  # the last picture is shown before the sound ends: what follows it is never decoded
-            for frame in packet.decode():
-                if isinstance(frame, av.VideoFrame):
-                    eye.see(frame, float(frame.time or 0.0) - start)
-                else:
-                    ear.hear(frame, start)
-            if eye.done and ear.done:
-                break
+        try:
+            for packet in self.container.demux(*streams):
+                seen = packet.stream is self.picture
+                if (eye if seen else ear).done:
+                    continue  # the last picture is shown before the sound ends: what follows it is never decoded
+                for frame in passing.decode(packet) if seen else packet.decode():
+                    if isinstance(frame, av.VideoFrame):
+                        eye.see(frame, float(frame.time or 0.0) - start)
+                    else:
+                        ear.hear(frame, start)
+                if eye.done and ear.done:
+                    break
+        finally:
+            passing.close()
         eye.close()
         ear.close(start)
-        return eye.pictures, ear.sound[: ear.heard]
 
 
 class _Ear:
@@ -227,6 +242,11 @@ class _Eye:
     def done(self) -> bool:
         """Whether every picture of the window is there."""
         return len(self.pictures) >= self.settings.frames
+
+    def wants(self, time: float, until: float) -> bool:
+        """Whether a frame that is shown from `time` to `until` may be one of the pictures."""
+        number = max(0, math.ceil((time - 2.0 * self.TOLERANCE) * self.settings.fps))
+        return number < self.settings.frames and number / self.settings.fps < until
 
     def see(self, frame: av.VideoFrame, time: float) -> None:
         """The frame before was shown until `time`; the first frame stands for what comes before it, too."""

@@ -91,7 +91,7 @@ def test_pictures_and_sound_are_those_of_a_loop_that_decodes_everything(tmp_path
     write_clip(tmp_path / "plain.mp4", pictures, 10.0, np.resize(tone, 48_000), 16_000, crf=20, bit_rate=64_000)
     path = tmp_path / "film.mp4"
     with av.open(str(tmp_path / "plain.mp4")) as source, av.open(str(path), "w") as target:
-        video: Any = target.add_stream("libx264", rate=10, options={"x264-params": "bframes=3:b-adapt=0", "crf": "10"})
+        video: Any = target.add_stream("libx264", rate=10, options={"x264-params": "bframes=3:b-adapt=0:scenecut=0", "crf": "10"})
         video.width = video.height = 64
         sound = target.add_stream_from_template(source.streams.audio[0])
         for index, picture in enumerate(pictures):
