@@ -13,7 +13,7 @@ from paretolens.data.generated.encode import write_clip
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 CONFIG = """
-data: {source: folder, path: PATH, layout: auto, frames: 4, fps: 8, size: 32}
+data: {source: folder, path: PATH, layout: auto, frames: 4, fps: 8, size: 32, select: motion, oversample: 2}
 model: {frames: 4, frame_size: 32, audio_frames: 40, teacher: {backbone_width: 0.125, width: 32, depth: 1, heads: 4}}
 teacher: {epochs: 1, batch_size: 8}
 student: {mirror: false, distill: {epochs: 1, batch_size: 8}, repair: {epochs: 1, batch_size: 8}}
@@ -48,6 +48,7 @@ def test_a_folder_is_searched_to_a_bundle_that_judges_its_clips(
 ) -> None:
     study = searched(tmp_path, CONFIG.replace("PATH", str(dataset)), trials=1)
     assert (study / "bundle").is_dir()
+    assert json.loads((study / "bundle" / "manifest.json").read_text())["preprocessing"]["reading"]["select"] == "motion"
     judged = paretolens("predict", str(study / "bundle"), str(dataset / "test" / "000003.mp4"), "--json")
     assert judged.returncode == 0, judged.stderr
     assert json.loads(judged.stdout)["verdict"] in ("fake", "real")
