@@ -32,7 +32,7 @@ def read_clip(
     """Decode the window of a file or of a folder of pictures: its arrays, its length in seconds, and what is missing.
 
     Frames are those shown at k / fps seconds, cropped to the central square and resized, unless `framing` chooses others. What is
-    missing is masked. `fps` is the rate at which the pictures of a folder were taken, by default that at which the model sees.
+    missing is masked. `fps` is the rate at which the pictures of a folder were taken, by default that at which the model sees or chooses.
     """
     import av
 
@@ -100,14 +100,14 @@ def read_frames(
 
     if not pictures:
         raise PredictError(f"a folder must hold pictures ({', '.join(PICTURES)}), {name} has none: give a clip or its frames")
-    rate, candidates, box, word = fps or float(clip["fps"]), clip, None, ""
+    candidates, box, word = clip if framing is None else framing.candidates(clip), None, ""
+    rate = fps or float(candidates["fps"])
     shown = min(max(0, int(start * rate)), len(pictures))
     if framing is not None:
 
         def shown_at(times: list[float]) -> list[np.ndarray]:
             return [upright(_frame(pictures[min(int(time * rate), len(pictures) - 1)])) for time in times]
 
-        candidates = framing.candidates(clip)
         box, word = framing.box_of(name, shown_at, start, clip["frames"] / clip["fps"])
     eye = Eye(candidates, box)
     for index in range(shown, len(pictures)):

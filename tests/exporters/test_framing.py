@@ -151,7 +151,9 @@ def test_frames_of_a_folder_are_chosen_and_cut_too(helpers: Helpers, tmp_path: P
         Image.fromarray(picture).save(folder / f"{index}.png")
     settings = settings_of(folder, Crop.YUNET, helpers, select=Select.MOTION, oversample=6, size=8, margin=0.0)
     framing, clip = framing_of(settings, tmp_path), asdict(settings.preprocessing().of_clips())
-    arrays, seconds, note = reader.read_clip(folder, clip, fps=48.0, framing=framing)
+    arrays, seconds, note = reader.read_clip(
+        folder, clip, framing=framing
+    )  # 48 pictures a second, as many as there are candidates
     means = arrays["video"].mean(axis=(1, 2, 3))
     assert (seconds, note) == (0.5, "no sound: the audio is masked")
     assert means[0] < means[1] and means[2] < means[3], "the two frames that change, and those in which they change back"
