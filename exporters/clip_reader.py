@@ -32,7 +32,7 @@ def read_clip(
     """Decode the window of a file or of a folder of pictures: its arrays, its length in seconds, and what is missing.
 
     Frames are those shown at k / fps seconds, cropped to the central square and resized, unless `framing` chooses others. What is
-    missing is masked. `fps` is the rate at which the pictures of a folder were taken, by default that at which the model sees or chooses.
+    missing is masked. `fps` is the rate at which the pictures of a folder were taken, by default as many as are looked at.
     """
     import av
 
