@@ -96,7 +96,6 @@ latency: {runs: 8, min_runs: 4, seconds: 0.5}
 def test_samples_of_a_folder_are_counted_from_its_list_or_it_is_said_why_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.set_num_threads(1)
     (tmp_path / "mine.yaml").write_text(FOLDER.replace("PATH", str(tmp_path / "videos")))
     config = load_config(file=tmp_path / "mine.yaml", flags={})
     unknown = preview(config, draws=1)
