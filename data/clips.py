@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ class OpenClip:
         for sparing in (True, False):
             eye, ear = _Eye(settings, box), _Ear(settings)
             eye.interval = float(1 / (self.picture.average_rate or settings.fps))
-            passing = Passing(self.picture, lambda shown, until, eye=eye: eye.wants(shown - start, until - start))
+            passing = Passing(self.picture, partial(eye.wants, start=start))
             passing.able &= sparing
             self._through(eye, ear, passing, start, sound)
             if not passing.missed:
@@ -243,10 +244,10 @@ class _Eye:
         """Whether every picture of the window is there."""
         return len(self.pictures) >= self.settings.frames
 
-    def wants(self, time: float, until: float) -> bool:
-        """Whether a frame that is shown from `time` to `until` may be one of the pictures."""
-        number = max(0, math.ceil((time - 2.0 * self.TOLERANCE) * self.settings.fps))
-        return number < self.settings.frames and number / self.settings.fps < until
+    def wants(self, time: float, until: float, *, start: float) -> bool:
+        """Whether a frame that is shown from `time` to `until` may be one of the pictures of a window that starts at `start`."""
+        number = max(0, math.ceil((time - start - 2.0 * self.TOLERANCE) * self.settings.fps))
+        return number < self.settings.frames and number / self.settings.fps < until - start
 
     def see(self, frame: av.VideoFrame, time: float) -> None:
         """The frame before was shown until `time`; the first frame stands for what comes before it, too."""
