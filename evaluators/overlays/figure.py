@@ -48,6 +48,7 @@ def draw_overlay(reference: TeacherReference, score: EpsScore, row: int, name: s
 def title_of(reference: TeacherReference, score: EpsScore, row: int, name: str) -> str:
     """What the sample is and how it scored."""
     kind = f"{reference.explained.kinds[row]}{' fake' * (reference.classes is None)}"
-    said = f"logit: teacher {float(reference.logit[row]):+.1f}, student {score.samples.logit[row]:+.1f}"
+    chosen = "" if reference.classes is None else f" of {reference.explained.signature.classes[int(reference.classes[row])]}"
+    said = f"logit{chosen}: teacher {float(reference.logit[row]):+.1f}, student {score.samples.logit[row]:+.1f}"
     lead = f"{name} sample" if name else f"sample {row}"
     return f"{lead} ({kind})   EPS {score.samples.eps[row]:.2f}   (all samples {score.eps:.2f})   {said}"
