@@ -267,7 +267,7 @@ def slurm(folder: Path) -> str:
     must(before < 4, "the signal came in the middle")
     second = subprocess.run(script, env=around, capture_output=True, text=True, timeout=500, check=False)
     ended = time.monotonic()
-    must(second.returncode == 0, f"the second job ends well: {second.stdout[-800:]} {second.stderr[-800:]}")
+    must(second.returncode == 0, f"the second job ends well: {second.stdout[-1500:]} {second.stderr[-3000:]}")
     records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
     must(len(records) == len({entry.key for entry in records}) == 4, "exactly the budget after the second job")
     left = _marked(folder)
@@ -299,8 +299,10 @@ def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None
 
 STAND_INS = {
     "scontrol": 'if [ "$1" = show ]; then printf "node0\\nnode1\\nnode2\\n"; else touch "$REQUEUED"; fi\n',
-    "srun": 'while [[ "$1" == --* ]]; do shift; done\nif [ "$1" = hostname ]; then echo 127.0.0.1; exit; fi\n'
-    'if [[ " $* " == *" --head "* ]]; then exec "$@" --node-ip-address=127.0.0.1; fi\nexec "$@"\n',
+    # Nodes that start on one machine in the same moment may take each other's ports: one every five seconds.
+    "srun": 'for arg in "$@"; do case $arg in --nodelist=node*) place=${arg##*node} ;; esac; done\n'
+    'while [[ "$1" == --* ]]; do shift; done\nif [ "$1" = hostname ]; then echo 127.0.0.1; exit; fi\n'
+    'if [[ " $* " == *" --head "* ]]; then exec "$@" --node-ip-address=127.0.0.1; fi\nsleep $((place * 5))\nexec "$@"\n',
 }
 TINY = """
 data: {train: 32, val: 24, test: 16, unseen: 8, clips_per_identity: 4}
