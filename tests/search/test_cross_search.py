@@ -14,8 +14,8 @@ from paretolens.search.outcome import Fate
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALL = """
-data: {train: 24, val: 16, test: 8, unseen: 8, pictures_per_identity: 4, size: 48}
-teacher: {epochs: 1, batch_size: 8}
+data: {train: 32, val: 24, test: 16, unseen: 8, pictures_per_identity: 4, size: 48}
+teacher: {epochs: 3, batch_size: 8}
 student: {distill: {epochs: 1}, repair: {epochs: 1}, qat: {epochs: 1}}
 eps: {samples: 6, nodes: 4, resamples: 100, population: all}
 latency: {runs: 8, min_runs: 4, seconds: 0.5}
