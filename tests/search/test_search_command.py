@@ -269,11 +269,13 @@ def test_members_are_judged_by_their_own_evidence(story: Story) -> None:
 
 def test_metric_is_validated_once_and_its_reference_kept_with_the_study(story: Story, ground: Ground, call: Call) -> None:
     done = call("validate-eps", "tiny", "--clips", "4")
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode == ("FAILED" in done.stdout), done.stderr  # two epochs of a tiny teacher need not pass all of them
     assert sum(done.stdout.count(verdict) for verdict in ("passed", "FAILED", "not judged")) >= 10
     metrics = read_study("tiny", tracking_uri=story.uri).metrics
     assert metrics["eps_reference_low"] <= metrics["eps_reference"] <= metrics["eps_reference_high"]
     kept = {path: path.stat().st_mtime_ns for path in (ground.workspace / "cache" / "validation").rglob("*.json")}
+    verdicts = {path.stem: json.loads(path.read_text()).get("passed") for path in kept}
+    assert verdicts["ties"] is verdicts["identity"] is True  # what holds for any model
     again = call("validate-eps", "tiny", "--clips", "4")
     assert again.returncode == done.returncode
     assert "2 trained; scored now" in done.stdout
