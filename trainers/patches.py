@@ -65,5 +65,5 @@ def patch_loss(student: Tensor, teacher: Tensor, *, kind: PatchLoss, temperature
         spread: variance of the teacher's patch logits, > 0, of the squared error.
     """
     if kind is PatchLoss.DIVERGENCE:
-        return soft_loss(student, teacher, temperature)
+        return soft_loss(student.reshape(-1, 1), teacher.reshape(-1, 1), temperature)  # a logit per patch, no classes
     return (student - teacher.detach()).square().mean() / spread
