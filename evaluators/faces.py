@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from paretolens.errors import DataError
 from paretolens.evaluators.videos import VideoScores, video_scores
 
-__all__ = ["FaceRule", "JoinedFaces", "face_video_scores", "join_faces"]
+__all__ = ["FaceRule", "JoinedFaces", "counting", "face_video_scores", "join_faces"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class FaceRule:
     """How the faces of a video are taken together; the values are the published ones (Coccomini et al. 2022)."""
 
     faces: int = 3
-    """At most so many faces of a video count: those with the lowest numbers."""
+    """So many faces of a video count: those numbered from 0 to one less. A face of another number is left out."""
     decisive: float = 0.55
     """A face whose mean probability of being fake is above this decides for its video."""
 
@@ -35,6 +35,26 @@ class JoinedFaces:
     """(V,) faces that count."""
     crops: NDArray[np.int64]
     """(V,) crops of those faces."""
+
+
+def counting(videos: Sequence[Hashable], faces: Sequence[int], *, rule: FaceRule | None = None) -> NDArray[np.bool_]:
+    """(N,) whether a crop shows a face that counts.
+
+    Args:
+        videos: N names of videos.
+        faces: N numbers of the face within its video, from 0.
+        rule: None = the published one.
+
+    Raises:
+        DataError: columns of different lengths, or a video none of whose faces counts.
+    """
+    if len(faces) != len(videos):
+        raise DataError(f"every crop must have the number of its face, got {len(faces)} numbers for {len(videos)} crops")
+    found = np.array([number < (rule or FaceRule()).faces for number in faces], dtype=bool)
+    lost = set(videos) - {video for video, counts in zip(videos, found, strict=True) if counts}
+    if lost:
+        raise DataError(f"every video must have a face that counts, {min(lost, key=str)} has none: number its faces from 0")
+    return found
 
 
 def join_faces(
@@ -55,16 +75,12 @@ def join_faces(
         TrialError: a logit is NaN or infinite.
     """
     rule = rule or FaceRule()
-    if len(faces) != len(videos):
-        raise DataError(f"every crop must have the number of its face, got {len(faces)} numbers for {len(videos)} crops")
+    counted = counting(videos, faces, rule=rule)
     scores = np.asarray(logits, dtype=np.float64).reshape(-1)
     real = np.zeros(len(videos))  # video_scores keeps labels apart, of which there are none here
     video_scores(real, scores, videos, [""] * len(videos))  # refuses what it would refuse, before faces are told apart
-    rows = [row for row, number in enumerate(faces) if number < rule.faces]
+    rows = np.flatnonzero(counted).tolist()
     names = tuple(dict.fromkeys(videos))
-    lost = set(names) - {videos[row] for row in rows}
-    if lost:
-        raise DataError(f"every video must have a face that counts, {min(lost, key=str)} has none: number its faces from 0")
     each = video_scores(real[rows], scores[rows], [(videos[row], int(faces[row])) for row in rows], [""] * len(rows))
     found: dict[Hashable, list[tuple[int, float, int]]] = {name: [] for name in names}
     for (_, key), p, count in zip(each.keys, expit(each.logits), each.frames, strict=True):

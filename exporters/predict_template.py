@@ -77,7 +77,9 @@ def main(arguments: list[str] | None = None, folder: Path | None = None, *, pref
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video, folder of pictures, or sound")
     parser.add_argument("--json", action="store_true", help="print one JSON object per clip")
     parser.add_argument("--start", type=float, default=0.0, help="second of the clip at which to look (default 0)")
-    parser.add_argument("--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at)")
+    parser.add_argument(
+        "--fps", type=float, help="pictures a second in a folder (default: as many as the model looks at, or chooses from)"
+    )
     parser.add_argument("--boxes", type=Path, help="JSON {file: [[seconds, left, top, width, height], …]} of these clips")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default 1)")
     parser.set_defaults(prefix=prefix)

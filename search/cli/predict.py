@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--fps", type=number(above=0), help="pictures a second in a folder (default: as many as the model looks at)"
-    )
+        "--fps", type=number(above=0),
+        help="pictures a second in a folder (default: as many as the model looks at, or chooses from)",
+    )  # fmt: skip
     parser.add_argument("--heatmap", type=Path, metavar="FOLDER", help="draw what the patches of pictures say, as PNGs there")
     parser.add_argument(
         "--boxes", type=Path, metavar="FILE",
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--videos", type=output_file, metavar="FILE",
         help="beside --output, for face crops in a folder per video: write the videos' verdicts to a .csv or .parquet; the first "
-        "face with a mean p(fake) above 0.55 decides, else the mean of at most 3 faces",
+        "face with a mean p(fake) above 0.55 decides, else the mean of faces 0 to 2",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on with an --output that was stopped")
     parser.add_argument("--stream", action="store_true", help="judge the newest second of a stream until it ends")
@@ -123,13 +124,15 @@ def _check_single(clips: list[Path]) -> None:
 
 def _batch(predictor: "Predictor | PicturePredictor", options: argparse.Namespace) -> int:
     """Write the table; exit code 2 if a clip could not be read."""
-    from paretolens.exporters.batch import check_table, judge_folder
+    from paretolens.exporters.batch import check_table, find_pictures, judge_folder
     from paretolens.search.cli.common import make_console
     from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.video_table import require_video_folders
 
     console, output = make_console(), options.output
     if options.videos:
         check_table(options.videos, resume=options.resume)
+        require_video_folders([source.name for source in find_pictures(Path(options.clip[0]))])
     with ConsoleSteps(console).step("judging") as update:
         table = judge_folder(
             predictor, Path(options.clip[0]), output, resume=options.resume, fps=options.fps, update=update
@@ -151,6 +154,8 @@ def _write_videos(crops: "pd.DataFrame", output: Path, labels: tuple[str, str], 
     write_table(table, output)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
     console.print(f"{output.absolute()}: {len(table)} videos, {counts}", highlight=False, soft_wrap=True)
+    if left_out := int(table["left_out"].sum()):
+        console.print(f"{left_out} crops show faces beyond those that count (left_out)", highlight=False, soft_wrap=True)
 
 
 def _counts(table: "pd.DataFrame") -> str:

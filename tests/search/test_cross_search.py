@@ -51,3 +51,9 @@ def test_a_cross_efficient_vit_is_searched_and_explained(
     faces = [part["probability"].mean() for _, part in read_csv(tables[0]).groupby(lambda row: row % 2)]
     decisive = [p for p in faces if p > 0.55]
     assert video["probability"] == pytest.approx(decisive[0] if decisive else np.mean(faces))
+    (crops.parent / "loose.png").write_bytes(picture.read_bytes())
+    tables = tmp_path / "more.csv", tmp_path / "more-videos.csv"
+    done = paretolens("predict", str(study / "bundle"), str(crops.parent), "--output", str(tables[0]), "--videos", str(tables[1]))
+    assert done.returncode == 2
+    assert "loose.png lies in none" in done.stderr
+    assert not list(tmp_path.glob("more*")), "nothing is judged before"
