@@ -23,10 +23,11 @@ from paretolens.data.reading import Crop, Reading, Select
 from paretolens.errors import ConfigurationError
 from paretolens.models.signature import Signature
 
-__all__ = ["VERSION", "Contents", "FolderSettings", "Take"]
+__all__ = ["Contents", "FolderSettings", "Take"]
 
-VERSION = 2
-"""Version of the pipeline: raised whenever the same files and settings would give other samples."""
+VERSION, READING_VERSION = 1, 2
+"""Version of the pipeline, of evenly read files and of chosen frames or parts of pictures: raised whenever the same files and
+settings would give other samples or another record of how they are read."""
 
 
 class Take(StrEnum):
@@ -154,4 +155,5 @@ class FolderSettings(SplitSettings):
         plain = asdict(self)
         for name in ("path", "layout", "max_skipped", "contents", "boxes", "face_model", *SplitSettings.__dataclass_fields__):
             del plain[name]
-        return plain | {"seed": self.seed, "version": VERSION}
+        version = VERSION if self._reading("") is None else READING_VERSION
+        return plain | {"seed": self.seed, "version": version}

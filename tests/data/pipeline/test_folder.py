@@ -17,7 +17,7 @@ from paretolens.data.clips import read_inputs
 from paretolens.data.folder import FolderSource
 from paretolens.data.pipeline.journal import read_done
 from paretolens.data.pipeline.settings import Contents, FolderSettings, Take
-from paretolens.data.reading import Select
+from paretolens.data.reading import Crop, Select
 from paretolens.data.samples import SampleSet
 from paretolens.errors import ConfigurationError, DataError, IntegrityError
 
@@ -190,6 +190,14 @@ def test_rows_that_were_lost_with_the_power_are_decoded_again(lavdf: Path, tmp_p
     sets = SOURCE.prepare(settings(lavdf), tmp_path, lambda done, total: seen.append(done), workers=1)
     assert seen == [11, 12]
     assert sets["train"].arrays["video"][1].any()
+
+
+def test_sets_that_are_read_evenly_keep_their_place(tmp_path: Path) -> None:
+    boxes = {"crop": Crop.BOXES, "boxes": tmp_path / "boxes.json"}
+    evenly: list[dict[str, object]] = [{}, {"take": Take.PICTURES}, {"take": Take.PICTURES, "select": Select.MOTION}]
+    chosen: list[dict[str, object]] = [{"select": Select.MOTION}, boxes, {"take": Take.PICTURES} | boxes]
+    for version, changes in ((1, evenly), (2, chosen)):
+        assert {settings(tmp_path, **change).decoding()["version"] for change in changes} == {version}
 
 
 def test_settings_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
