@@ -46,10 +46,6 @@ class FolderSource:
         """In the sizes of the settings, and the classes."""
         return with_classes(settings.signature(), settings.classes)
 
-    def count(self, settings: FolderSettings, split: str) -> int | None:
-        """Known only when the lists have been read, see `listed`."""
-        return None
-
     def listed(self, settings: FolderSettings) -> dict[str, int]:
         """As the layout's lists and folders say; of a short video fewer pictures may come."""
         from paretolens.data.pipeline.work import rows_of

@@ -67,10 +67,6 @@ class Source(Protocol[Settings_contra]):
         """The inputs that its samples give, known before anything is read."""
         ...
 
-    def count(self, settings: Settings_contra, split: str) -> int | None:
-        """Samples of a split; None where only reading would tell."""
-        ...
-
     def listed(self, settings: Settings_contra) -> dict[str, int]:
         """Samples of each split as far as settings and lists tell; nothing is decoded, so what turns out unreadable is counted.
 
@@ -124,10 +120,6 @@ class GeneratedClipSource:
         """Video, audio and their masks."""
         return audio_visual_signature(ClipSettings(frames=settings.frames, fps=settings.fps, size=settings.size))
 
-    def count(self, settings: GeneratedSettings, split: str) -> int | None:
-        """As the settings say."""
-        return settings.sizes().get(split)
-
     def listed(self, settings: GeneratedSettings) -> dict[str, int]:
         """All splits."""
         return settings.sizes()
@@ -170,13 +162,9 @@ class GeneratedPictureSource:
         """One picture, and the classes."""
         return with_classes(picture_signature(settings.preprocessing().of_pictures()), settings.classes)
 
-    def count(self, settings: GeneratedPictures, split: str) -> int | None:
-        """As the settings say."""
-        return None if settings.classes and split == "unseen" else settings.sizes().get(split)
-
     def listed(self, settings: GeneratedPictures) -> dict[str, int]:
-        """All splits."""
-        return settings.sizes()
+        """All splits; with classes there is no kind that is not trained on, so none unseen."""
+        return {split: size for split, size in settings.sizes().items() if not (settings.classes and split == "unseen")}
 
     def place(self, settings: GeneratedPictures, cache: Path) -> Path:
         """The folder of picture files."""

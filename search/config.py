@@ -1,7 +1,6 @@
 """The configuration of a study: what YAML files, `--set` and flags may say, and which part of it makes a study the same study."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,10 +247,13 @@ class Config:
             raise ConfigurationError("latency.backend is torch: a study times exported files; use onnxruntime, tensorrt or auto")
 
     def _check_batches(self) -> None:
-        count = self.make_source().count(self.make_data_settings(), "train")
+        source = self.make_source()
+        if not source.generated:
+            return  # its lists are read only when it is prepared
+        count = source.listed(self.make_data_settings())["train"]
         stages = {f"student.{name}": getattr(self.student, name) for name in StudentSettings.__dataclass_fields__}
         loops = {name: loop for name, loop in {"teacher": self.teacher, **stages}.items() if isinstance(loop, LoopSettings)}
-        large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > (count or math.inf)]
+        large = [f"{name}.batch_size {loop.batch_size}" for name, loop in loops.items() if loop.batch_size > count]
         if large:
             raise ConfigurationError(
                 f"data.train is {count}: a batch must not hold more samples than there are, got {', '.join(large)}; "
