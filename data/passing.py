@@ -74,3 +74,4 @@ class Passing:
             self.missed |= any(moment < frame.pts for moment in self._due) if frame.pts is not None else bool(self._due)
             self._due.discard(frame.pts)
             yield frame
+        self.missed |= not packet.size and bool(self._due)  # after the last packet nothing follows that would tell

@@ -85,3 +85,23 @@ def test_a_wanted_picture_that_the_decoder_loses_is_told() -> None:
         seen = [frame.pts for one in packets for frame in passing.decode(one)]
         assert seen[0] == 0
         assert passing.missed is lost
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_wanted_picture_that_is_lost_at_the_end_is_told(lost: bool) -> None:
+    kept: list[int] = []  # the decoder gives its pictures when it is emptied
+
+    def packet(moment: int | None) -> SimpleNamespace:
+        def decode() -> Iterator[SimpleNamespace]:
+            if moment is not None:
+                kept.extend([] if lost and moment == 2 else [moment])
+                return iter(())
+            return (SimpleNamespace(pts=number) for number in kept)
+
+        return SimpleNamespace(pts=moment, dts=moment, size=int(moment is not None), time_base=Fraction(1), decode=decode)
+
+    stream = SimpleNamespace(codec_context=SimpleNamespace(name="h264", skip_frame="DEFAULT"))
+    passing = Passing(stream, lambda shown, until: shown == 2.0)
+    seen = [frame.pts for moment in (0, 1, 2, None) for frame in passing.decode(packet(moment))]
+    assert seen == [0, 1, *([] if lost else [2])]
+    assert passing.missed is lost
