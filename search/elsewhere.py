@@ -11,7 +11,7 @@ import numpy as np
 
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
-from paretolens.errors import BackendError, IntegrityError
+from paretolens.errors import BackendError, TrialError
 from paretolens.evaluators.latency import Backend, LatencyResult, LatencySettings, measure_latency, probe
 from paretolens.evaluators.latency.device import cpu_name
 from paretolens.exporters import litert_worker
@@ -73,10 +73,10 @@ def figures_of(ground: Ground, folder: Path) -> dict[str, float]:
 
     Raises:
         BackendError: the runtime does not take the artefact.
-        IntegrityError: the artefact is gone.
+        TrialError: the artefact is gone.
     """
     if not (folder / "model.onnx").is_file():
-        raise IntegrityError(f"trial {folder.name}: {folder / 'model.onnx'} is gone; put it back from a copy")
+        raise TrialError(f"trial {folder.name}: {folder / 'model.onnx'} is gone; put it back from a copy")
     if ground.device in LITERT:
         return _on_litert(ground, folder)
     if ground.device in TENSORRT:

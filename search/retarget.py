@@ -91,7 +91,7 @@ def retarget(study: Study, target: Target, settings: LatencySettings, steps: Ste
     Raises:
         ConfigurationError: figures of that name are of another machine or version.
         BackendError: the runtime is missing, or takes no artefact at all.
-        IntegrityError: an artefact is gone.
+        IntegrityError: the study's clips are damaged.
     """
     rows = pull_front(study, refresh=True).trials.to_dict("records")  # a clock that is behind hides no figures then
     _claim(study, target, rows)

@@ -65,6 +65,18 @@ def test_one_trial_that_does_not_run_hides_no_other(finished: Study, capsys: pyt
     assert stored(finished).trials.set_index("trial")[METRIC].dropna().tolist() == first.dropna().tolist()
 
 
+def test_a_trial_whose_file_is_gone_stops_no_other(finished: Study, tmp_path: Path) -> None:
+    target, file = Target(device="onnxruntime-cpu", name="gone"), finished.folder / "trials" / "g0" / "model.onnx"
+    file.rename(tmp_path / "kept.onnx")
+    try:
+        done = retarget(finished, target, SETTINGS, Silent())
+    finally:
+        (tmp_path / "kept.onnx").rename(file)
+    assert list(done.failed) == ["trial-0000", "trial-0001"]
+    assert f"{file} is gone; put it back from a copy" in done.failed["trial-0000"]
+    assert stored(finished).trials.set_index("trial")[target.metric].notna().tolist() == [False, False, True]
+
+
 def test_another_machine_needs_another_name(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Target(device="onnxruntime-cpu", threads=2)
     retarget(finished, here, SETTINGS, Silent())
