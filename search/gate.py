@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from paretolens.errors import StoreError
-from paretolens.evaluators.latency import Backend
+from paretolens.evaluators.latency import Backend, probe
 from paretolens.search.config import Config
 from paretolens.search.placement import timed_backend
 from paretolens.search.workspace import Workspace
@@ -97,12 +97,15 @@ def gate_of(config: Config, workspace: Workspace) -> Gate:
     """The gate of a study's timed device, from within the process that trains or times.
 
     It is open where neighbours don't count: on a CPU, a single thread's own time is taken and compared with a calibration model
-    (`measure_latency`), and the measuring slot of a cluster has its device for itself.
+    (`measure_latency`), and the measuring slot of a cluster has its device for itself. So it is where the back end can't be used:
+    nothing is timed there, and whoever tries is told why (`measuring_device`).
     """
     if config.search.latency_resource is not None:
         return OPEN
     locks = workspace.root / "locks"
     if timed_backend(config.latency.backend) is Backend.TENSORRT:
+        if not probe().of(Backend.TENSORRT).usable:
+            return OPEN
         return Gate(folder=locks / f"{socket.gethostname()}-{torch.cuda.get_device_properties(0).uuid}", kind="cuda")
     return Gate(folder=locks / f"{socket.gethostname()}-cpu") if config.latency.threads > 1 else OPEN
 

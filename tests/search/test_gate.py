@@ -14,11 +14,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from paretolens.errors import StoreError
+from paretolens.errors import BackendError, StoreError
 from paretolens.evaluators.latency import Backend
+from paretolens.evaluators.latency.probe import BackendProbe, Probe
 from paretolens.search.config import Config, LatencyConfig
 from paretolens.search.gate import OPEN, Gate, gate_of
 from paretolens.search.settings import EngineSettings
+from paretolens.search.study import Study
 from paretolens.search.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -96,6 +98,25 @@ def test_only_what_runs_on_the_timed_gpu_waits(tmp_path: Path) -> None:
         assert taken(tmp_path / "use")
 
 
+def a_machine(*, tensorrt: bool) -> Probe:
+    entry = BackendProbe(backend=Backend.TENSORRT, usable=tensorrt, versions=(), reason="no NVIDIA GPU")
+    return Probe(cpu="cpu", gpus=("gpu",) if tensorrt else (), providers=(), backends=(entry,))
+
+
+def test_a_study_whose_back_end_is_missing_here_is_refused_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver(_: object) -> None:
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", no_driver)
+    for module in ("gate", "measuring"):
+        monkeypatch.setattr(f"paretolens.search.{module}.probe", lambda: a_machine(tensorrt=False))
+    timed = Config(latency=LatencyConfig(backend=Backend.TENSORRT))
+    study = Study(name="new", config=timed, workspace=Workspace(tmp_path))
+    with pytest.raises(BackendError, match=r"latency.backend tensorrt: no NVIDIA GPU; choose another, or auto"):
+        study.check()
+    assert gate_of(timed, study.workspace) == OPEN  # a teacher may be trained there
+
+
 def test_a_gate_is_where_neighbours_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace, config = Workspace(tmp_path), Config(latency=LatencyConfig(backend=Backend.ONNXRUNTIME))
     assert gate_of(config, workspace) == OPEN
@@ -104,6 +125,7 @@ def test_a_gate_is_where_neighbours_count(tmp_path: Path, monkeypatch: pytest.Mo
     assert (on_cpu.kind, on_cpu.folder and on_cpu.folder.parent) == ("cpu", tmp_path / "locks")
     gpus = iter(["GPU-1", "GPU-2"])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid=next(gpus)))
+    monkeypatch.setattr("paretolens.search.gate.probe", lambda: a_machine(tensorrt=True))
     timed = replace(config, latency=LatencyConfig(backend=Backend.TENSORRT))
     first, second = (gate_of(timed, workspace) for _ in range(2))
     assert first.kind == second.kind == "cuda"
