@@ -1,7 +1,7 @@
 """A finished study's artefacts on another device or runtime: measured again, nothing trained, and the front that holds there.
 
 Figures of a device have names of their own (`on_DEVICE_1t_p50_ms`), and all of one name are of one machine and one version of its
-runtime: the study's run says which (tag `paretolens.on.LABEL`). Another machine takes another name.
+runtime: the study's run says which (tag `paretolens.on.LABEL`). Another machine takes another name, or measures all anew.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,9 @@ from paretolens.search.progress import Steps
 from paretolens.search.study import Study
 
 __all__ = ["Retargeted", "Target", "retarget"]
+
+_MIXED = "more than one machine or version"
+"""What is noted of figures while they are replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +89,16 @@ def retarget(study: Study, target: Target, settings: LatencySettings, steps: Ste
         target: Device and runtime.
         settings: Runs and warm-up.
         steps: Told how far it is.
-        again: Also measure trials that have figures of this target; without it a run that was stopped goes on.
+        again: Also measure trials that have figures of this target, even another machine's; without it a run that was stopped
+            goes on.
 
     Raises:
-        ConfigurationError: figures of that name are of another machine or version.
+        ConfigurationError: figures of that name are of another machine or version, and are not measured again, or not all can be.
         BackendError: the runtime is missing, or takes no artefact at all.
         IntegrityError: the study's clips are damaged.
     """
     rows = pull_front(study, refresh=True).trials.to_dict("records")  # a clock that is behind hides no figures then
-    _claim(study, target, rows)
+    taken_over = _claim(study, target, rows, again=again)
     todo = [row for row in rows if again or not _known(row, target)]
     ground, failed = Ground(study=study, device=target.device, settings=settings, litert=target.litert), dict[str, str]()
     with steps.step(f"measuring on {target.device}") as update:
@@ -110,24 +114,44 @@ def retarget(study: Study, target: Target, settings: LatencySettings, steps: Ste
     if failed and len(failed) == len(rows):
         trial, reason = next(iter(failed.items()))
         raise BackendError(f"--device {target.device}: none of the {len(rows)} trials runs there; {trial}: {reason}")
+    if taken_over:
+        _settle(study, target, [str(row["trial"]) for row in rows if _known(row, target) and str(row["trial"]) in failed])
     return Retargeted(front=pull_front(study, target.objectives, refresh=True), failed=failed)
 
 
-def _claim(study: Study, target: Target, rows: list[dict[Any, Any]]) -> None:
-    """Note which machine and runtime the figures are of.
+def _claim(study: Study, target: Target, rows: list[dict[Any, Any]], *, again: bool) -> bool:
+    """Note which machine and runtime the figures are of; returns whether they are to replace those of another.
 
     Raises:
-        ConfigurationError: there are some of another.
+        ConfigurationError: there are some of another, to which only a part would be added.
     """
     here, tag = place_of(target.device), f"{ON_PREFIX}{target.label}"
     if any(_known(row, target) for row in rows):
         before = read_tag(study.run_id(), tag, tracking_uri=study.uri) or "a machine that was not noted"
+        if before != here and again:
+            add_tag(study.run_id(), tag, _MIXED, tracking_uri=study.uri)  # until all are replaced, should this be stopped
+            return True
         if before != here:
             raise ConfigurationError(
                 f"study {study.name}: its figures on_{target.label}_* are of {before}, this is {here}: give those of this one a "
-                "name of their own, such as --name laptop"
+                "name of their own, such as --name laptop, or replace them all: --again"
             )
     add_tag(study.run_id(), tag, here, tracking_uri=study.uri)
+    return False
+
+
+def _settle(study: Study, target: Target, left: list[str]) -> None:
+    """Note that all figures of another machine were replaced.
+
+    Raises:
+        ConfigurationError: some were not, since their trials don't run here.
+    """
+    if left:
+        raise ConfigurationError(
+            f"study {study.name}: {', '.join(left)} cannot be measured here, so that figures of another machine stay among those "
+            f"of on_{target.label}_*: give those of this one a name of their own, such as --name laptop"
+        )
+    add_tag(study.run_id(), f"{ON_PREFIX}{target.label}", place_of(target.device), tracking_uri=study.uri)
 
 
 def _known(row: Mapping[Any, Any], target: Target) -> bool:

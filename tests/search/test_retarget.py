@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from paretolens.errors import BackendError, ConfigurationError
 from paretolens.evaluators.latency import LatencySettings
+from paretolens.mlflow.amend import add_tag
 from paretolens.mlflow.comparable import differences
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.records import StudyRecord, read_study
@@ -85,9 +86,8 @@ def test_another_machine_needs_another_name(finished: Study, monkeypatch: pytest
         f"onnxruntime {elsewhere.importlib.metadata.version('onnxruntime')}"
     )
     monkeypatch.setattr(elsewhere, "cpu_name", lambda: "Abacus 3")
-    for again in (False, True):
-        with pytest.raises(ConfigurationError, match=r"on_onnxruntime_cpu_2t_\* are of .*, this is Abacus 3, .*--name laptop"):
-            retarget(finished, here, SETTINGS, Silent(), again=again)
+    with pytest.raises(ConfigurationError, match=r"on_onnxruntime_cpu_2t_\* are of .*, this is Abacus 3, .*--name laptop"):
+        retarget(finished, here, SETTINGS, Silent())
     named = Target(device="onnxruntime-cpu", threads=2, name="abacus")
     assert named.metric == "on_onnxruntime_cpu_abacus_2t_p50_ms"
     retarget(finished, named, SETTINGS, Silent())
@@ -96,6 +96,38 @@ def test_another_machine_needs_another_name(finished: Study, monkeypatch: pytest
     other = StudyRecord(**{**vars(both), "tags": {**both.tags, f"paretolens.on.{here.label}": "Abacus 3"}})
     assert [difference.key for difference in differences([both, other], here.metric)] == [f"on.{here.label}"]
     assert differences([both, other], named.metric) == []
+
+
+def test_figures_of_another_machine_are_replaced_whole_or_not_at_all(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Target(device="onnxruntime-cpu", name="moved")
+    tag, measured = f"paretolens.on.{here.label}", "paretolens.search.retarget.figures_of"
+    retarget(finished, here, SETTINGS, Silent())
+    add_tag(finished.run_id(), tag, "Abacus 3", tracking_uri=finished.uri)
+
+    def stopped(*_: object) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measured, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        retarget(finished, here, SETTINGS, Silent(), again=True)
+    with pytest.raises(ConfigurationError, match=r"are of more than one machine or version, .* replace them all: --again"):
+        retarget(finished, here, SETTINGS, Silent())
+
+    def partly(ground: elsewhere.Ground, folder: Path) -> dict[str, float]:
+        if folder.name == "g2":
+            raise BackendError("no such operator")
+        return {**elsewhere.figures_of(ground, folder), "p50_ms": 7.0}
+
+    monkeypatch.setattr(measured, partly)
+    with pytest.raises(ConfigurationError, match="trial-0002 cannot be measured here, so that figures of another machine stay"):
+        retarget(finished, here, SETTINGS, Silent(), again=True)
+    assert stored(finished).tags[tag] == "more than one machine or version"
+    monkeypatch.setattr(measured, lambda *_: {"p50_ms": 8.0})
+    done = retarget(finished, here, SETTINGS, Silent(), again=True)
+    assert not done.failed
+    after = stored(finished)
+    assert after.tags[tag] == elsewhere.place_of(here.device)
+    assert after.trials[here.metric].tolist() == [8.0, 8.0, 8.0]
 
 
 def test_a_device_that_takes_nothing_is_one_line(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
