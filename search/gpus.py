@@ -8,7 +8,7 @@ from paretolens.evaluators.latency import Backend
 from paretolens.search.settings import EngineSettings
 from paretolens.trainers.device import Device
 
-__all__ = ["gpus_here", "shared_out", "wanted_gpus"]
+__all__ = ["gpus_here", "left_idle", "shared_out", "wanted_gpus"]
 
 _SHARES = 10_000
 """Ray counts shares of a GPU in ten-thousandths."""
@@ -56,6 +56,19 @@ def shared_out(search: EngineSettings, *, device: Device, backend: Backend, gpus
     if search.address is None and wanted_gpus(search.workers, share) > gpus:
         raise BackendError(_too_few(search.workers, share, gpus))
     return settled
+
+
+def left_idle(search: EngineSettings, *, device: Device, gpus: int) -> str | None:
+    """One line where a set 0 keeps workers off GPUs on which the device `auto` would train; None where nothing is to be said.
+
+    Before shares were settled, 0 was the default and showed workers all GPUs: studies of that time hold it.
+    """
+    if search.address is not None or search.gpus_per_worker != 0 or device is not Device.AUTO or not gpus:
+        return None
+    return (
+        f"search.gpus_per_worker is 0: students are trained on the CPU, though torch sees {gpus} GPU{'s' if gpus > 1 else ''} "
+        "here; search.gpus_per_worker=null shares them out"
+    )
 
 
 def _per_gpu(share: float) -> int:

@@ -95,6 +95,7 @@ def _flags(options: argparse.Namespace) -> dict[str, Any]:
 
 def _search(study: "Study", console: "Console") -> int:
     from paretolens.mlflow.store import without_password
+    from paretolens.search.gpus import gpus_here, left_idle
     from paretolens.search.live import LiveTable
     from paretolens.search.progress import ConsoleSteps
 
@@ -106,6 +107,8 @@ def _search(study: "Study", console: "Console") -> int:
             with study.open_tracker() as tracker:
                 where = f"[bold]study {study.name}[/] in {study.folder}, tracked in {without_password(study.uri)}"
                 console.print(where, highlight=False, soft_wrap=True)
+                if idle := left_idle(study.config.search, device=study.config.device, gpus=gpus_here()):
+                    console.print(idle, highlight=False, soft_wrap=True)
                 task, baseline = _prepare(study, tracker, steps)
                 with LiveTable(
                     console=console, objectives=journal.objectives, trials=study.config.search.trials,

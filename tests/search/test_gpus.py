@@ -4,7 +4,7 @@ import pytest
 
 from paretolens.errors import BackendError, ConfigurationError
 from paretolens.evaluators.latency import Backend
-from paretolens.search.gpus import shared_out, wanted_gpus
+from paretolens.search.gpus import left_idle, shared_out, wanted_gpus
 from paretolens.search.settings import EngineSettings
 from paretolens.trainers.device import Device
 
@@ -54,6 +54,20 @@ def test_more_gpus_than_there_are_are_refused_with_what_would_fit() -> None:
         ConfigurationError, match=r"search.gpus_per_worker is 1.5: a worker takes a part of one GPU, or whole ones"
     ):
         EngineSettings(gpus_per_worker=1.5)
+
+
+def test_gpus_that_a_stored_0_leaves_idle_are_told() -> None:
+    old = EngineSettings(gpus_per_worker=0.0)
+    told = left_idle(old, device=Device.AUTO, gpus=2)
+    assert told == (
+        "search.gpus_per_worker is 0: students are trained on the CPU, though torch sees 2 GPUs here; "
+        "search.gpus_per_worker=null shares them out"
+    )
+    assert left_idle(old, device=Device.AUTO, gpus=0) is None
+    assert left_idle(old, device=Device.CPU, gpus=2) is None
+    assert left_idle(EngineSettings(), device=Device.AUTO, gpus=2) is None
+    cluster = EngineSettings(gpus_per_worker=0.0, address="auto")
+    assert left_idle(cluster, device=Device.AUTO, gpus=2) is None
 
 
 def test_a_worker_without_a_gpu_is_not_asked_to_use_one() -> None:
