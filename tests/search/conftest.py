@@ -1,6 +1,7 @@
 """Small spaces, objectives and journals for the tests of the search engine, and the command line."""
 
 import io
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -117,7 +118,10 @@ def searched(paretolens: Callable[..., Ended], new_store: Callable[[Path], str])
         assert done.returncode == 0, done.stdout + done.stderr
         return folder / "runs" / "studies" / "small"
 
+    before = dict(os.environ)
     with ray_runtime(address=None, cpus=2, gpus=0, threads=1):
+        os.environ.clear()  # every search sets what it needs for as long as it lasts; no other test is to see it
+        os.environ.update(before)
         yield run
 
 

@@ -21,6 +21,7 @@ from paretolens.search.study import Study
 from paretolens.search.target_eps import EPS_TOLERANCE, ExplainedJudge
 from paretolens.search.targets import Targets, write_targets
 from paretolens.search.task import Task, example_of
+from paretolens.search.workspace import Workspace
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
@@ -86,7 +87,9 @@ def test_the_teachers_file_is_needed_and_its_maps_are_kept(tiny_task: Task, judg
 
 
 def test_a_bundles_files_are_judged_by_logits_verdicts_and_explanations(tiny_task: Task, tmp_path: Path) -> None:
-    study = Study(name="files", config=tiny_task.config, workspace=tiny_task.workspace)
+    study = Study(name="files", config=tiny_task.config, workspace=Workspace.at(tmp_path / "runs"))
+    study.workspace.cache.mkdir(parents=True)
+    (study.workspace.cache / "generated").symlink_to(tiny_task.workspace.cache / "generated")
     example, model = example_of(tiny_task.samples["val"]), student_of(tiny_task)
     export_onnx(tiny_task.teacher, tiny_task.signature, example, study.folder / "baseline" / "model.onnx")
     export_onnx(model, tiny_task.signature, example, tmp_path / "model.onnx")

@@ -13,9 +13,11 @@ from paretolens.search.workspace import Workspace
 
 def test_a_damaged_teacher_says_what_to_delete(tiny_task: Task, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path / "runs")
-    for part in ("generated", "teachers"):
-        shutil.copytree(tiny_task.workspace.cache / part, workspace.cache / part, ignore=shutil.ignore_patterns("*.lock"))
-    (folder,) = (path for path in (workspace.cache / "teachers").iterdir() if path.is_dir())
+    folder = workspace.cache / "teachers" / tiny_task.teacher_folder.name  # other processes may train further ones beside it
+    shutil.copytree(tiny_task.teacher_folder, folder)
+    shutil.copytree(
+        tiny_task.workspace.cache / "generated", workspace.cache / "generated", ignore=shutil.ignore_patterns("*.lock")
+    )
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(IntegrityError, match=f"delete {folder} and make it again") as caught:
