@@ -106,6 +106,7 @@ def _graph(model: nn.Module, signature: Signature, example: Sequence[Tensor], op
 
     from paretolens.exporters.cascade import join_stages
     from paretolens.exporters.fold import fold_weights
+    from paretolens.exporters.stems import spread_stems
 
     if isinstance(model, Cascade):
         alone = replace(signature, outputs=Verdict._fields)
@@ -114,7 +115,9 @@ def _graph(model: nn.Module, signature: Signature, example: Sequence[Tensor], op
         joined = join_stages(parts[0][0], parts[1][0], low=model.low, high=model.high)
         return joined, parts[0][1] + parts[1][1]
     proto = onnx.load_from_string(_trace(model, signature, example, opset))
-    return proto, fold_weights(proto)
+    folded = fold_weights(proto)
+    spread_stems(proto)
+    return proto, folded
 
 
 def read_precision(path: Path) -> str:
