@@ -82,7 +82,8 @@ def _misplaced_bools(kind: Any, tree: Any, path: tuple[str, ...]) -> Iterator[st
     for branch in _dataclasses_in(kind):
         hints = get_type_hints(branch)
         for key, value in tree.items():
-            items = value if isinstance(value, list | tuple) else [value]
+            table = isinstance(value, Mapping) and not _dataclasses_in(hints.get(key))
+            items = value.values() if table else value if isinstance(value, list | tuple) else [value]
             wrong = next((item for item in items if isinstance(item, bool)), None)
             if key in hints and wrong is not None and not _takes_bool(hints[key]):
                 yield f"{'.'.join((*path, str(key)))} is {str(wrong).lower()}: a number is needed, not true or false"

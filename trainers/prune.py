@@ -5,9 +5,10 @@ channels go is decided here, because its own selection rounds narrow layers down
 its width comes from the family's `PruningRules`.
 """
 
+import fnmatch
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -21,7 +22,10 @@ from paretolens.models.rules import PruningRules, StreamRules
 from paretolens.trainers.cost import Cost, cost_of
 from paretolens.trainers.stream import all_paths, narrow_stream, stream_importance
 
-__all__ = ["Importance", "LayerChange", "PruneReport", "PruneSettings", "Scope", "prune"]
+__all__ = ["Importance", "LayerChange", "PruneReport", "PruneSettings", "Scope", "Widths", "prune", "widths_of"]
+
+Widths = Mapping[str, tuple[str, int]]
+"""Path → (kind, output width or number of heads) of every layer that could be pruned."""
 
 
 class Importance(StrEnum):
@@ -55,12 +59,24 @@ class PruneSettings:
     lose the same from each group, and come as near as that allows."""
     max_ratio: Annotated[float, Ge(0), Le(1)] = 0.8
     """Largest share that one layer may lose."""
+    limits: Mapping[str, Annotated[float, Ge(0), Le(1)]] = field(default_factory=dict)
+    """The same for layers and attentions by patterns of their paths, such as `{"video.backbone.stages.layer4.*": 0.25}`; the
+    first that fits counts. Layers that hang together lose no more than the least of theirs."""
     importance: Importance = Importance.MAGNITUDE
     """How channels are scored."""
     scope: Scope = Scope.LAYER
     """Where scores are compared."""
     steps: Annotated[int, Ge(1)] = 1
     """How often pruning and repair alternate (`prune_in_steps`); `prune` itself is one shot."""
+
+    def limit(self, path: str, *, heads: bool = False) -> float:
+        """Largest share that a layer, or an attention of its heads, may lose."""
+        found = self.limits.get(self.limited_by(path))
+        return found if found is not None else 1.0 if heads else self.max_ratio
+
+    def limited_by(self, path: str) -> str:
+        """The pattern of `limits` that fits a layer first; empty if none does."""
+        return next((pattern for pattern in self.limits if fnmatch.fnmatchcase(path, pattern)), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +105,8 @@ class PruneReport:
     """Parameters and MACs before."""
     after: Cost
     """The same after."""
+    idle_limits: tuple[str, ...] = ()
+    """Patterns of `PruneSettings.limits` that fit no layer of this model."""
 
     @property
     def unpruned(self) -> tuple[LayerChange, ...]:
@@ -103,6 +121,7 @@ def prune(
     rules: PruningRules,
     *,
     loss: Callable[[nn.Module], Tensor] | None = None,
+    first: Widths | None = None,
 ) -> PruneReport:
     """Prune `model` in place; it stays trainable, exportable and recordable.
 
@@ -112,6 +131,7 @@ def prune(
         settings: how much, and how it is chosen.
         rules: layers that keep their outputs; attentions.
         loss: loss of the model on some training batch; needed by Taylor importance alone.
+        first: `widths_of` the model before the first of several steps, of which the largest shares are taken; None = now.
 
     Raises:
         ConfigurationError: Taylor importance without a loss, or a rule that names no layer of the model.
@@ -130,16 +150,41 @@ def prune(
         raise ConfigurationError(
             f"student.prune.stream_ratio {settings.stream_ratio:g}: this model names no residual stream to narrow; set it to 0"
         )
-    widths, cost = _widths(model, rules), cost_of(model, example)
+    widths, cost = widths_of(model, rules), cost_of(model, example)
+    paths = {id(module): path for path, module in known.items()}
+    most = _Most(settings=settings, first=widths if first is None else first, paths=paths)
     if settings.ratio > 0 or (settings.head_ratio or 0) > 0:
         training = model.training
-        _Surgery(model, example, settings, rules, loss).run()
+        _Surgery(model, example, rules, loss, most).run()
         if settings.ratio > 0 and settings.stream_ratio and rules.stream is not None:
-            _narrow(model, rules.stream, settings)
+            _narrow(model, rules.stream, settings, most)
         _require_running(model, example)
         model.train(training)
-    after = _widths(model, rules)
-    return PruneReport(layers=tuple(_changes(model, widths, after, settings, rules)), before=cost, after=cost_of(model, example))
+    layers = tuple(_changes(widths, widths_of(model, rules), settings, rules))
+    idle = tuple(pattern for pattern in settings.limits if not any(fnmatch.fnmatchcase(path, pattern) for path in widths))
+    return PruneReport(layers=layers, before=cost, after=cost_of(model, example), idle_limits=idle)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Most:
+    """How much of what is left layers may lose: limits are shares of the first width."""
+
+    settings: PruneSettings
+    """The limits."""
+    first: Widths
+    """The first widths."""
+    paths: Mapping[int, str]
+    """Path of each module by its identity."""
+
+    def share(self, *modules: nn.Module) -> float:
+        """Of layers that hang together, or of an attention's heads."""
+        kept = []
+        for module in modules:
+            path = self.paths.get(id(module), "")
+            if path in self.first:
+                heads = isinstance(module, Attention)
+                kept.append((1 - self.settings.limit(path, heads=heads)) * self.first[path][1] / _width(module)[1])
+        return max(0.0, 1 - max(kept, default=1 - self.settings.max_ratio))
 
 
 class _Surgery:
@@ -149,15 +194,16 @@ class _Surgery:
         self,
         model: nn.Module,
         example: tuple[Tensor, ...],
-        settings: PruneSettings,
         rules: PruningRules,
         loss: Callable[[nn.Module], Tensor] | None,
+        most: _Most,
     ) -> None:
         import torch_pruning
 
         self.library = torch_pruning
         self.model = model
-        self.settings = settings
+        self.most = most
+        self.settings = settings = most.settings
         self.trained = {name: p.requires_grad for name, p in model.named_parameters()}
         self.maps = getattr(model, "return_maps", None)
         self.attentions: list[Attention] = [
@@ -201,7 +247,8 @@ class _Surgery:
 
     def _prune_heads(self, attention: Attention, ratio: float) -> None:
         """Take whole heads out of q, k, v and the inputs of proj."""
-        count = min(int(ratio * attention.num_heads + 1e-6), attention.num_heads - 1)
+        share = min(ratio, self.most.share(attention))
+        count = min(int(share * attention.num_heads + 1e-6), attention.num_heads - 1)
         if count < 1:
             return
         handler = self.library.prune_linear_in_channels
@@ -217,20 +264,21 @@ class _Surgery:
         scored = list(self._scored())
         threshold = torch.inf
         if self.settings.scope is Scope.MODEL and scored:
-            everything = torch.cat([score.repeat_interleave(groups) for _, _, score, groups in scored])
+            everything = torch.cat([score.repeat_interleave(groups) for _, _, score, groups, _ in scored])
             threshold = float(everything.sort().values[int(self.settings.ratio * (len(everything) - 1))])
-        for root, handler, score, groups in scored:
+        for root, handler, score, groups, most in scored:
             wanted = self.settings.ratio * len(score)
             if self.settings.scope is Scope.MODEL:
                 wanted = float((score <= threshold).sum())
-            count = removable(len(score), wanted, groups=groups, round_to=self.settings.round_to, most=self.settings.max_ratio)
+            count = removable(len(score), wanted, groups=groups, round_to=self.settings.round_to, most=most)
             gone = score.argsort()[:count]
             indices = torch.cat([gone + group * len(score) for group in range(groups)]).tolist()
             if indices:
                 yield root, handler, sorted(indices)
 
-    def _scored(self) -> Iterator[tuple[nn.Module, Any, Tensor, int]]:
-        """Root layer, pruning function, score per channel and number of convolution groups of every prunable group."""
+    def _scored(self) -> Iterator[tuple[nn.Module, Any, Tensor, int, float]]:
+        """Root layer, pruning function, score per channel, number of convolution groups and largest share to lose of every group
+        that can be pruned."""
         projections = [layer for attention in self.attentions for layer in (attention.q, attention.k, attention.v)]
         types = [self.library.ops.TORCH_CONV, self.library.ops.TORCH_LINEAR]
         for group in self.graph.get_all_groups(ignored_layers=[*self.kept, *projections], root_module_types=types):
@@ -240,14 +288,16 @@ class _Surgery:
                 continue
             groups = max((_convolution_groups(dep.target.module) for dep, _ in group), default=1)
             if len(score) % groups == 0:
-                yield root, handler, score.detach().reshape(groups, -1).mean(0), groups
+                narrowed = [dep.target.module for dep, _ in group if self.graph.is_out_channel_pruning_fn(dep.handler)]
+                yield root, handler, score.detach().reshape(groups, -1).mean(0), groups, self.most.share(*narrowed)
 
 
-def _narrow(model: nn.Module, stream: StreamRules, settings: PruneSettings) -> None:
+def _narrow(model: nn.Module, stream: StreamRules, settings: PruneSettings, most: _Most) -> None:
     """Take the weakest channels out of the residual stream."""
     score = stream_importance(model, stream)
     wanted = settings.stream_ratio * len(score)
-    count = removable(len(score), wanted, groups=1, round_to=settings.round_to, most=settings.max_ratio)
+    share = most.share(*(model.get_submodule(path) for path in stream.writers))
+    count = removable(len(score), wanted, groups=1, round_to=settings.round_to, most=share)
     narrow_stream(model, stream, score.argsort()[count:].sort().values)
 
 
@@ -258,7 +308,7 @@ def removable(width: int, wanted: float, *, groups: int, round_to: int, most: fl
     """
     total = width * groups
     unit = round_to if groups == 1 else groups * max(1, round_to // groups)
-    least = max(unit, -(-total * (1 - most) // unit) * unit)
+    least = max(unit, -((1e-6 - total * (1 - most)) // unit) * unit)
     left = min(total, max(least, round((total - wanted * groups) / unit) * unit))
     return max(0, int(total - left) // groups)
 
@@ -287,39 +337,47 @@ def _require_running(model: nn.Module, example: tuple[Tensor, ...]) -> None:
         ) from error
 
 
-def _widths(model: nn.Module, rules: PruningRules) -> dict[str, tuple[str, int]]:
-    """Path → (kind, output width) of every layer that could be pruned."""
-    found: dict[str, tuple[str, int]] = {}
+def widths_of(model: nn.Module, rules: PruningRules) -> Widths:
+    """What could be pruned of a model."""
+    found = {}
     for path, module in model.named_modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d):
-            found[path] = ("depthwise" if module.groups == module.out_channels > 1 else "conv", module.out_channels)
-        elif isinstance(module, nn.Linear):
-            found[path] = ("linear", module.out_features)
-        elif isinstance(module, nn.RNNBase):
-            found[path] = (type(module).__name__.lower(), module.hidden_size)
-        elif path in rules.attentions and isinstance(module, Attention):
-            found[path] = ("heads", module.num_heads)
+        if not isinstance(module, Attention) or path in rules.attentions:
+            kind, width = _width(module)
+            if kind:
+                found[path] = (kind, width)
     return found
 
 
+def _width(module: nn.Module) -> tuple[str, int]:
+    """Kind and output width of a layer, or heads of an attention; no kind where it is none."""
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        return "depthwise" if module.groups == module.out_channels > 1 else "conv", module.out_channels
+    if isinstance(module, nn.Linear):
+        return "linear", module.out_features
+    if isinstance(module, nn.RNNBase):
+        return type(module).__name__.lower(), module.hidden_size
+    return ("heads", module.num_heads) if isinstance(module, Attention) else ("", 0)
+
+
 def _changes(
-    model: nn.Module,
-    before: Mapping[str, tuple[str, int]],
-    after: Mapping[str, tuple[str, int]],
+    before: Widths,
+    after: Widths,
     settings: PruneSettings,
     rules: PruningRules,
 ) -> Iterator[LayerChange]:
     reasons = {layer.path: layer.reason for layer in rules.kept}
     for path, (kind, width) in before.items():
         left = after[path][1]
-        reason = "" if left < width else reasons.get(path) or _why(kind, width, settings)
+        reason = "" if left < width else reasons.get(path) or _why(path, kind, width, settings)
         yield LayerChange(path=path, kind=kind, before=width, after=left, reason=reason)
 
 
-def _why(kind: str, width: int, settings: PruneSettings) -> str:
+def _why(path: str, kind: str, width: int, settings: PruneSettings) -> str:
     """Why a layer that no rule keeps has lost nothing."""
     if settings.ratio == 0 and not settings.head_ratio:
         return "nothing was asked to go"
+    if pattern := settings.limited_by(path):
+        return f"limits let {pattern} lose {settings.limits[pattern]:.0%} at most"
     if kind == "heads":
         return "the ratio of so few heads is less than one head"
     if kind in ("gru", "lstm", "rnn"):

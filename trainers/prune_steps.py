@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from paretolens.models.rules import PruningRules
-from paretolens.trainers.prune import LayerChange, PruneReport, PruneSettings, prune
+from paretolens.trainers.prune import LayerChange, PruneReport, PruneSettings, prune, widths_of
 
 __all__ = ["prune_in_steps", "step_shares"]
 
@@ -37,10 +37,10 @@ def prune_in_steps(
     """
     reports = []
     heads = settings.ratio if settings.head_ratio is None else settings.head_ratio
-    wanted = (settings.ratio, heads, settings.stream_ratio)
+    wanted, first = (settings.ratio, heads, settings.stream_ratio), widths_of(model, rules)
     for share, head_share, stream_share in zip(*(step_shares(ratio, settings.steps) for ratio in wanted), strict=True):
         now = replace(settings, ratio=share, head_ratio=head_share, stream_ratio=stream_share)
-        reports.append(prune(model, example, now, rules, loss=loss))
+        reports.append(prune(model, example, now, rules, loss=loss, first=first))
         repair()
     return _joined(reports)
 
@@ -61,4 +61,6 @@ def _joined(reports: list[PruneReport]) -> PruneReport:
         )
         for first, last in pairs
     )  # fmt: skip
-    return PruneReport(layers=layers, before=reports[0].before, after=reports[-1].after)
+    return PruneReport(
+        layers=layers, before=reports[0].before, after=reports[-1].after, idle_limits=reports[-1].idle_limits
+    )  # fmt: skip

@@ -102,7 +102,15 @@ def test_yaml_errors_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["seed=true", "data.train=false", "search.workers=true", "teacher.epochs=true", "eps.tolerance=true"]
+    "text",
+    [
+        "seed=true",
+        "data.train=false",
+        "search.workers=true",
+        "teacher.epochs=true",
+        "eps.tolerance=true",
+        "student.prune.limits={a: true}",
+    ],
 )
 def test_true_and_false_are_no_numbers(text):
     with pytest.raises(ConfigurationError, match=rf"{text.partition('=')[0]} is (true|false): a number is needed"):

@@ -117,6 +117,21 @@ def test_what_the_rules_keep_is_kept_and_listed(model_of, train) -> None:
     assert {"verdict", "offset", "audio.head", "blocks.0.gate"} <= set(listed)
 
 
+def test_limits_hold_layers_by_their_paths_and_say_so(model_of, train) -> None:
+    model = model_of(backbone_width=0.5)
+    limits = {"blocks.0.ffn.*": 0, "blocks.0.cross": 0.25, "*.layer4.*": 0.25, "no.such.layer": 0}
+    report = prune(model, train.batch(slice(0, 2)), replace(SETTINGS, limits=limits), rules_of(model))
+    layers = {layer.path: layer for layer in report.layers}
+    assert (layers["blocks.0.ffn.expand"].before, layers["blocks.0.ffn.expand"].after) == (64, 64)
+    assert layers["blocks.0.ffn.expand"].reason == "limits let blocks.0.ffn.* lose 0% at most"
+    heads = {path: layers[path].after for path in ("blocks.0.cross", "blocks.0.attend")}
+    assert heads == {"blocks.0.cross": 3, "blocks.0.attend": 2}, "the latter loses its half of four"
+    fourth = [layer for path, layer in layers.items() if ".layer4." in path]
+    assert {layer.after / layer.before for layer in fourth} == {0.75}
+    assert any(layer.after == 0.5 * layer.before for path, layer in layers.items() if ".layer3." in path)
+    assert report.idle_limits == ("no.such.layer",)
+
+
 @pytest.mark.parametrize("importance", [Importance.TAYLOR, Importance.BN_SCALE])
 def test_other_importances(model_of, train, importance: Importance) -> None:
     model = model_of()

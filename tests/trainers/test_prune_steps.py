@@ -37,6 +37,15 @@ def test_in_steps_as_much_goes_as_at_once_and_each_step_is_repaired(model_of, tr
     assert all((layer.after < layer.before) == (layer.reason == "") for layer in report.layers)
 
 
+def test_limits_are_shares_of_the_first_width(model_of, train) -> None:
+    model, example = model_of(width=64, ffn=4), train.batch(slice(0, 2))
+    settings = PruneSettings(ratio=0.75, steps=3, limits={"blocks.0.ffn.*": 0.25, "blocks.0.attend": 0.5})
+    report = prune_in_steps(model, example, settings, PinpointFamily().pruning_rules(model), repair=lambda: None)
+    found = {layer.path: (layer.before, layer.after) for layer in report.layers}
+    assert found["blocks.0.ffn.expand"] == (256, 192)
+    assert (found["blocks.0.attend"], found["blocks.0.cross"]) == ((4, 2), (4, 1))
+
+
 def test_what_matters_is_asked_again_in_every_step(model_of, train) -> None:
     model, example = model_of(width=64), train.batch(slice(0, 2))
     asked = []
