@@ -46,6 +46,11 @@ from paretolens.search.workspace import Workspace
 from paretolens.trainers.quantise import freeze, quantise, quantisers_off
 
 FULL, INT8 = "FP32", "INT8"
+_LEAST: Mapping[str, Any] = {
+    "backbone": "mobilenet_v3_small", "backbone_width": 0.25, "audio_width": 32, "audio_head": "tcn", "width": 32, "depth": 1,
+    "heads": 2, "ffn": 1,
+}  # fmt: skip
+"""The default space's smallest student."""
 TRIALS: Mapping[str, Mapping[str, Any]] = {
     "distilled": {},
     "pruned": {"prune_ratio": 0.4},
@@ -55,8 +60,10 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
     "QAT": {"qat": True},
     "pruned, QAT": {"prune_ratio": 0.4, "qat": True},
     "pruned, low rank, aligned, QAT": {"prune_ratio": 0.4, "rank_energy": 0.8, "gamma": 10.0, "qat": True},
+    "smallest": {**_LEAST, "prune_ratio": 0.8, "stream_ratio": 0.5},
+    "fastest": {**_LEAST, "frames": 4, "frame_size": 32, "prune_ratio": 0.8, "stream_ratio": 0.5},
 }
-"""What each row's genome has beside the plain one."""
+"""What each row's genome has beside the plain one; the last two are other networks, which show how far it goes."""
 ROWS = ("teacher", "teacher, PTQ", "distilled", "PTQ", *list(TRIALS)[1:])
 COLUMNS = ("size", "parameters", "MACs", "p50", "latency_ms", "memory", "accuracy (val)", "accuracy (test)", "EPS [95 %]")
 
@@ -89,8 +96,9 @@ class Shipping:
         config = replace(study.config, space={**study.config.space, "gamma": gammas, "rank_energy": [0.8, 1.0]})
         self.task = Task.prepare(config, study.workspace, Silent())
         self.calibration: Calibration | None = study.calibration()
-        self.folder = folder
-        self.wishes = wishes
+        plain = {"prune_ratio": 0.0, "rank_energy": 1.0, "gamma": 0.0, "qat": False}
+        self.plain = self.task.space.repair({**self.task.space.default(), **wishes, **plain})
+        self.folder = folder / "{backbone}-{backbone_width:g}".format(**self.plain)
         self.wanted = wanted
 
     def rows(self) -> Iterator[Row]:
@@ -126,8 +134,7 @@ class Shipping:
 
     def trial(self, name: str, *, stream_ratio: float = 0.0, **changes: Any) -> Row:
         """A genome through the engine's own trial."""
-        plain = {"prune_ratio": 0.0, "rank_energy": 1.0, "gamma": 0.0, "qat": False}
-        genome = self.task.space.repair({**self.task.space.default(), **self.wishes, **plain, **changes})
+        genome = self.task.space.repair({**self.plain, **changes})
         student = self.task.config.student
         narrowed = replace(student, prune=replace(student.prune, stream_ratio=stream_ratio))
         task = replace(self.task, config=replace(self.task.config, student=narrowed))
@@ -200,9 +207,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?")
     parser.add_argument("--workspace", type=Path, default=Path("runs"))
-    parser.add_argument("--folder", type=Path, help="where models go (default: bench-ship in the workspace)")
+    parser.add_argument("--folder", type=Path, help="where folders of students go (default: bench-ship in the workspace)")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--width", type=float, default=0.5, help="share of the backbone's channels (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=float, default=0.25,
+        help="share of the backbone's channels; the nearest that the study's space has is taken (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--only", default=",".join(ROWS).replace(", ", "+"), metavar="A,B",
         help="rows, with + for a comma in a name (default: %(default)s)",
@@ -215,9 +225,12 @@ def main() -> int:
     torch.set_num_threads(1)
     study = load_study(Workspace.at(options.workspace), options.study)
     wishes = {"backbone": options.backbone, "backbone_width": options.width}
-    folder = options.folder or options.workspace / "bench-ship" / f"{options.backbone}-{options.width:g}"
-    shipping = Shipping(study, folder, wishes, wanted)
-    print(f"student: {options.backbone} at {options.width:g} of its channels, all else as `paretolens space` has it\n")
+    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, wanted)
+    print(
+        "student: {backbone} at {backbone_width:g} of its channels, all else as `paretolens space` has it\n".format(
+            **shipping.plain
+        )
+    )
     print("| | precision | " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS), flush=True)
     rows: list[Row] = []
     for row in shipping.rows():
