@@ -63,7 +63,7 @@ class TargetFile:
 
 def export_litert(
     python: Path, model: Path, signature: Signature, calibration: Arrays, out: Path, *,
-    precisions: Iterable[str] = USUAL, tell: Callable[[str], None] = lambda line: None,
+    precisions: Iterable[str] = USUAL, whole: Path | None = None, tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Path]:  # fmt: skip
     """Convert a saved model; returns the files by precision.
 
@@ -73,7 +73,8 @@ def export_litert(
         signature: Its inputs and outputs.
         calibration: Scaled inputs (B, ...) by name; the first is the example, the first 32 calibrate activations.
         out: Folder of the files, which exists.
-        precisions: Those wanted, of PRECISIONS.
+        precisions: Those wanted, of PRECISIONS; without `fp32` where `whole` is given.
+        whole: The float file that an earlier call made: it is quantised, which takes a second where converting takes many.
         tell: Told in a line how far the conversion is.
 
     Raises:
@@ -81,6 +82,7 @@ def export_litert(
     """
     wanted = tuple(precisions)
     job = {"do": "convert", "model": str(model), "out": str(out), "precisions": wanted, **_names(signature)}
+    job["whole"] = str(whole) if whole else None
     _with_samples(python, job, {name: value[:CALIBRATION] for name, value in calibration.items()}, tell)
     return {precision: out / f"{precision}.tflite" for precision in wanted}
 

@@ -21,7 +21,21 @@ IN_FLOAT = (r".*serving_default_output.*", r".*_gate[;/].*")
 
 
 def convert(job: dict[str, Any]) -> dict[str, Any]:
-    """Write `model.tflite`, and quantised files of it, into `out`; the model takes a batch of 1."""
+    """Write `fp32.tflite`, and quantised files of it, into `out`; the model takes a batch of 1.
+
+    With `whole` in the job that float file is quantised, and nothing is converted.
+    """
+    inputs, out = _inputs(job), Path(job["out"])
+    whole = Path(job["whole"]) if job.get("whole") else _convert(job, inputs, out / "fp32.tflite")
+    for precision in job["precisions"]:
+        if precision != "fp32":
+            rows = [_named(job, inputs, row) for row in range(len(inputs[job["inputs"][0]]))]
+            _quantise(whole, out / f"{precision}.tflite", precision, rows)
+    return {}
+
+
+def _convert(job: dict[str, Any], inputs: dict[str, np.ndarray], path: Path) -> Path:
+    """The model in float, its quantisers off."""
     import litert_torch
     import torch
     from torch import Tensor, nn
@@ -40,15 +54,11 @@ def convert(job: dict[str, Any]) -> dict[str, Any]:
             return tuple(self.model(*inputs))
 
     torch.set_num_threads(1)
-    inputs, out = _inputs(job), Path(job["out"])
     model = load_model(Path(job["model"])).eval()
     with quantisers_off(model), torch.no_grad():
         example = tuple(torch.from_numpy(inputs[name][:1]) for name in job["inputs"])
-        litert_torch.convert(Plain(model).eval(), example).export(str(out / "fp32.tflite"))
-    for precision in job["precisions"]:
-        if precision != "fp32":
-            _quantise(out, precision, [_named(job, inputs, row) for row in range(len(inputs[job["inputs"][0]]))])
-    return {}
+        litert_torch.convert(Plain(model).eval(), example).export(str(path))
+    return path
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -91,10 +101,10 @@ def clock(job: dict[str, Any]) -> dict[str, Any]:
     return {"wall_ns": walls, "cpu_ns": cpus, "model_bytes": peak - before, "process_bytes": peak, "runtime": _version()}
 
 
-def _quantise(out: Path, precision: str, calibration: list[dict[str, np.ndarray]]) -> None:
+def _quantise(whole: Path, path: Path, precision: str, calibration: list[dict[str, np.ndarray]]) -> None:
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
-    worker = quantizer.Quantizer(str(out / "fp32.tflite"))
+    worker = quantizer.Quantizer(str(whole))
     if precision in RECIPES:
         worker.load_quantization_recipe(getattr(recipe, RECIPES[precision])())
     else:
@@ -106,7 +116,7 @@ def _quantise(out: Path, precision: str, calibration: list[dict[str, np.ndarray]
                 regex=pattern, operation_name=qtyping.TFLOperationName.FULLY_CONNECTED, algorithm_key="no_quantize"
             )
     found = worker.calibrate({"serving_default": calibration}) if worker.need_calibration else None
-    worker.quantize(found).export_model(str(out / f"{precision}.tflite"), overwrite=True)
+    worker.quantize(found).export_model(str(path), overwrite=True)
 
 
 def _runner(job: dict[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import inspect
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,14 +114,21 @@ def _on_litert(ground: Ground, folder: Path) -> dict[str, float]:
     from paretolens.search.bench import time_litert
 
     assert ground.litert is not None, "the command makes LiteRT's environment first"
-    precision, python = LITERT[ground.device], ground.litert
-    samples, inputs = _clips(ground.study)
-    place = ground.study.workspace.cache / "litert-files" / litert_key(folder / "model", samples.fingerprint, precision)
-    build_once(
-        place,
-        _quietly(lambda out: export_litert(python, folder / "model", samples.signature, inputs, out, precisions=[precision])),
-    )
-    path = place / f"{precision}.tflite"
+    python, (samples, inputs) = ground.litert, _clips(ground.study)
+    files = ground.study.workspace.cache / "litert-files"
+
+    def file(precision: str) -> Path:
+        """Of the cache, or made; a rounded one is made of the float one."""
+        place = files / litert_key(folder / "model", samples.fingerprint, precision)
+
+        def make(out: Path) -> None:
+            whole = None if precision == "fp32" else file("fp32")
+            export_litert(python, folder / "model", samples.signature, inputs, out, precisions=[precision], whole=whole)
+
+        build_once(place, make)
+        return place / f"{precision}.tflite"
+
+    path = file(LITERT[ground.device])
     logits = run_litert(python, path, samples.signature, inputs)[0]["logit"]
     times = time_litert(python, path, runs=ground.settings.runs, threads=ground.settings.threads)
     found = dict(zip(("p50_ms", "p90_ms", "p99_ms"), times.percentiles, strict=True))
@@ -151,12 +158,3 @@ def _clips(study: Study) -> tuple[SampleSet, Mapping[str, np.ndarray]]:
 
 def _accuracy(logits: np.ndarray, samples: SampleSet) -> float:
     return float(np.mean(verdicts(logits) == samples.labels))
-
-
-def _quietly(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    """For callbacks that give nothing back."""
-
-    def made(out: Path) -> None:
-        make(out)
-
-    return made
