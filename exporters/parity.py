@@ -57,7 +57,9 @@ class Parity:
     """What `max_difference` was held against: as asked for, or as far as `rounding_noise` makes possible."""
 
 
-def check_parity(model: nn.Module, path: Path, batches: Iterable[Sequence[Tensor]], *, tolerance: float = TOLERANCE) -> Parity:
+def check_parity(
+    model: nn.Module, path: Path, batches: Iterable[Sequence[Tensor]], *, tolerance: float = TOLERANCE, names: Sequence[str] = ()
+) -> Parity:
     """Compare every output of `model` and of the file on the same inputs.
 
     Args:
@@ -67,6 +69,7 @@ def check_parity(model: nn.Module, path: Path, batches: Iterable[Sequence[Tensor
             batch size that tracing froze is noticed.
         tolerance: Largest allowed `max_difference` of a float model; a quantised one gets at least QUANTISED_TOLERANCE and four
             times its own rounding noise.
+        names: Of the samples, over all batches in order; without them the worst is told by its number.
 
     Raises:
         BackendError: a logit differs by more than `tolerance` or is not finite; the worst sample is named.
@@ -95,7 +98,7 @@ def check_parity(model: nn.Module, path: Path, batches: Iterable[Sequence[Tensor
         tolerance = max(tolerance, QUANTISED_TOLERANCE, NOISE_FACTOR * noise)
     columns = tuple(np.concatenate(column) for column in zip(*rows, strict=True))
     result = _summary(columns, outputs=worst, tolerance=tolerance, noise=noise)
-    _gate(result, path)
+    _gate(result, path, names[result.worst_sample] if names else f"sample {result.worst_sample}")
     return result
 
 
@@ -136,10 +139,10 @@ def _summary(columns: tuple[np.ndarray, ...], *, outputs: dict[str, float], tole
     )
 
 
-def _gate(parity: Parity, path: Path) -> None:
+def _gate(parity: Parity, path: Path, worst: str) -> None:
     if not np.isfinite(parity.max_difference) or parity.max_difference > parity.tolerance:
         raise BackendError(
-            f"the logits of {path.name} must lie within {parity.tolerance:g} of the torch model's, sample {parity.worst_sample} "
+            f"the logits of {path.name} must lie within {parity.tolerance:g} of the torch model's, {worst} "
             f"differs by {parity.max_difference:.3g} (mean {parity.mean_difference:.3g} over {parity.samples} samples): "
             "export it again"
         )

@@ -51,7 +51,7 @@ def measure_baseline(task: Task, folder: Path, calibration: Calibration) -> Base
 def _measure(task: Task, folder: Path, calibration: Calibration) -> None:
     val = task.samples["val"]
     artefact = export_onnx(task.teacher, task.signature, example_of(val), folder / "model.onnx")
-    parity = check_parity(task.teacher, artefact.path, [val.batch(slice(0, 32))])
+    parity = check_parity(task.teacher, artefact.path, [val.batch(slice(0, 32))], names=val.ids)
     scores = score_artefact(artefact.path, task.samples)
     cost = count_cost(task.teacher, example_of(val, 1))
     memory = peak_memory(artefact.path)

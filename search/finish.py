@@ -146,13 +146,19 @@ def require_members(found: Front) -> None:
     raise ConfigurationError("the front is empty: no trial is complete yet; go on with 'paretolens search --resume'")
 
 
-def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
+def choose(found: Front, selection: str, *, anywhere: bool = False) -> list["pd.Series[Any]"]:
     """Members by name: knee, fastest, most-faithful, most-accurate, all (or front), or a trial.
+
+    Args:
+        found: The front.
+        selection: The name.
+        anywhere: Whether a trial that is not on the front may be named too, if it is complete and the front's filter keeps it.
 
     Raises:
         ConfigurationError: the front is empty or has no such member.
     """
     members = found.members
+    trials = found.trials if anywhere else members
     require_members(found)
     named = {
         "knee": members[members["knee"].astype(bool)],
@@ -162,10 +168,11 @@ def choose(found: Front, selection: str) -> list["pd.Series[Any]"]:
         "all": members,
         "front": members,
     }
-    rows = named.get(selection, members[members["trial"].astype(str).isin([selection, _trial_of(selection)])])
+    rows = named.get(selection, trials[trials["trial"].astype(str).isin([selection, _trial_of(selection)])])
     if not len(rows):
-        names = [*named, *(str(name) for name in members["trial"])]
-        raise ConfigurationError(f"--select {selection}: no such member of the front{nearest(selection, names)}")
+        names = [*named, *(str(name) for name in trials["trial"])]
+        wrong = "no such complete trial" if anywhere else "no such member of the front"
+        raise ConfigurationError(f"--select {selection}: {wrong}{nearest(selection, names)}")
     return [row for _, row in rows.iterrows()]
 
 

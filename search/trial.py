@@ -246,7 +246,7 @@ class Trial:
             cost = count_cost(student, example_of(samples["val"], 1))
         self.metrics |= {"parameters": float(cost.parameters), "macs": float(cost.macs)}
         artefact = export_onnx(student, self.task.signature, example_of(samples["val"]), self.folder / "model.onnx")
-        parity = check_parity(student, artefact.path, [samples["val"].batch(slice(0, BATCH))])
+        parity = check_parity(student, artefact.path, [samples["val"].batch(slice(0, BATCH))], names=samples["val"].ids)
         save_model(student, self.folder / "model")
         self._note_parity(artefact, parity, getattr(student, "patch_field", None))
         return artefact

@@ -1,4 +1,4 @@
-"""Write members of the front as bundles: folders with the ONNX file, manifest, checksums, model card and a predict script."""
+"""Write members of the front, or another complete trial, as bundles: folders with the ONNX file, manifest, checksums, model card and a predict script."""
 
 import argparse
 from functools import partial
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     targets = _targets(options) if options.targets else None
     study = load_study(workspace_of(options), options.study)
-    rows = choose(pull_front(study, where=options.where), options.select)
+    rows = choose(pull_front(study, where=options.where), options.select, anywhere=True)
     out = options.out or study.folder / "bundles"
     console = make_console()
     for row in rows:

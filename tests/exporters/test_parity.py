@@ -61,6 +61,8 @@ def test_the_worst_sample_is_named(student: nn.Module, exported: OnnxArtefact, b
     worst = int(difference.argmax())
     with pytest.raises(BackendError, match=rf"within 0\.0001 .* sample {worst} differs by {float(difference.max()):.3g}"):
         check_parity(other, exported.path, [first, second])
+    with pytest.raises(BackendError, match=rf"torch model's, {'abcde'[worst]} differs by"):
+        check_parity(other, exported.path, [first, second], names=tuple("abcde"))
     loose = check_parity(other, exported.path, [first, second], tolerance=100.0)
     assert loose.worst_sample == worst
     assert loose.max_difference == pytest.approx(float(difference.max()), abs=1e-5)

@@ -45,6 +45,12 @@ def test_no_such_member_names_what_there_is(found: Front, selection: str) -> Non
         choose(found, selection)
 
 
+def test_a_trial_off_the_front_is_found_where_that_is_allowed(found: Front) -> None:
+    assert [row["trial"] for row in choose(found, "9", anywhere=True)] == ["trial-0009"]
+    with pytest.raises(ConfigurationError, match="--select 8: no such complete trial"):
+        choose(found, "8", anywhere=True)
+
+
 def test_empty_front_says_so() -> None:
     empty = rank_trials(pd.DataFrame({"trial": [], "accuracy": [], "latency_ms": [], "eps": []}, dtype=float))
     with pytest.raises(ConfigurationError, match="the front is empty"):
