@@ -1,4 +1,4 @@
-"""Write members of the front, or another complete trial, as bundles: folders with the ONNX file, manifest, checksums, model card and a predict script."""
+"""Write members of the front, or any complete trial, as bundles: folders with model, manifest, checksums, card and a script."""
 
 import argparse
 from functools import partial
