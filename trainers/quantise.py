@@ -5,7 +5,8 @@
     freeze(model)                                              # before export
 
 The exported graph holds QuantizeLinear/DequantizeLinear pairs. Where they stand is the runtime's business: see `Placement`.
-Softmax, layer norms, gates, recurrent layers and outputs stay in float; the report lists every layer with the reason.
+Softmax, layer norms, recurrent layers and outputs stay in float, gates and attention's products unless they are asked for; the
+report lists every layer with the reason.
 """
 
 import fnmatch
@@ -77,8 +78,10 @@ class QuantiseSettings:
     depthwise: bool = True
     """Quantise depthwise convolutions. Those left in float between rounded layers are rounded by ONNX Runtime all the same, with
     one step for all channels."""
+    gates: bool = False
+    """Quantise the gates of squeeze-and-excitation, which weigh channels by small differences and cost little."""
     keep: tuple[str, ...] = ("*.gate",)
-    """Patterns of layers that stay in float."""
+    """Patterns of layers that stay in float, gates between sound and picture among them."""
     observer: Observer = Observer.AVERAGE
     """How the reach of activations is found."""
     momentum: Annotated[float, Gt(0), Le(1)] = 0.05
@@ -223,7 +226,7 @@ class _Placing:
             return "" if self.settings.linear else "linear layers are switched off"
         if module.groups == module.out_channels > 1 and not self.settings.depthwise:
             return "depthwise: one activation step does not fit its channels"
-        return "gate of a squeeze-and-excitation" if self._squeezed(path) else ""
+        return "gate of a squeeze-and-excitation" if not self.settings.gates and self._squeezed(path) else ""
 
     def _squeezed(self, path: str) -> bool:
         """Whether what comes in is a pooled map, through layers that work on one position."""

@@ -11,7 +11,7 @@ from paretolens.errors import ConfigurationError, TrialError
 from paretolens.exporters.onnx import export_onnx
 from paretolens.models.record import load_model, save_model
 from paretolens.spaces.pinpoint import PinpointFamily
-from paretolens.trainers.fake_quant import ActivationQuantiser, Grid, Observer, WeightQuantiser
+from paretolens.trainers.fake_quant import ActivationQuantiser, Grid, Observer, QuantisedLinear, WeightQuantiser
 from paretolens.trainers.fold import fold_batch_norms
 from paretolens.trainers.losses import hard_loss
 from paretolens.trainers.prune import PruneSettings, prune
@@ -176,6 +176,14 @@ def test_what_stays_in_float_is_listed_with_reasons(prepared, train) -> None:
     assert all(reasons.values())
     rounded = {layer.path for layer in report.layers if layer.quantised}
     assert {"blocks.0.cross.q", "blocks.0.ffn.expand", "video.project", "audio.convs.0"} <= rounded
+
+
+def test_gates_are_rounded_where_that_is_asked_for(prepared, train) -> None:
+    model = prepared(backbone="mobilenet_v3_small", backbone_width=0.5)
+    report = quantised(model, train, replace(SETTINGS, gates=True, keep=()))
+    assert {layer.path for layer in report.left_in_float if layer.kind != "matmul"} == {"verdict", "offset", "audio.head"}
+    assert isinstance(model.blocks[0].gate, QuantisedLinear)
+    assert torch.isfinite(logits(model, train)).all()
 
 
 def test_attention_products_follow_the_placement(prepared, train) -> None:
