@@ -7,7 +7,8 @@
 Every row is trained, exported and scored by the engine's own trial; PTQ is the distilled student with calibrated quantisers and
 no training after. Latency is that of ONNX Runtime on the CPU, one thread, of all rows one after the other once they are made: the
 median on the clock, and `latency_ms`, the noise-proof estimate that searches use. The teacher is measured as int8 too, so that a
-student's share is not its precision's.
+student's share is not its precision's. `--litert` adds the median of LiteRT on the same models (float files, and those of
+`static-int8` for the int8 rows: what LiteRT rounds by itself of the float weights); where a GPU is, TensorRT's is added.
 
 Then the claims: > 75 % smaller, > 3x faster, < 2 points of accuracy lost, < 512 MB of memory; int8 at least 1.5x faster than the
 same student in FP32. Exit code 1 if one of them falls short on every row.
@@ -27,13 +28,16 @@ from torch import nn
 
 from paretolens.evaluators.cost import count_cost
 from paretolens.evaluators.eps import score_eps
-from paretolens.evaluators.latency import Calibration
+from paretolens.evaluators.latency import Backend, Calibration, measure_latency, probe
 from paretolens.evaluators.memory import peak_memory
 from paretolens.exporters.files import write_atomic
+from paretolens.exporters.litert_env import make_environment
 from paretolens.exporters.onnx import export_onnx
 from paretolens.mlflow.chart import half_up
 from paretolens.models.record import load_model
 from paretolens.search.baseline import measure_baseline
+from paretolens.search.bench import time_litert
+from paretolens.search.elsewhere import litert_file
 from paretolens.search.measuring import bench_of
 from paretolens.search.placement import placed
 from paretolens.search.progress import Silent
@@ -66,6 +70,8 @@ TRIALS: Mapping[str, Mapping[str, Any]] = {
 """What each row's genome has beside the plain one; the last two are other networks, which show how far it goes."""
 ROWS = ("teacher", "teacher, PTQ", "distilled", "PTQ", *list(TRIALS)[1:])
 COLUMNS = ("size", "parameters", "MACs", "p50", "latency_ms", "memory", "accuracy (val)", "accuracy (test)", "EPS [95 %]")
+OTHERS = {"litert_p50_ms": "p50, LiteRT", "tensorrt_p50_ms": "p50, TensorRT"}
+"""Columns of other runtimes, where they were measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +90,17 @@ class Row:
         eps = f"{m['eps']:.3f}" + (f" [{m['eps_low']:.3f}, {m['eps_high']:.3f}]" if "eps_low" in m else "")
         cost = [f"{m['size_mb']:.2f} MB", f"{m['parameters'] / 1e6:.3f} M", f"{m['macs'] / 1e6:.1f} M"]
         speed = [f"{m['latency_p50_ms']:.2f} ms", f"{m['latency_ms']:.2f} ms", f"{self.memory_mb:.0f} MB"]
-        figures = [*cost, *speed, half_up(m["accuracy"], 3), half_up(m["test_accuracy"], 3), eps]
+        others = [f"{m[name]:.2f} ms" for name in OTHERS if name in m]
+        figures = [*cost, *speed, half_up(m["accuracy"], 3), half_up(m["test_accuracy"], 3), eps, *others]
         return f"| {self.name} | {self.precision} | " + " | ".join(figures) + " |"
 
 
 class Shipping:
     """The models of one study's task."""
 
-    def __init__(self, study: Study, folder: Path, wishes: Mapping[str, Any], wanted: Sequence[str]) -> None:
+    def __init__(
+        self, study: Study, folder: Path, wishes: Mapping[str, Any], wanted: Sequence[str], litert: Path | None = None
+    ) -> None:
         gammas = [0.0, 10.0] if any("aligned" in name for name in wanted) else [0.0]  # the teacher's evidence takes a minute
         config = replace(study.config, space={**study.config.space, "gamma": gammas, "rank_energy": [0.8, 1.0]})
         self.task = Task.prepare(config, study.workspace, Silent())
@@ -100,12 +109,15 @@ class Shipping:
         self.plain = self.task.space.repair({**self.task.space.default(), **wishes, **plain})
         self.folder = folder / "{backbone}-{backbone_width:g}".format(**self.plain)
         self.wanted = wanted
+        self.litert = litert
 
     def rows(self) -> Iterator[Row]:
         """Those wanted, made or read back, then timed one after the other."""
         made = [self.kept(name) for name in self.wanted]
+        for row in made if self.litert else ():
+            self.lite(row)
         for row in made:
-            yield replace(row, metrics={**row.metrics, **self.timed(self.folder / row.file)})
+            yield replace(row, metrics={**row.metrics, **self.timed(self.folder / row.file), **self.elsewhere(row)})
 
     def kept(self, name: str) -> Row:
         """A row that an earlier run made, or made now."""
@@ -148,6 +160,24 @@ class Shipping:
         """Latency of a file as the study measures it."""
         config = self.task.config
         return bench_of(config.search).measure(path, config.latency.backend, config.latency, self.calibration).to_metrics()
+
+    def elsewhere(self, row: Row) -> dict[str, float]:
+        """Median on the clock of the runtimes that there are beside ONNX Runtime, by column."""
+        settings, found = self.task.config.latency, dict[str, float]()
+        if self.litert is not None:
+            found["litert_p50_ms"] = time_litert(self.litert, self.lite(row), runs=settings.runs, threads=1).percentiles[0]
+        if probe().of(Backend.TENSORRT).usable:
+            found["tensorrt_p50_ms"] = measure_latency(self.folder / row.file, Backend.TENSORRT, settings).p50_ms
+        return found
+
+    def lite(self, row: Row) -> Path:
+        """The LiteRT file of a row's float weights, rounded by LiteRT where the row is."""
+        assert self.litert is not None, "asked for only with LiteRT"
+        folders = {"teacher": self.task.teacher_folder, "teacher, PTQ": self.task.teacher_folder, "PTQ": "distilled/model"}
+        model = self.folder / folders.get(row.name, f"{slug(row.name)}/model")
+        precision = "static-int8" if row.precision == INT8 else "fp32"
+        cache = self.task.workspace.cache
+        return litert_file(self.litert, model, self.task.samples["val"], cache, precision=precision)
 
     def post_training(self) -> Row:
         """The distilled student, rounded without training after."""
@@ -217,6 +247,7 @@ def main() -> int:
         "--only", default=",".join(ROWS).replace(", ", "+"), metavar="A,B",
         help="rows, with + for a comma in a name (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--litert", action="store_true", help="time LiteRT too (makes its environment once, 6 GB)")
     options = parser.parse_args()
     wanted = tuple(name.replace("+", ", ") for name in options.only.split(","))
     unknown = [name for name in wanted if name not in ROWS]
@@ -225,15 +256,18 @@ def main() -> int:
     torch.set_num_threads(1)
     study = load_study(Workspace.at(options.workspace), options.study)
     wishes = {"backbone": options.backbone, "backbone_width": options.width}
-    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, wanted)
+    litert = make_environment(study.workspace.cache, lambda line: None) if options.litert else None
+    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, wanted, litert)
     print(
         "student: {backbone} at {backbone_width:g} of its channels, all else as `paretolens space` has it\n".format(
             **shipping.plain
         )
     )
-    print("| | precision | " + " | ".join(COLUMNS) + " |\n|---|---|" + "---|" * len(COLUMNS), flush=True)
     rows: list[Row] = []
     for row in shipping.rows():
+        if not rows:
+            columns = [*COLUMNS, *(title for name, title in OTHERS.items() if name in row.metrics)]
+            print("| | precision | " + " | ".join(columns) + " |\n|---|---|" + "---|" * len(columns), flush=True)
         rows.append(row)
         print(row.cells(), flush=True)
     print()

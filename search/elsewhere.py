@@ -28,7 +28,7 @@ from paretolens.search.samples import prepared
 from paretolens.search.score import BATCH
 from paretolens.search.study import Study
 
-__all__ = ["Ground", "figures_of", "litert_key", "place_of"]
+__all__ = ["Ground", "figures_of", "litert_file", "litert_key", "place_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _on_tensorrt(ground: Ground, folder: Path) -> dict[str, float]:
     precision = EnginePrecision(TENSORRT[ground.device])
     wanted = EngineSettings(max_batch=1, precision=precision, workspace_mb=ground.settings.tensorrt_workspace_mb)
     wanted = with_timing_cache(wanted, ground.study.workspace.cache, wanted_by=f"--device {ground.device}")
-    samples, inputs = _clips(ground.study)
+    samples = prepared(ground.study.config, ground.study.workspace)["val"]
     with tempfile.TemporaryDirectory(prefix="paretolens-engines-") as out:
 
         def measure(path: Path) -> LatencyResult:
@@ -105,7 +105,7 @@ def _on_tensorrt(ground: Ground, folder: Path) -> dict[str, float]:
 
         found = _percentiles(timed(folder / "model.onnx", measure))
     many = replace(wanted, opt_batch=BATCH, max_batch=BATCH)
-    logits = judged(folder, lambda path: engine_run(build_engine(path, settings=many)), inputs)
+    logits = judged(folder, lambda path: engine_run(build_engine(path, settings=many)), _inputs(samples))
     return {**found, "accuracy": _accuracy(logits, samples)}
 
 
@@ -114,25 +114,37 @@ def _on_litert(ground: Ground, folder: Path) -> dict[str, float]:
     from paretolens.search.bench import time_litert
 
     assert ground.litert is not None, "the command makes LiteRT's environment first"
-    python, (samples, inputs) = ground.litert, _clips(ground.study)
-    files = ground.study.workspace.cache / "litert-files"
-
-    def file(precision: str) -> Path:
-        """Of the cache, or made; a rounded one is made of the float one."""
-        place = files / litert_key(folder / "model", samples.fingerprint, precision)
-
-        def make(out: Path) -> None:
-            whole = None if precision == "fp32" else file("fp32")
-            export_litert(python, folder / "model", samples.signature, inputs, out, precisions=[precision], whole=whole)
-
-        build_once(place, make)
-        return place / f"{precision}.tflite"
-
-    path = file(LITERT[ground.device])
-    logits = run_litert(python, path, samples.signature, inputs)[0]["logit"]
-    times = time_litert(python, path, runs=ground.settings.runs, threads=ground.settings.threads)
+    samples = prepared(ground.study.config, ground.study.workspace)["val"]
+    path = litert_file(
+        ground.litert, folder / "model", samples, ground.study.workspace.cache, precision=LITERT[ground.device]
+    )  # fmt: skip
+    logits = run_litert(ground.litert, path, samples.signature, _inputs(samples))[0]["logit"]
+    times = time_litert(ground.litert, path, runs=ground.settings.runs, threads=ground.settings.threads)
     found = dict(zip(("p50_ms", "p90_ms", "p99_ms"), times.percentiles, strict=True))
     return {**found, "accuracy": _accuracy(logits, samples), "size_mb": path.stat().st_size / 1e6}
+
+
+def litert_file(python: Path, model: Path, samples: SampleSet, cache: Path, *, precision: str) -> Path:
+    """The LiteRT file of a saved model, made unless the cache has it; a rounded one is made of the float one.
+
+    Args:
+        python: Interpreter of LiteRT's environment.
+        model: Folder of `save_model`.
+        samples: Those that activations are calibrated on.
+        cache: Of the workspace.
+        precision: Of PRECISIONS of `exporters.precisions`.
+
+    Raises:
+        BackendError: LiteRT does not take the model.
+    """
+    place = cache / "litert-files" / litert_key(model, samples.fingerprint, precision)
+
+    def make(out: Path) -> None:
+        whole = None if precision == "fp32" else litert_file(python, model, samples, cache, precision="fp32")
+        export_litert(python, model, samples.signature, _inputs(samples), out, precisions=[precision], whole=whole)
+
+    build_once(place, make)
+    return place / f"{precision}.tflite"
 
 
 def litert_key(model: Path, clips: str, precision: str) -> str:
@@ -148,12 +160,11 @@ def litert_key(model: Path, clips: str, precision: str) -> str:
     )[:32]
 
 
-def _clips(study: Study) -> tuple[SampleSet, Mapping[str, np.ndarray]]:
-    """The validation split, and its inputs by name."""
-    samples = prepared(study.config, study.workspace)["val"]
+def _inputs(samples: SampleSet) -> Mapping[str, np.ndarray]:
+    """The inputs of a split by name."""
     names = [spec.name for spec in samples.signature.inputs]
     batch = samples.batch(slice(0, len(samples)))
-    return samples, {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
+    return {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
 
 
 def _accuracy(logits: np.ndarray, samples: SampleSet) -> float:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from paretolens.mlflow.records import StudyRecord, read_study
 from paretolens.search import elsewhere
 from paretolens.search.cli import main
 from paretolens.search.config import Config
-from paretolens.search.elsewhere import litert_key
+from paretolens.search.elsewhere import litert_file, litert_key
 from paretolens.search.progress import Silent
 from paretolens.search.retarget import Target, retarget
 from paretolens.search.study import Study
@@ -139,6 +140,27 @@ def test_a_device_that_takes_nothing_is_one_line(finished: Study, monkeypatch: p
         retarget(finished, Target(device="onnxruntime-cpu", threads=3), SETTINGS, Silent())
     with pytest.raises(ConfigurationError, match="--name My PC: must be lower-case letters and digits"):
         Target(device="litert", name="My PC")
+
+
+def test_rounded_files_are_made_of_the_float_one_which_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def export(*wanted: object, precisions: list[str], whole: Path | None) -> None:
+        (out,) = (place for place in wanted if isinstance(place, Path) and place.parent.name == "litert-files")
+        asked.append((precisions, None if whole is None else whole.read_text()))
+        (out / f"{precisions[0]}.tflite").write_text(f"the {precisions[0]} file")
+
+    monkeypatch.setattr(elsewhere, "export_litert", export)
+    monkeypatch.setattr(elsewhere, "_inputs", lambda samples: {})
+    model = tmp_path / "model"
+    model.mkdir()
+    samples = SimpleNamespace(fingerprint="clips", signature=None)
+    found = {
+        precision: litert_file(Path("python"), model, samples, tmp_path / "cache", precision=precision)  # type: ignore[arg-type]  # a stand-in
+        for precision in ("static-int8", "fp32", "dynamic", "static-int8")
+    }
+    assert asked == [(["fp32"], None), (["static-int8"], "the fp32 file"), (["dynamic"], "the fp32 file")]
+    assert {path.read_text() for path in found.values()} == {"the fp32 file", "the static-int8 file", "the dynamic file"}
 
 
 def test_a_converted_file_is_another_one_for_other_weights_clips_or_packages(
