@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import inspect
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +30,11 @@ from paretolens.search.samples import prepared
 from paretolens.search.score import BATCH
 from paretolens.search.study import Study
 
-__all__ = ["Ground", "figures_of", "litert_file", "litert_key", "place_of"]
+__all__ = ["Ground", "convert_ahead", "figures_of", "litert_file", "litert_key", "place_of"]
+
+
+AT_ONCE = 4
+"""Most conversions for LiteRT at a time; each takes a core and some 2 GB of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +81,9 @@ def figures_of(ground: Ground, folder: Path) -> dict[str, float]:
         BackendError: the runtime does not take the artefact.
         TrialError: the artefact is gone.
     """
-    if not (folder / "model.onnx").is_file():
-        raise TrialError(f"trial {folder.name}: {folder / 'model.onnx'} is gone; put it back from a copy")
+    needed = folder / ("model" if ground.device in LITERT else "model.onnx")
+    if not needed.exists():
+        raise TrialError(f"trial {folder.name}: {needed} is gone; put it back from a copy")
     if ground.device in LITERT:
         return _on_litert(ground, folder)
     if ground.device in TENSORRT:
@@ -122,6 +129,42 @@ def _on_litert(ground: Ground, folder: Path) -> dict[str, float]:
     times = time_litert(ground.litert, path, runs=ground.settings.runs, threads=ground.settings.threads)
     found = dict(zip(("p50_ms", "p90_ms", "p99_ms"), times.percentiles, strict=True))
     return {**found, "accuracy": _accuracy(logits, samples), "size_mb": path.stat().st_size / 1e6}
+
+
+def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int], None]) -> dict[str, str]:
+    """Make the LiteRT files of trials, several at a time, so that only judging and timing is left, which goes one by one.
+
+    Args:
+        ground: A device of LiteRT, and the study.
+        folders: Of the trials; those whose files are gone are passed over.
+        done: Told how many are made.
+
+    Returns:
+        Why LiteRT does not take a trial, by the name of its folder.
+    """
+    python, samples = ground.litert, prepared(ground.study.config, ground.study.workspace)["val"]
+    assert python is not None, "the command makes LiteRT's environment first"
+
+    def make(folder: Path) -> str:
+        try:
+            litert_file(python, folder / "model", samples, ground.study.workspace.cache, precision=LITERT[ground.device])
+        except BackendError as error:
+            return str(error)
+        return ""
+
+    reasons = {}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(min(AT_ONCE, cores)) as pool:
+        try:
+            futures = {pool.submit(make, folder): folder.name for folder in folders if (folder / "model").is_dir()}
+            for number, future in enumerate(as_completed(futures)):
+                done(number + 1)
+                if reason := future.result():
+                    reasons[futures[future]] = reason
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return reasons
 
 
 def litert_file(python: Path, model: Path, samples: SampleSet, cache: Path, *, precision: str) -> Path:

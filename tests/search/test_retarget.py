@@ -142,6 +142,36 @@ def test_a_device_that_takes_nothing_is_one_line(finished: Study, monkeypatch: p
         Target(device="litert", name="My PC")
 
 
+def test_files_for_litert_are_made_first_and_refusals_told(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def export(_: Path, saved: Path, *others: object, **wanted: object) -> None:
+        if saved.parent.name == "g1":
+            raise BackendError("LiteRT could not convert model: no such operator")
+        (next(place for place in others if isinstance(place, Path)) / "fp32.tflite").write_text(saved.parent.name)
+
+    samples = SimpleNamespace(fingerprint="clips", signature=None)
+    monkeypatch.setattr(elsewhere, "prepared", lambda *_: {"val": samples})
+    monkeypatch.setattr(elsewhere, "_inputs", lambda samples: {})
+    monkeypatch.setattr(elsewhere, "export_litert", export)
+    folders = [finished.folder / "trials" / name for name in ("g0", "g1", "g2")]
+    for folder in folders[:2]:
+        (folder / "model").mkdir()
+        (folder / "model" / "model.json").write_text(folder.name)
+    asked = []
+
+    def figures(ground: elsewhere.Ground, folder: Path) -> dict[str, float]:
+        asked.append(folder.name)
+        kept = sorted(path.read_text() for path in finished.workspace.cache.glob("litert-files/*/fp32.tflite"))
+        assert kept == ["g0"], "all that can be made is there"
+        return elsewhere.figures_of(ground, folder) if folder.name == "g2" else {"p50_ms": 1.0, "accuracy": 0.5}
+
+    monkeypatch.setattr("paretolens.search.retarget.figures_of", figures)
+    done = retarget(finished, Target(device="litert", name="ahead", litert=Path("python")), SETTINGS, Silent())
+    assert asked == ["g0", "g2"]
+    assert done.failed["trial-0001"] == "LiteRT could not convert model: no such operator"
+    assert f"{folders[2] / 'model'} is gone" in done.failed["trial-0002"]
+    assert done.front.trials["trial"].tolist() == ["trial-0000"]
+
+
 def test_rounded_files_are_made_of_the_float_one_which_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
