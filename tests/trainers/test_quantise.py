@@ -164,6 +164,7 @@ def test_onnx_runtime_melts_every_convolution(prepared, train, tmp_path) -> None
     assert kinds.count("QLinearConv") == 20 + 2  # resnet18 and the two audio convolutions
     assert not {"Conv", "FusedConv"} & set(kinds)
     assert "MatMulIntegerToFloat" in kinds
+    assert kinds.count("SpaceToDepth") == 1, "the stem sees squares of pixels"
 
 
 def test_what_stays_in_float_is_listed_with_reasons(prepared, train) -> None:
