@@ -81,7 +81,7 @@ def export_litert(
         BackendError: the converter failed; its last line is quoted.
     """
     wanted = tuple(precisions)
-    job = {"do": "convert", "model": str(model), "out": str(out), "precisions": wanted, **_names(signature)}
+    job: dict[str, Any] = {"do": "convert", "model": str(model), "out": str(out), "precisions": wanted, **_names(signature)}
     job["whole"] = str(whole) if whole else None
     _with_samples(python, job, {name: value[:CALIBRATION] for name, value in calibration.items()}, tell)
     return {precision: out / f"{precision}.tflite" for precision in wanted}
