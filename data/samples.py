@@ -62,6 +62,8 @@ class SampleSet:
     """Hash of the content: two sets with the same fingerprint hold the same samples in the same order."""
     sounds: np.ndarray | None = None
     """(N,) bool, whether the sound is manipulated; None = not told: then it is where the clip is fake and no frame is."""
+    moments: np.ndarray | None = None
+    """(N, T) float32, when each frame is shown, in seconds from the clip's start; None = at even distances. Padding has 0."""
     generated: bool = False
     """True for the built-in set, whose clips are drawn and synthesised, not recorded."""
     folder: Path | None = None
@@ -81,8 +83,12 @@ class SampleSet:
         return len(self.ids)
 
     def _columns(self) -> dict[str, np.ndarray]:
-        columns = {name: getattr(self, name) for name in (*COLUMNS, SOUNDS) if getattr(self, name) is not None}
+        columns = {name: getattr(self, name) for name in COLUMNS} | self.optional()
         return columns | {f"input_{name}": array for name, array in self.arrays.items()}
+
+    def optional(self) -> dict[str, np.ndarray]:
+        """The columns of `OPTIONAL` that this set has."""
+        return {name: column for name in OPTIONAL if (column := getattr(self, name)) is not None}
 
     def batch(self, index: Index) -> tuple[Tensor, ...]:
         """The model's inputs of some samples, in the signature's order.
@@ -130,9 +136,9 @@ class SampleSet:
             kinds=tuple(self.kinds[row] for row in chosen),
             mean_image=self.mean_image,
             fingerprint=digest_of_json({"parent": self.fingerprint, "rows": [int(row) for row in chosen]}),
-            sounds=None if self.sounds is None else self.sounds[rows],
             generated=self.generated,
             **{name: getattr(self, name)[rows] for name in COLUMNS},
+            **{name: column[rows] for name, column in self.optional().items()},
         )
 
     def save(self, folder: Path) -> None:
@@ -151,8 +157,8 @@ class SampleSet:
 
 COLUMNS = ("labels", "groups", "identities", "strengths", "offsets", "regions", "periods")
 """Names of the per-sample arrays that are not inputs."""
-SOUNDS = "sounds"
-"""Name of the one that a set may lack."""
+OPTIONAL = ("sounds", "moments")
+"""Names of those that a set may lack."""
 
 
 def _rows(index: Index) -> slice | np.ndarray:

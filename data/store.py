@@ -15,7 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from paretolens.data.preprocessing import Preprocessing
-from paretolens.data.samples import COLUMNS, SOUNDS, SampleSet
+from paretolens.data.samples import COLUMNS, OPTIONAL, SampleSet
 from paretolens.errors import IntegrityError, StoreError
 from paretolens.files import replacing
 from paretolens.models.signature import InputKind, Signature
@@ -78,8 +78,7 @@ def save_samples(samples: SampleSet, folder: Path) -> None:
 
     def build(place: Path) -> None:
         columns = {name: getattr(samples, name) for name in COLUMNS} | {"mean_image": samples.mean_image}
-        columns |= {} if samples.sounds is None else {SOUNDS: samples.sounds}
-        columns |= {f"input_{name}": array for name, array in samples.arrays.items()}
+        columns |= samples.optional() | {f"input_{name}": array for name, array in samples.arrays.items()}
         for name, array in columns.items():
             np.save(place / f"{name}.npy", array, allow_pickle=False)
         finish_set(
@@ -144,8 +143,9 @@ def load_samples(folder: Path, *, verify: bool = True) -> SampleSet:
     try:
         signature = Signature.from_plain(record["signature"])
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*COLUMNS, "mean_image")}
-        if f"{SOUNDS}.npy" in record["files"]:
-            arrays[SOUNDS] = np.load(folder / f"{SOUNDS}.npy", mmap_mode="r", allow_pickle=False)
+        for name in OPTIONAL:
+            if f"{name}.npy" in record["files"]:
+                arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         inputs = {
             spec.name: np.load(folder / f"input_{spec.name}.npy", mmap_mode="r", allow_pickle=False) for spec in signature.inputs
         }

@@ -48,7 +48,7 @@ class Sample:
     """One sample of a file."""
 
     arrays: Mapping[str, np.ndarray]
-    """Rows of the columns: input_… and regions."""
+    """Rows of the columns: input_…, regions and, of chosen frames, moments."""
     truth: Truth
     """What is manipulated."""
     start: float
@@ -94,6 +94,9 @@ def _window(item: Item, clip: OpenClip, start: float, decoder: Decoder) -> Sampl
             drawn = _masks(opened.read(dense, start=start, box=box, sound=False), chosen)
         regions[: len(drawn)] &= drawn
     columns = {f"input_{name}": array for name, array in arrays.items()} | {"regions": regions}
+    if settings.chooses:
+        columns["moments"] = np.zeros(geometry.frames, np.float32)
+        columns["moments"][: len(chosen)] = chosen / dense.fps
     return Sample(arrays=columns, truth=truth, start=start, note=read.note, boxes=boxes)
 
 

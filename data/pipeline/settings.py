@@ -25,9 +25,9 @@ from paretolens.models.signature import Signature
 
 __all__ = ["Contents", "FolderSettings", "Take"]
 
-VERSION, READING_VERSION = 1, 2
-"""Version of the pipeline, of evenly read files and of chosen frames or parts of pictures: raised whenever the same files and
-settings would give other samples or another record of how they are read."""
+VERSION, READING_VERSION, CHOICE_VERSION = 1, 2, 3
+"""Version of the pipeline, of evenly read files, of parts of pictures and of clips whose frames are chosen: raised whenever the
+same files and settings would give other samples or another record of how they are read."""
 
 
 class Take(StrEnum):
@@ -121,6 +121,11 @@ class FolderSettings(SplitSettings):
         """Length of a clip's window."""
         return self.frames / self.fps
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the frames of a clip lie at uneven distances."""
+        return self.select is not Select.UNIFORM and self.take is Take.CLIPS
+
     def preprocessing(self, normaliser: Normaliser | None = None, *, face_model: str = "") -> Preprocessing:
         """How files become a model's input; the scales of sound must have been measured, and the model's file digested."""
         reading = self._reading(face_model)
@@ -132,7 +137,7 @@ class FolderSettings(SplitSettings):
 
     def _reading(self, face_model: str) -> Reading | None:
         """None where frames are even and squares central. Of a picture there is but one frame."""
-        chosen, cut = self.select is not Select.UNIFORM and self.take is Take.CLIPS, self.crop is not Crop.CENTRE
+        chosen, cut = self.chooses, self.crop is not Crop.CENTRE
         if not chosen and not cut:
             return None
         return Reading(
@@ -155,5 +160,6 @@ class FolderSettings(SplitSettings):
         plain = asdict(self)
         for name in ("path", "layout", "max_skipped", "contents", "boxes", "face_model", *SplitSettings.__dataclass_fields__):
             del plain[name]
-        version = VERSION if self._reading("") is None else READING_VERSION
+        read = VERSION if self._reading("") is None else READING_VERSION
+        version = CHOICE_VERSION if self.chooses else read
         return plain | {"seed": self.seed, "version": version}

@@ -46,6 +46,7 @@ def columns_of(settings: FolderSettings) -> Columns:
         "input_video_mask": ((T,), bool),
         "input_audio_mask": ((L,), bool),
         "regions": ((T, *cells), bool),
+        **({"moments": ((T,), np.float32)} if settings.chooses else {}),
     }
 
 

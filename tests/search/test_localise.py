@@ -40,6 +40,13 @@ def clips() -> SampleSet:
     )
 
 
+def chosen(samples: SampleSet) -> SampleSet:
+    """The same clips by five frames that were chosen, three places being padding."""
+    moments = np.tile(np.array([0.1, 0.26, 0.3, 0.44, 0.9, 0, 0, 0], np.float32), (4, 1))
+    hidden = np.tile(np.arange(8) >= 5, (4, 1))
+    return replace(samples, moments=moments, arrays={**samples.arrays, "video_mask": hidden})
+
+
 class Oracle(nn.Module):
     """Sees the second clip's period in the picture and hears the third's."""
 
@@ -69,3 +76,36 @@ def test_periods_in_picture_and_sound_are_found(shift: int, precision: float, re
 )
 def test_nothing_to_compare(model: nn.Module, change: Callable[[SampleSet], SampleSet]) -> None:
     assert localisation_of(model, change(clips())) is None
+
+
+class Listed(nn.Module):
+    """Sees the fake in the frames 1 to 3 of the second clip, hears the third's, and is of two minds about padding."""
+
+    def patch_logits(self, video: Tensor, audio: Tensor, video_mask: Tensor, audio_mask: Tensor) -> dict[str, Tensor]:
+        seen, heard = torch.full((4, 8, 2, 2), -6.0), torch.full((4, audio.shape[1]), -6.0)
+        seen[1, 1:4] = 6.0
+        heard[2, 40:] = 6.0
+        return {"video": seen.masked_fill(video_mask[:, :, None, None], 0), "audio": heard.masked_fill(audio_mask, 0)}
+
+
+def test_chosen_frames_speak_for_the_moments_around_them() -> None:
+    found = localisation_of(Listed(), chosen(clips()))
+    assert found is not None
+    # between the frames at .1 and .26 s, and at .44 and .9 s: from .18 to .67 s, of which .25 to .5 are true, IoU .25 / .49
+    assert found.average_precision[0.5] == pytest.approx(1.0)
+    assert found.average_precision[0.75] == pytest.approx(0.25)  # wrong, and ranked before the right one
+    assert found.average_recall[10] == pytest.approx((1 + 10) / 20)
+    evenly = localisation_of(Listed(), replace(chosen(clips()), moments=None))  # .125 to .5 s: IoU .25 / .375
+    assert evenly is not None
+    assert evenly.average_recall[10] == pytest.approx((4 + 10) / 20)
+
+
+def test_padding_proposes_nothing() -> None:
+    samples = clips()
+    silent = {**samples.arrays, "audio_mask": np.ones((4, CLIP.audio_frames), bool)}
+    silent["video_mask"] = np.tile(np.arange(8) >= 6, (4, 1))  # three quarters of a second without sound
+    mute = replace(samples, arrays=silent, periods=np.array([[0, 0], [0.25, 0.5], [0, 0], [0, 0]], np.float32))
+    found = localisation_of(Listed(), mute)
+    assert found is not None
+    assert found.average_recall[10] == pytest.approx(4 / 10)  # frames 1 to 3, .125 to .5 s: the places without sound say nothing
+    assert found.average_precision[0.5] == pytest.approx(1.0)

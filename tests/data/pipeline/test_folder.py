@@ -113,6 +113,9 @@ def test_other_frames_are_chosen_and_nothing_counts_as_in_sync(lavdf: Path, tmp_
     levels = samples.arrays["video"][0].mean(axis=(1, 2, 3))
     assert abs(levels[1] - levels[0]) >= 50  # the middle and one end of a clip that grows brighter by 8 a frame
     assert (samples.offsets == -100).all()
+    assert samples.moments is not None  # frame k is shown k / 8 s after the clip's start
+    np.testing.assert_allclose(levels, 40 + 8 * (8 * samples.moments[0]), atol=4)
+    np.testing.assert_array_equal(SampleSet.load(samples.folder).subset([2]).moments, samples.moments[[2]])
 
 
 def test_frames_of_videos_are_pictures(lavdf: Path, tmp_path: Path) -> None:
@@ -195,8 +198,9 @@ def test_rows_that_were_lost_with_the_power_are_decoded_again(lavdf: Path, tmp_p
 def test_sets_that_are_read_evenly_keep_their_place(tmp_path: Path) -> None:
     boxes = {"crop": Crop.BOXES, "boxes": tmp_path / "boxes.json"}
     evenly: list[dict[str, object]] = [{}, {"take": Take.PICTURES}, {"take": Take.PICTURES, "select": Select.MOTION}]
-    chosen: list[dict[str, object]] = [{"select": Select.MOTION}, boxes, {"take": Take.PICTURES} | boxes]
-    for version, changes in ((1, evenly), (2, chosen)):
+    parts: list[dict[str, object]] = [boxes, {"take": Take.PICTURES} | boxes]
+    chosen: list[dict[str, object]] = [{"select": Select.MOTION}, {"select": Select.MOTION} | boxes]
+    for version, changes in ((1, evenly), (2, parts), (3, chosen)):
         assert {settings(tmp_path, **change).decoding()["version"] for change in changes} == {version}
 
 
