@@ -50,7 +50,10 @@ REFERENCE_NODES = 16
 """Gradients per sample of the teacher's maps, which are computed once; students take what `eps.nodes` says."""
 TEACHER_VERSION = 1
 """Raised whenever the same configuration would give another teacher."""
-LATER = ("optimiser", "momentum", "step_epochs", "step_factor", "balance", "same_padding", "backbone_weights", "classes")
+LATER = (
+    "optimiser", "momentum", "step_epochs", "step_factor", "balance", "same_padding", "backbone_weights", "convnext_weights",
+    "classes",
+)  # fmt: skip
 """Settings younger than teachers that are kept: left out of their address at the default, so that those are still found."""
 
 
@@ -159,7 +162,7 @@ def example_of(samples: SampleSet, count: int = 2) -> tuple[torch.Tensor, ...]:
 def _begun_from(config: Config) -> dict[str, str]:
     """The content of the files of weights that the teacher begins from, if there are any."""
     teacher = getattr(config.make_model_settings(), "teacher", None)
-    files = {name: getattr(teacher, name, None) for name in ("weights", "backbone_weights")}
+    files = {name: getattr(teacher, name, None) for name in ("weights", "backbone_weights", "convnext_weights")}
     return {name: digest_of_file(Path(file)) for name, file in files.items() if file is not None}
 
 

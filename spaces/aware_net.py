@@ -5,6 +5,7 @@ Knobs of a stage carry its name as a prefix. All that may vary is in `_student_k
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
@@ -13,12 +14,14 @@ from torch import nn
 from paretolens.data.sources import DataKind
 from paretolens.errors import ConfigurationError
 from paretolens.models.aware import Cascade, CascadeVerdict
+from paretolens.models.backbone_layout import from_library, without_head
 from paretolens.models.backbones import backbone_names
 from paretolens.models.classifier import check_network
 from paretolens.models.genconvit import CONVNEXTS
 from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules, shuffled_layers
 from paretolens.models.signature import Signature
+from paretolens.models.weights import load_weights
 from paretolens.spaces.family import Published, preset_space
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
@@ -49,6 +52,10 @@ class AwareTeacher:
     """Side in pixels to which it shrinks the picture, a multiple of 32; None = as it is."""
     sharpen: Annotated[float, Ge(0)] = 4.0
     """How much fine structure is brought out first; 0 with pretrained weights, which never saw that."""
+    backbone_weights: str | None = None
+    """A file with the weights of `cnn` as a classifier, by its library's names, to begin from; None = from nothing."""
+    convnext_weights: str | None = None
+    """The same for the ConvNeXt (timm's names; with `embed` 1000 its last layer is ImageNet's, as published)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +211,16 @@ class AwareNetFamily:
         return Signature.of_picture(settings.size, CascadeVerdict._fields)
 
     def teacher(self, settings: AwareSettings, seed: int = 0) -> nn.Module:
-        """The untrained expert; the same seed gives the same weights."""
-        return build_seeded("aware-expert", seed, input_size=settings.size, **asdict(settings.teacher))
+        """The expert before training: its networks from their files of weights, else untrained."""
+        shape = asdict(settings.teacher)
+        files = {"cnn": shape.pop("backbone_weights"), "convit.backbone": shape.pop("convnext_weights")}
+        model = build_seeded("aware-expert", seed, input_size=settings.size, **shape)
+        if files["cnn"] is not None:
+            layout = from_library(shape["cnn"]) if shape["cnn"] in backbone_names() else without_head
+            load_weights(model.get_submodule("cnn"), Path(files["cnn"]), whole=True, layout=layout)
+        if files["convit.backbone"] is not None:
+            load_weights(model.get_submodule("convit.backbone"), Path(files["convit.backbone"]))
+        return model
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 96 pixels, "published" for 256 pixels and whole networks."""

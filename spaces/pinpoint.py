@@ -5,18 +5,22 @@ All that may vary is in `_student_knobs`; `student` says what each knob means fo
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from paretolens.data.sources import DataKind
+from paretolens.errors import ConfigurationError
 from paretolens.models.audio import AudioEncoder
+from paretolens.models.backbone_layout import from_library
 from paretolens.models.backbones import backbone_names
 from paretolens.models.pinpoint import Block
 from paretolens.models.registry import build_seeded
 from paretolens.models.rules import KeptLayer, PruningRules, StreamRules, attentions, shuffled_layers
 from paretolens.models.signature import Detection, InputKind, InputSpec, Signature
+from paretolens.models.weights import load_weights
 from paretolens.spaces.family import Published, preset_space
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage, Value
 from paretolens.spaces.stages import idle_stages, stage_knobs
@@ -46,7 +50,10 @@ class PinpointTeacher:
     sharpen: Annotated[float, Ge(0)] = 4.0
     """How much fine structure is brought out of the frames first; published: 0, with a pretrained backbone."""
     freeze_through: str | None = None
-    """Last backbone stage that is not trained, such as layer2; none without pretrained weights."""
+    """Last backbone stage that is not trained, such as layer2; none without `backbone_weights`. Published: layer2."""
+    backbone_weights: str | None = None
+    """A file with the weights of a classifier whose features the backbone begins from, as torchvision or timm (MobileNetV4,
+    EfficientNet-Lite) name them: ResNet18 trained on ImageNet, as published; None = from nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,8 +239,14 @@ class PinpointFamily:
         )
 
     def teacher(self, settings: PinpointSettings, seed: int = 0) -> nn.Module:
-        """The untrained teacher; the same seed gives the same weights."""
-        return build_seeded("pinpoint", seed, **_input_arguments(self.signature(settings)), **asdict(settings.teacher))
+        """The teacher before training: its backbone from its file of weights, the rest untrained."""
+        shape = asdict(settings.teacher)
+        file = shape.pop("backbone_weights")
+        model = build_seeded("pinpoint", seed, **_input_arguments(self.signature(settings)), **shape)
+        if file is not None:
+            layout = from_library(settings.teacher.backbone)
+            load_weights(model.get_submodule("video.backbone"), Path(file), whole=True, layout=layout)
+        return model
 
     def space(self, preset: str = "default") -> Space:
         """The knobs of a preset: "default" for 2 cores and 64 pixels, "published" for the full size."""
@@ -241,6 +254,12 @@ class PinpointFamily:
 
     def check(self, space: Space, settings: PinpointSettings) -> None:
         """See that the teacher can be built and that no choice asks for more frames or pixels than the input has."""
+        shape = settings.teacher
+        if shape.freeze_through is not None and shape.backbone_weights is None:
+            raise ConfigurationError(
+                f"model.teacher.freeze_through is {shape.freeze_through}: stages that begin from nothing must be trained; "
+                "name a file with model.teacher.backbone_weights, or leave it out"
+            )
         self.teacher(settings)
         for name, most in (("frames", settings.frames), ("frame_size", settings.frame_size)):
             space.require_at_most(name, most, "enlarge the input")

@@ -1,9 +1,11 @@
 import random
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from paretolens.errors import ConfigurationError
@@ -29,7 +31,22 @@ def test_the_published_settings_give_the_published_teacher():
     shape = PinpointTeacher(backbone_width=1.0, width=256, freeze_through="layer2")
     settings = PinpointSettings(frames=30, frame_size=128, audio_frames=300, teacher=shape)
     assert sum(p.numel() for p in FAMILY.teacher(settings).parameters()) == 14_998_732
-    FAMILY.check(FAMILY.space("published"), settings)
+    FAMILY.check(FAMILY.space("published"), replace(settings, teacher=replace(shape, freeze_through=None)))
+
+
+def test_the_teacher_begins_from_a_trained_backbone_and_keeps_its_first_stages(tmp_path: Path) -> None:
+    donor = torchvision.models.resnet18(weights=None)
+    torch.save(donor.state_dict(), tmp_path / "resnet18.pth")
+    shape = PinpointTeacher(backbone_width=1.0, freeze_through="layer2", backbone_weights=str(tmp_path / "resnet18.pth"))
+    FAMILY.check(FAMILY.space("default"), PinpointSettings(teacher=shape))
+    backbone = FAMILY.teacher(PinpointSettings(teacher=shape), seed=3).get_submodule("video.backbone")
+    assert torch.equal(backbone.get_parameter("stages.stem.conv.weight"), donor.conv1.weight)
+    assert torch.equal(backbone.get_parameter("stages.layer4.1.conv2.weight"), donor.layer4[1].conv2.weight)
+    frozen = {name.split(".")[1] for name, weight in backbone.named_parameters() if not weight.requires_grad}
+    assert frozen == {"stem", "layer1", "layer2"}
+    bare = PinpointSettings(teacher=PinpointTeacher(backbone_width=1.0, freeze_through="layer2"))
+    with pytest.raises(ConfigurationError, match=r"freeze_through is layer2: .*model\.teacher\.backbone_weights"):
+        FAMILY.check(FAMILY.space("default"), bare)
 
 
 def test_the_published_space_holds_pin_lite():
