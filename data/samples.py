@@ -64,6 +64,8 @@ class SampleSet:
     """(N,) bool, whether the sound is manipulated; None = not told: then it is where the clip is fake and no frame is."""
     moments: np.ndarray | None = None
     """(N, T) float32, when each frame is shown, in seconds from the clip's start; None = at even distances. Padding has 0."""
+    videos: np.ndarray | None = None
+    """(N,) int64, number of the video that a sample is of; None = each sample is of another one, or that is not known."""
     generated: bool = False
     """True for the built-in set, whose clips are drawn and synthesised, not recorded."""
     folder: Path | None = None
@@ -157,7 +159,7 @@ class SampleSet:
 
 COLUMNS = ("labels", "groups", "identities", "strengths", "offsets", "regions", "periods")
 """Names of the per-sample arrays that are not inputs."""
-OPTIONAL = ("sounds", "moments")
+OPTIONAL = ("sounds", "moments", "videos")
 """Names of those that a set may lack."""
 
 

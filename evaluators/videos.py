@@ -2,13 +2,18 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paretolens.errors import DataError, TrialError
+from paretolens.evaluators.accuracy import classification_metrics
 
-__all__ = ["VideoScores", "video_scores"]
+if TYPE_CHECKING:
+    from paretolens.data.samples import SampleSet
+
+__all__ = ["VideoScores", "split_videos", "video_scores"]
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +68,26 @@ def video_scores(labels: ArrayLike, logits: ArrayLike, videos: Sequence[Hashable
         raise DataError(f"all frames of a video share its label, those of {video} ({method}) do not: mend the labels")
     mean = np.bincount(rows, weights=expit(scores)) / frames
     return VideoScores(labels=fakes / frames, logits=_log_odds(mean), keys=tuple(places), frames=frames)
+
+
+def split_videos(samples: "SampleSet", logits: ArrayLike) -> dict[str, float]:
+    """`video_auc`, `video_accuracy`, … of a split, each video judged by the mean of its samples.
+
+    Empty where no video gave several samples, where one's samples have both labels (windows within and outside of a manipulated
+    period), where all videos are of one class, or where there are more than two classes.
+    """
+    videos = samples.videos
+    if videos is None or samples.signature.classes or not _agreed(samples.labels, videos):
+        return {}
+    found = video_scores(samples.labels, logits, videos.tolist(), samples.kinds)
+    if len(set(found.labels.tolist())) < 2:
+        return {}
+    return {f"video_{name}": value for name, value in classification_metrics(found.labels, found.logits).to_metrics().items()}
+
+
+def _agreed(labels: ArrayLike, videos: NDArray[np.int64]) -> bool:
+    fakes = np.bincount(videos, weights=np.asarray(labels, dtype=np.float64))
+    return bool(np.all((fakes == 0) | (fakes == np.bincount(videos))))
 
 
 def _log_odds(probability: Floats) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 from paretolens.data.samples import SampleSet
 from paretolens.evaluators.accuracy import accuracy_interval
 from paretolens.evaluators.classes import split_aucs, split_metrics
+from paretolens.evaluators.videos import split_videos
 from paretolens.exporters.runner import OnnxRunner
 from paretolens.models.decision import flat
 
@@ -38,7 +39,8 @@ def score_artefact(path: Path, samples: Mapping[str, SampleSet]) -> ArtefactScor
     logits = {split: _logits(runner, samples[split]) for split in _PREFIXES if split in samples}
     for split, scores in logits.items():
         prefix, chosen = _PREFIXES[split], samples[split]
-        found |= {f"{prefix}{name}": value for name, value in split_metrics(chosen, scores).items()}
+        figures = split_metrics(chosen, scores) | split_videos(chosen, scores)
+        found |= {f"{prefix}{name}": value for name, value in figures.items()}
         interval = accuracy_interval(chosen.labels, scores, chosen.groups)
         found |= {f"{prefix}accuracy_low": interval.low, f"{prefix}accuracy_high": interval.high}
     kinds = split_aucs(samples["test"], logits["test"])

@@ -117,6 +117,10 @@ def _finish_split(
     }
     if settings.take is Take.CLIPS and all(work.item.fake_sound is not None or not row.fake for work, row in kept):
         small["sounds"] = np.array([bool(row.fake and work.item.fake_sound) for work, row in kept])
+    names = [work.item.video or work.item.file for work, _ in kept]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    if len(places) < len(names):
+        small["videos"] = np.array([places[name] for name in names], np.int64)
     for name, array in small.items():
         np.save(place / f"{name}.npy", array, allow_pickle=False)
     finish_set(

@@ -77,12 +77,13 @@ def _scores(teacher: "nn.Module", samples: "Mapping[str, SampleSet]") -> "Table"
 
 def _figures(teacher: "nn.Module", split: "SampleSet") -> dict[str, float]:
     from paretolens.evaluators.classes import split_aucs, split_metrics
+    from paretolens.evaluators.videos import split_videos
     from paretolens.models.decision import flat
     from paretolens.search.localise import localisation_of
     from paretolens.trainers.validation import predict_logits
 
     logits = flat(predict_logits(teacher, split).numpy())
-    figures = split_metrics(split, logits)
+    figures = split_metrics(split, logits) | split_videos(split, logits)
     places = localisation_of(teacher, split)
     figures |= {} if places is None else places.to_metrics()
     return figures | {f"AUC of {kind}": value for kind, value in split_aucs(split, logits).items()}

@@ -55,6 +55,8 @@ def test_an_encoded_data_set_becomes_samples(layouts: ModuleType, tmp_path: Path
     assert len(set.union(*groups)) == sum(map(len, groups)), "a recording stands in two splits"
     skipped = next((tmp_path / "cache").rglob("skipped.csv"))
     assert skipped.read_text().splitlines() == ["file,reason"]
+    frames = {samples.videos is not None for samples in sets.values()}
+    assert frames == {name == "DeepfakeBench"}, "two frames of each video"
     if clips:
         heard_and_seen(sets)
 

@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from paretolens.errors import DataError, TrialError
 from paretolens.evaluators.accuracy import classification_metrics
-from paretolens.evaluators.videos import video_scores
+from paretolens.evaluators.videos import split_videos, video_scores
 
 
 def test_videos_of_two_methods_stay_apart() -> None:
@@ -39,3 +42,32 @@ def test_wrong_input_is_named() -> None:
         video_scores([1], [0.0, 0.0], [7], ["swap"])
     with pytest.raises(TrialError, match="finite"):
         video_scores([1], [np.inf], [7], ["swap"])
+
+
+def split_of(labels: list[int], videos: list[int] | None, *, classes: tuple[str, ...] = ()) -> Any:
+    kinds = tuple("swap" if label else "real" for label in labels)
+    found = None if videos is None else np.array(videos)
+    return SimpleNamespace(
+        labels=np.array(labels, np.float32), kinds=kinds, videos=found, signature=SimpleNamespace(classes=classes)
+    )
+
+
+def test_a_split_is_judged_by_its_videos() -> None:
+    # mean P(fake): two fakes at .73 and .02, two real videos at .31 and .02, so that a pair of the four ties and one is wrong
+    logits = [4.0, 3.0, -1.0, -4.0, 2.0, -4.0, -4.0, -4.0]
+    figures = split_videos(split_of([1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 5, 2, 2, 2, 3]), logits)
+    assert figures["video_auc"] == pytest.approx(2.5 / 4)
+    assert figures["video_accuracy"] == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        split_of([1, 0, 1, 0], None),
+        split_of([1, 0, 1, 0], [0, 0, 1, 1]),  # windows within and outside of a manipulated period
+        split_of([1, 1, 1, 1], [0, 0, 1, 1]),
+        split_of([1, 1, 0, 2], [0, 0, 1, 2], classes=("real", "swap", "lips")),
+    ],
+)
+def test_some_splits_have_no_figures_of_videos(split: Any) -> None:
+    assert split_videos(split, [1.0, -1.0, 0.5, 0.0]) == {}

@@ -122,6 +122,8 @@ def test_frames_of_videos_are_pictures(lavdf: Path, tmp_path: Path) -> None:
     wanted = settings(lavdf, take=Take.PICTURES, per_video=4)
     samples = SOURCE.prepare(wanted, tmp_path, workers=1)["train"]
     assert samples.arrays["image"].shape == (16, 3, 32, 32)
+    assert samples.videos is not None
+    assert samples.videos.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
     levels = samples.arrays["image"][:4].mean(axis=(1, 2, 3))
     np.testing.assert_allclose(levels, [40 + 8 * frame for frame in (2, 6, 10, 14)], atol=4)
     assert samples.labels.reshape(4, 4).tolist() == [[0] * 4, [0] * 4, [0, 1, 0, 0], [0] * 4]  # a fake sound can't be seen
