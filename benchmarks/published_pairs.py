@@ -16,19 +16,17 @@ from paretolens.spaces.knobs import Value
 WHOLE = {"prune_ratio": 0.0, "qat": False}
 PUBLISHED_CROSS = "model.teacher={whole: true, small_patch: 7, large_patch: 56}"
 SMALL_CROSS = {"backbone_width": 0.25, "small_stage": 4, "small_patch": 7, "large_patch": 14}
-PIN_LITE = {"dropout": 0.15}
-"""The default of the published space."""
 SMALL_CASCADE = {"first_network": "timm:mobilenetv4_conv_small_050", "first_size": 160, "second_size": 160}
 PAIRS: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Mapping[str, Value]]]] = {
     "PinPoint at 30 frames of 128 pixels": (
         "pinpoint",
         (),
         {
-            "PIN-Lite": PIN_LITE,
-            "PIN-Lite, half pruned": {**PIN_LITE, "prune_ratio": 0.5},
-            "PIN-Lite, in int8": {**PIN_LITE, "qat": True},
-            "PIN-Lite, 8 frames": {**PIN_LITE, "frames": 8},
-            "shared keys, rank ½": {**PIN_LITE, "shared_keys": True, "attention_rank": 0.5},
+            "PIN-Lite": {},
+            "half pruned": {"prune_ratio": 0.5},
+            "in int8": {"qat": True},
+            "8 frames": {"frames": 8},
+            "shared keys, rank ½": {"shared_keys": True, "attention_rank": 0.5},
         },
     ),
     "AWARE-NET's expert at 256 pixels, and stage 1 of cascades": (
