@@ -24,9 +24,10 @@ from paretolens.models.signature import Signature
 if TYPE_CHECKING:
     from paretolens.data.samples import SampleSet
 
-__all__ = ["FolderSource", "listed"]
+__all__ = ["FolderSource", "listed", "told"]
 
 Progress = Callable[[int, int], None]
+ABOUT = "about.json"
 
 
 class FolderSource:
@@ -101,6 +102,21 @@ def listed(settings: FolderSettings) -> tuple[Listing, Organised]:
     return listing, organise(listing, settings)
 
 
+def told(place: Path) -> tuple[str, ...]:
+    """What a user should know of a set, a line each: what was left out of its splits or put right, and unreadable files.
+
+    Args:
+        place: Its folder, as `decoded_folder` gives it; any other folder has nothing to tell.
+    """
+    try:
+        about = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+        notes, skipped = tuple(map(str, about["notes"])), int(about["skipped"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    left_out = f"{skipped} {'file' if skipped == 1 else 'files'} could not be read and stand in {place / 'skipped.csv'}"
+    return (*notes, left_out) if skipped else notes
+
+
 def decoded_folder(
     settings: FolderSettings, cache: Path, progress: Progress | None = None, *, workers: int | None = None
 ) -> Path:
@@ -122,7 +138,7 @@ def decoded_folder(
             "notes": list(organised.notes),
             "skipped": len(decoded.skipped),
         }
-        (target / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        (target / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
 
     build_once(place, build)
     shutil.rmtree(place.with_name(f"{place.name}.decoding"), ignore_errors=True)

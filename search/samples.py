@@ -14,7 +14,7 @@ from paretolens.search.progress import Update
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 
-__all__ = ["hold_ground", "prepared"]
+__all__ = ["hold_ground", "notes_of", "prepared"]
 
 GROUND = "ground.json"
 
@@ -33,6 +33,14 @@ def prepared(config: Config, workspace: Workspace, update: Update | None = None)
     outputs = config.make_family().signature(config.make_model_settings()).outputs
     splits = source.prepare(settings, workspace.cache, progress)
     return {name: replace(split, signature=replace(split.signature, outputs=outputs)) for name, split in splits.items()}
+
+
+def notes_of(samples: Mapping[str, SampleSet]) -> tuple[str, ...]:
+    """What a user should know of how the samples came about, a line each."""
+    from paretolens.data.folder import told
+
+    folder = samples["train"].folder
+    return () if folder is None else told(folder.parent)
 
 
 def hold_ground(study: Path, samples: Mapping[str, SampleSet], teacher: str) -> None:

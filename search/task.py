@@ -30,7 +30,7 @@ from paretolens.search.config import Config
 from paretolens.search.gate import OPEN, gate_of
 from paretolens.search.origin import BUILDING, EXPLAINING, source_digest
 from paretolens.search.progress import Steps, Update
-from paretolens.search.samples import hold_ground, prepared
+from paretolens.search.samples import hold_ground, notes_of, prepared
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
@@ -114,6 +114,8 @@ class Task:
             if study is not None:
                 hold_ground(study, samples, teacher_address(config, workspace, samples).name)
             update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
+        for line in notes_of(samples):
+            steps.note(line)
         with steps.step("teacher") as update:
             device = device_for(config.device)
             folder = trained_teacher(config, workspace, samples, update, world=World(device=device))

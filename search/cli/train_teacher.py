@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     calm_threads()
     from paretolens.models.record import load_model
     from paretolens.search.progress import ConsoleSteps, Silent
-    from paretolens.search.samples import prepared
+    from paretolens.search.samples import notes_of, prepared
     from paretolens.search.task import trained_teacher
     from paretolens.trainers.distributed import joined
     from paretolens.trainers.precision import require_precision
@@ -60,6 +60,9 @@ def run(options: argparse.Namespace) -> int:
             world.wait()  # the first process makes or decodes the data, the others open it
         with steps.step(f"data ({config.make_source().name})") as update:
             samples = prepared(config, workspace, update)
+            update(1, 1, ", ".join(f"{len(split)} {name}" for name, split in samples.items()))
+        for line in notes_of(samples):
+            steps.note(line)
         if world.leads:
             world.wait()
         with steps.step(f"teacher, {world.size} × {world.device.type}") as update:

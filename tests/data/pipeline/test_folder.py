@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from paretolens.data.clips import read_inputs
-from paretolens.data.folder import FolderSource
+from paretolens.data.folder import FolderSource, told
 from paretolens.data.pipeline.journal import read_done
 from paretolens.data.pipeline.settings import Contents, FolderSettings, Take
 from paretolens.data.reading import Crop, Select
@@ -232,6 +232,8 @@ def test_too_many_bad_files_stop_the_run_and_are_listed(lavdf: Path, tmp_path: P
     assert allowed["train"].ids == ("train/train/000000.mp4", "train/train/000002.mp4", "train/train/000003.mp4")
     assert len(list(csv.DictReader((folder.parent / "skipped.csv").open(encoding="utf-8")))) == 2
     assert json.loads((folder.parent / "about.json").read_text())["skipped"] == 2
+    assert told(folder.parent)[-1] == f"2 files could not be read and stand in {folder.parent / 'skipped.csv'}"
+    assert told(tmp_path) == ()
     whole = SOURCE.prepare(settings(lavdf), tmp_path / "cache", workers=1)
     np.testing.assert_array_equal(allowed["train"].arrays["video"][1], whole["train"].arrays["video"][2])
 
