@@ -68,11 +68,15 @@ class Steps:
         self._said("search", "--name", "tried", *self._named())
         return time.monotonic() - began
 
-    def judged(self) -> int:
-        """How many of the data set's files the bundle judged."""
-        bundle, files = self.workspace / "studies" / "tried" / "bundle", sorted(map(str, files_of(self.root)))
+    def judged(self, material: Material) -> int:
+        """How many files the bundle judged: every fourth of the data set, or pictures like its frames where it holds videos."""
+        bundle, files = self.workspace / "studies" / "tried" / "bundle", sorted(files_of(self.root))[::4]
+        if self.preset != "pinpoint-cluster" and files[0].suffix == ".mp4":
+            files = [self.workspace / "frames" / f"{number}.png" for number in range(8)]
+            for number, file in enumerate(files):
+                material.picture(file, number, fake=number % 2 == 1)
         self._said("verify", str(bundle))
-        said = self._said("predict", str(bundle), "--json", *files[::4])
+        said = self._said("predict", str(bundle), "--json", *map(str, files))
         return sum(json.loads(line)["verdict"] in ("real", "fake") for line in said.splitlines() if line.startswith("{"))
 
     def _named(self) -> tuple[str, ...]:
@@ -101,16 +105,16 @@ def tried(preset: str, name: str, folder: Path, *, whole: bool) -> str:
     Raises:
         FailedError: a command ended with an error.
     """
-    case, layout = CASES[preset], LAYOUTS[name]
+    case, layout, material = CASES[preset], LAYOUTS[name], WHOLE if whole else SMALL
     root = folder / name
     root.mkdir(parents=True)
-    layout.write(root, WHOLE if whole else SMALL, 4)
+    layout.write(root, material, 4)
     sizes = () if whole else case.small
     settings = (f"data.path={root}", *layout.settings, *sizes, *case.fast)
     steps = Steps(root, folder / "runs", preset, settings)
     steps.check()
     alone, both = steps.teacher(), steps.search()
-    judged = steps.judged()
+    judged = steps.judged(material)
     return _row(preset, name, steps, teacher_s=alone, search_s=both, judged=judged)
 
 
