@@ -68,13 +68,9 @@ class Steps:
         self._said("search", "--name", "tried", *self._named())
         return time.monotonic() - began
 
-    def judged(self, material: Material) -> int:
-        """How many files the bundle judged: every fourth of the data set, or pictures like its frames where it holds videos."""
+    def judged(self) -> int:
+        """How many of every fourth file of the data set the bundle judged."""
         bundle, files = self.workspace / "studies" / "tried" / "bundle", sorted(files_of(self.root))[::4]
-        if self.preset != "pinpoint-cluster" and files[0].suffix == ".mp4":
-            files = [self.workspace / "frames" / f"{number}.png" for number in range(8)]
-            for number, file in enumerate(files):
-                material.picture(file, number, fake=number % 2 == 1)
         self._said("verify", str(bundle))
         said = self._said("predict", str(bundle), "--json", *map(str, files))
         return sum(json.loads(line)["verdict"] in ("real", "fake") for line in said.splitlines() if line.startswith("{"))
@@ -105,16 +101,16 @@ def tried(preset: str, name: str, folder: Path, *, whole: bool) -> str:
     Raises:
         FailedError: a command ended with an error.
     """
-    case, layout, material = CASES[preset], LAYOUTS[name], WHOLE if whole else SMALL
+    case, layout = CASES[preset], LAYOUTS[name]
     root = folder / name
     root.mkdir(parents=True)
-    layout.write(root, material, 4)
+    layout.write(root, WHOLE if whole else SMALL, 4)
     sizes = () if whole else case.small
     settings = (f"data.path={root}", *layout.settings, *sizes, *case.fast)
     steps = Steps(root, folder / "runs", preset, settings)
     steps.check()
     alone, both = steps.teacher(), steps.search()
-    judged = steps.judged(material)
+    judged = steps.judged()
     return _row(preset, name, steps, teacher_s=alone, search_s=both, judged=judged)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from paretolens.data.clips import Clip, OpenClip, open_clip
 from paretolens.data.face_finder import LOOKS, WHOLE, Box, TimedBox, box_around
 from paretolens.data.frame_choice import SELECTORS
+from paretolens.data.frame_spread import spread_over
 from paretolens.data.pictures import read_picture
 from paretolens.data.pipeline.crop import Cropper
 from paretolens.data.pipeline.settings import FolderSettings, Take
@@ -148,12 +149,10 @@ def _frames(item: Item, path: Path, decoder: Decoder) -> Iterator[Sample]:
     settings = decoder.settings
     wanted = settings.per_video * (1 if settings.select is Select.UNIFORM else settings.oversample)
     with open_clip(path) as clip:
-        wanted = min(wanted, clip.count or wanted)
-        step = clip.seconds / wanted if clip.seconds > 0 else 1.0 / settings.fps
-        boxes, box = decoder.box_of(item, [part * step * wanted for part in LOOKS])
+        spread = spread_over(clip, wanted, fps=settings.fps)
+        boxes, box = decoder.box_of(item, [part * spread.step * spread.count for part in LOOKS])
         box = WHOLE if box is None and settings.fit is Fit.STRETCH else box
-        geometry = ClipSettings(frames=wanted, fps=1.0 / step, size=settings.pixels)
-        first = step / 2 if clip.seconds > step else 0.0
+        geometry, first, step = spread.geometry(settings.pixels), spread.first, spread.step
         read = clip.read(geometry, start=first, box=box, sound=False)
     shown = int((~read.arrays["video_mask"]).sum())
     chosen = SELECTORS[settings.select](read.arrays["video"][:shown].transpose(0, 2, 3, 1), settings.per_video)

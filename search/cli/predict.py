@@ -1,9 +1,9 @@
 """Run a bundle on clips or pictures and print the verdicts. Its checksums are verified first, and no code of the bundle is run.
 
-A clip is a video, a sound, or a folder of frames; a bundle that judges single pictures takes pictures and folders of them. With
---output, all that is in a folder is judged and a table written; with --videos, too, one of the videos that face crops are of:
-each has a folder of its own, with pictures FRAME_FACE.png. With --stream, a file at its own pace, a device or an address is
-judged again and again; pictures are dropped rather than queued.
+A clip is a video, a sound, or a folder of frames; a bundle that judges single pictures takes pictures, folders of them, and
+videos, which it judges by the mean of some of their frames. With --output, all that is in a folder is judged and a table written;
+with --videos, too, one of the videos that face crops are of: each has a folder of its own, with pictures FRAME_FACE.png. With
+--stream, a file at its own pace, a device or an address is judged again and again; pictures are dropped rather than queued.
 """
 
 import argparse
@@ -27,12 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
     parser.add_argument(
-        "clip", nargs="+", help="video, folder of frames, or sound; for bundles of pictures a picture or a folder"
+        "clip", nargs="+", help="video, folder of frames, or sound; for bundles of pictures a picture, a folder or a video"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--fps", type=number(above=0),
         help="pictures a second in a folder (default: as many as the model looks at, or chooses from)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frames", type=whole(1), default=8, metavar="N",
+        help="frames of a video that a bundle of pictures judges (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--heatmap", type=Path, metavar="FOLDER", help="draw what the patches of pictures say, as PNGs there")
     parser.add_argument(
@@ -84,15 +88,58 @@ def run(options: argparse.Namespace) -> int:
     flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
     flags += ["--boxes", str(options.boxes)] if options.boxes else []
     if pictures:
-        from paretolens.exporters.predict_pictures_template import main as judge_pictures
-
         flags += ["--heatmap", str(options.heatmap)] if options.heatmap else []
-        return judge_pictures([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+        return max(
+            _judge_videos(named, options) if videos else _judge_pictures(named, options.bundle, flags)
+            for videos, named in _by_kind(options.clip)
+        )
     from paretolens.exporters.predict_template import main as judge_clips
 
     _check_single([Path(clip) for clip in options.clip])
     flags += ["--fps", str(options.fps)] if options.fps else []
     return judge_clips([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+
+
+def _by_kind(named: list[str]) -> list[tuple[bool, list[str]]]:
+    """Runs of videos, and of everything else, in the order in which they are named."""
+    from itertools import groupby
+
+    from paretolens.exporters.batch import VIDEOS
+
+    return [(videos, list(group)) for videos, group in groupby(named, lambda clip: Path(clip).suffix.lower() in VIDEOS)]
+
+
+def _judge_pictures(named: list[str], bundle: Path, flags: list[str]) -> int:
+    from paretolens.exporters.predict_pictures_template import main as judge_pictures
+
+    return judge_pictures([*flags, *named], bundle, prefix="paretolens predict")
+
+
+def _judge_videos(named: list[str], options: argparse.Namespace) -> int:
+    """Print the verdict on each video by its frames; exit code 2 if one could not be read."""
+    import json
+    import sys
+
+    from paretolens.errors import DataError
+    from paretolens.exporters.bundle_model import PredictError
+    from paretolens.exporters.frames import judge_video
+
+    if options.heatmap:
+        raise ConfigurationError("--heatmap draws over single pictures; leave it out for videos")
+    predictor, code = _predictor(options, pictures=True), 0
+    for clip in named:
+        try:
+            found = judge_video(predictor, Path(clip), frames=options.frames)
+        except (DataError, PredictError) as error:
+            print(f"paretolens predict: {error}", file=sys.stderr)
+            code = 2
+            continue
+        shares = found.get("probabilities", {"fake": found["probability"]})
+        said = "  ".join(f"p({name}) {share:.3f}" for name, share in shares.items())
+        note = f"  ({found['note']})" if found["note"] else ""
+        line = f"{found['verdict']}  {said}  {found['frames']} frames  {found['model_ms']:.1f} ms  {clip}{note}"
+        print(json.dumps(found) if options.json else line, flush=True)
+    return code
 
 
 def _predictor(options: argparse.Namespace, *, pictures: bool) -> Any:

@@ -1,5 +1,6 @@
 """A study of Cross Efficient ViTs through the command line, as small as it can be."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from pandas import read_csv
 
+from paretolens.data.generated.encode import write_clip
 from paretolens.search.journal import read_records
 from paretolens.search.outcome import Fate
 
@@ -51,6 +53,14 @@ def test_a_cross_efficient_vit_is_searched_and_explained(
     faces = [part["probability"].mean() for _, part in read_csv(tables[0]).groupby(lambda row: row % 2)]
     decisive = [p for p in faces if p > 0.55]
     assert video["probability"] == pytest.approx(decisive[0] if decisive else np.mean(faces))
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 48, 64, 3)).astype(np.uint8)
+    write_clip(tmp_path / "clip.mp4", pixels, 8.0, None, 16_000, crf=20, bit_rate=32_000)
+    first = str(next(crops.iterdir()))
+    done = paretolens("predict", str(study / "bundle"), first, str(tmp_path / "clip.mp4"), "--frames", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    picture_said, video_said = (json.loads(line) for line in done.stdout.splitlines())
+    assert picture_said["file"] == first
+    assert (video_said["frames"], video_said["verdict"]) == (3, ("real", "fake")[video_said["probability"] > 0.5])
     (crops.parent / "loose.png").write_bytes(picture.read_bytes())
     tables = tmp_path / "more.csv", tmp_path / "more-videos.csv"
     done = paretolens("predict", str(study / "bundle"), str(crops.parent), "--output", str(tables[0]), "--videos", str(tables[1]))
