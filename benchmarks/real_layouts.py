@@ -122,7 +122,7 @@ def _row(preset: str, name: str, steps: Steps, *, teacher_s: float, search_s: fl
     bundle = json.loads((workspace.study("tried") / "bundle" / "manifest.json").read_text())
     cells = (
         preset, name, str(len(files_of(steps.root))), f"{teacher['parameters']:,.0f}", f"{teacher_s:.0f} s", f"{search_s:.0f} s",
-        f"{len(rows)} of {found.trials}", f"{teacher['accuracy']:.2f} → {knee['accuracy']:.2f}", f"{knee['eps']:.2f}",
+        f"{len(rows)} of {len(found.trials)}", f"{teacher['accuracy']:.2f} → {knee['accuracy']:.2f}", f"{knee['eps']:.2f}",
         f"{teacher['size_mb']:.2f} → {knee['size_mb']:.2f} MB", bundle["details"]["trial"], str(judged),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"

@@ -187,6 +187,24 @@ class _Most:
         return max(0.0, 1 - max(kept, default=1 - self.settings.max_ratio))
 
 
+def _graph_of(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
+    """What depends on what in a model, as torch-pruning finds it.
+
+    Where no tensor has another number of dimensions than 2 or 4, it takes every reshape for a flattening, and divides by zero
+    at that of a channel shuffle, behind which it finds no channels. Told that there are others, it leaves such reshapes alone;
+    layers beside a shuffle are kept by our own rules anyway (`models.rules.shuffled_layers`).
+    """
+    import torch_pruning
+
+    class Shuffled(torch_pruning.DependencyGraph):  # type: ignore[misc]  # the library has no types
+        _2d_4d = property(lambda self: False, lambda self, value: None)
+
+    try:
+        return torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+    except ZeroDivisionError:
+        return Shuffled().build_dependency(model, example_inputs=example)
+
+
 class _Surgery:
     """One pass over a traced model."""
 
@@ -219,7 +237,7 @@ class _Surgery:
             loss(model).backward()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Unwrapped parameters")  # of the residual stream, which is not pruned
-            self.graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
+            self.graph = _graph_of(model, example)
 
     def run(self) -> None:
         heads = self.settings.ratio if self.settings.head_ratio is None else self.settings.head_ratio

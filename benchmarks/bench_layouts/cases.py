@@ -26,8 +26,8 @@ _FAST = (
     "proxy.clips=0",
     "data.max_skipped=0",
 )
-_STUDENT = "student={distill: {epochs: 1, batch_size: 8}, repair: {epochs: 1, batch_size: 8}}"
-_LATER = "student={align: {epochs: 1, batch_size: 8}, qat: {epochs: 1, batch_size: 8}}"
+_STUDENT = "student={distill: {epochs: 4, batch_size: 4}, repair: {epochs: 1, batch_size: 4}}"
+_LATER = "student={align: {epochs: 1, batch_size: 4}, qat: {epochs: 1, batch_size: 4}}"
 
 CASES: Mapping[str, Case] = {
     "pinpoint-cluster": Case(
@@ -49,7 +49,7 @@ CASES: Mapping[str, Case] = {
             "teacher={epochs: 2, batch_size: 8}",
             _STUDENT,
             _LATER,
-            "student.head={epochs: 1, batch_size: 8}",
+            "student.head={epochs: 1, batch_size: 4}",
         ),
     ),
     "cross-efficient-vit-cluster": Case(

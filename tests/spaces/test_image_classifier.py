@@ -66,10 +66,16 @@ def test_a_student_larger_than_its_input_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "genome", [{"network": "resnet18", "multiplier": 0.25}, VIT, {"network": "torchvision:mobilenet_v3_small"}]
+    "genome",
+    [
+        VIT,
+        {"network": "torchvision:mobilenet_v3_small"},
+        *({"network": name, "multiplier": backbone_widths(name)[0]} for name in backbone_names()),
+    ],
 )
 def test_a_pruned_student_answers_and_is_rebuilt(genome: dict[str, object], tmp_path: Path) -> None:
-    model = student(**genome)
+    space = FAMILY.space("default").override({"network": [genome["network"]], "multiplier": [genome.get("multiplier", 1.0)]})
+    model = FAMILY.student(space.repair({**space.default(), "input_size": 48, **genome}), SIGNATURE, seed=0).eval()
     report = prune(model, pictures(2), PruneSettings(ratio=0.5), FAMILY.pruning_rules(model))
     assert report.after.parameters < 0.85 * report.before.parameters
     save_model(model, tmp_path / "m")
