@@ -28,6 +28,10 @@ ON_PREFIX = "paretolens.on."
 ELSEWHERE = re.compile(r"on_(?P<label>(?P<device>\w+?)_(?P<threads>\d+)t)_(?P<figure>\w+)")
 """What `paretolens retarget` logs on trials."""
 PARENT_TAG = "mlflow.parentRunId"
+LONGEST = 250
+"""Characters of a metric's name that MLflow takes."""
+_REFUSED = re.compile(r"[^\w.\- /]")
+"""What its names of metrics may not hold; a colon it takes on some systems only."""
 LISTING = "'paretolens front STUDY --columns' lists all"
 """How a person sees every metric and knob that objectives and filters may name."""
 
@@ -88,6 +92,14 @@ def teacher_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-    """The metrics that are finite, and the names of those that are not (MLflow reads inf back as 1.797e308)."""
-    kept = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
-    return kept, sorted(set(metrics) - set(kept))
+    """The metrics that are finite, and the names of those that are not (MLflow reads inf back as 1.797e308).
+
+    Kinds of manipulation are part of some names (`test_auc_video+audio`): characters that MLflow refuses, with all figures of
+    the batch, become `_`.
+    """
+    kept = {_allowed(name): float(value) for name, value in metrics.items() if math.isfinite(value)}
+    return kept, sorted(_allowed(name) for name, value in metrics.items() if not math.isfinite(value))
+
+
+def _allowed(name: str) -> str:
+    return _REFUSED.sub("_", name)[:LONGEST]

@@ -26,7 +26,7 @@ _FAST = (
     "proxy.clips=0",
     "data.max_skipped=0",
 )
-_STUDENT = "student={distill: {epochs: 4, batch_size: 4}, repair: {epochs: 1, batch_size: 4}}"
+_STUDENT = "student={distill: {epochs: 4, batch_size: 4, learning_rate: 0.003}, repair: {epochs: 1, batch_size: 4}}"
 _LATER = "student={align: {epochs: 1, batch_size: 4}, qat: {epochs: 1, batch_size: 4}}"
 
 CASES: Mapping[str, Case] = {
