@@ -55,23 +55,23 @@ CASES: Mapping[str, Case] = {
     "cross-efficient-vit-cluster": Case(
         layouts=("DFDC", "FaceForensics++"),
         small=(
-            "data={size: 48, per_video: 2}",
+            "data.size=48",
             "model={size: 48, teacher: {backbone_width: 0.25, small_width: 32, large_width: 32, depth: 1, large_patch: 4}}",
             "space={large_patch: [4], small_patch: [1], small_stage: [4], backbone_width: [0.25], hidden: [256]}",
         ),
-        fast=(*_FAST, "teacher={epochs: 2, batch_size: 8}", _STUDENT, _LATER),
+        fast=(*_FAST, "data.per_video=2", "teacher={epochs: 2, batch_size: 8}", _STUDENT, _LATER),
     ),
     "aware-net-cluster": Case(
         layouts=("manifest", "Celeb-DF-v2"),
         small=(
-            "data={size: 32, per_video: 2}",
+            "data.size=32",
             "model={size: 32, teacher: {cnn: resnet18, multiplier: 0.125, convnext: mote, autoencoder: 0.25}}",
             "model.teacher={embed: 16, hidden: 16, align: 8}",
             "space={first_network: [mobilenet_v3_small], first_multiplier: [0.25], first_size: [32], second_cnn: [resnet18]}",
             "space={second_multiplier: [0.125], second_convnext: [mote], second_autoencoder: [0.25], second_size: [32]}",
             "space={second_align: [8], third_trees: [5]}",
         ),
-        fast=(*_FAST, "teacher={epochs: 2, batch_size: 8}", _STUDENT),
+        fast=(*_FAST, "data.per_video=2", "teacher={epochs: 2, batch_size: 8}", _STUDENT),
     ),
     "image-classifier-cluster": Case(
         layouts=("class folders", "DeepfakeBench"),
