@@ -140,7 +140,9 @@ class SampleSet:
             fingerprint=digest_of_json({"parent": self.fingerprint, "rows": [int(row) for row in chosen]}),
             generated=self.generated,
             **{name: getattr(self, name)[rows] for name in COLUMNS},
-            **{name: column[rows] for name, column in self.optional().items()},
+            sounds=None if self.sounds is None else self.sounds[rows],
+            moments=None if self.moments is None else self.moments[rows],
+            videos=None if self.videos is None else self.videos[rows],
         )
 
     def save(self, folder: Path) -> None:

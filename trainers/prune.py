@@ -196,7 +196,7 @@ def _graph_of(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
     """
     import torch_pruning
 
-    class Shuffled(torch_pruning.DependencyGraph):  # type: ignore[misc]  # the library has no types
+    class Shuffled(torch_pruning.DependencyGraph):
         _2d_4d = property(lambda self: False, lambda self, value: None)
 
     try:
