@@ -59,7 +59,7 @@ CASES: Mapping[str, Case] = {
             "model={size: 48, teacher: {backbone_width: 0.25, small_width: 32, large_width: 32, depth: 1, large_patch: 4}}",
             "space={large_patch: [4], small_patch: [1], small_stage: [4], backbone_width: [0.25], hidden: [256]}",
         ),
-        fast=(*_FAST, "data.per_video=2", "teacher={epochs: 2, batch_size: 8}", _STUDENT, _LATER),
+        fast=(*_FAST, "data.per_video=2", "teacher={epochs: 8, batch_size: 4, learning_rate: 0.05}", _STUDENT, _LATER),
     ),
     "aware-net-cluster": Case(
         layouts=("manifest", "Celeb-DF-v2"),
