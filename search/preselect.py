@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
+from threadpoolctl import ThreadpoolController
 
 from paretolens.mlflow.pareto import crowding, non_dominated
 from paretolens.search.encoding import Encoding
@@ -69,6 +70,7 @@ class Preselector:
         self._known = _Known()
         self._weights: dict[int, Floats] = {}
         self._learnt_at = 0
+        self._libraries = ThreadpoolController()
 
     def tell(self, genome: Genome, values: Sequence[float] | None) -> None:
         """Take what came out of a genome: its values, all minimised, or None if it failed or counts for nothing."""
@@ -86,7 +88,12 @@ class Preselector:
             running: genomes under evaluation.
             fresh: repairs a genome; None if it is known.
         """
-        known, first = self._known, [] if offspring is None else [offspring]
+        # On matrices of this size a second thread only waits for a core that a worker has.
+        with self._libraries.limit(limits=1, user_api="blas"):
+            return self._chosen([] if offspring is None else [offspring], running, fresh)
+
+    def _chosen(self, first: Sequence[Genome], running: Sequence[Genome], fresh: Fresh) -> Genome | None:
+        known = self._known
         if len(known.genomes) < _LEAST or len(known.genomes) + len(known.refused) + len(running) < _START:
             pool = _distinct([*first, *(self._space.sample(self._random) for _ in range(_POOL // 4))], fresh)
             return self._farthest(pool, running) if pool else None
