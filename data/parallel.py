@@ -12,7 +12,9 @@ from typing import TypeVar
 __all__ = ["BATCH", "each_alone", "each_batch"]
 
 BATCH = 16
-"""Items of a batch; fewer where there are few."""
+"""Most items of a batch."""
+SHARE = 4
+"""A batch is at most this part of what each process has left: the last ones are single items, so that all end together."""
 AHEAD = 3
 """Batches per process that wait in the pool."""
 Item = TypeVar("Item")
@@ -34,8 +36,7 @@ def each_batch(
     Raises:
         BrokenProcessPool: a process died, and nobody says what to return for its item.
     """
-    size = max(1, min(BATCH, len(items) // (2 * workers)))
-    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    batches = list(_batches(items, workers))
     if workers <= 1 or len(batches) <= 1 or not _can_spawn():
         yield from map(make, batches)
         return
@@ -53,6 +54,15 @@ def each_alone(
 ) -> Iterator[list[Entry]]:
     """As `each_batch`, one item at a time in a process that it may kill."""
     yield from _one_by_one(make, items, crashed) if _can_spawn() else map(make, ([item] for item in items))
+
+
+def _batches(items: Sequence[Item], workers: int) -> Iterator[Sequence[Item]]:
+    """Shrinking batches (guided self-scheduling, Polychronopoulos and Kuck 1987)."""
+    start = 0
+    while start < len(items):
+        size = max(1, min(BATCH, (len(items) - start) // (SHARE * workers)))
+        yield items[start : start + size]
+        start += size
 
 
 def _can_spawn() -> bool:
