@@ -66,7 +66,7 @@ def shuffled_layers(model: nn.Module) -> Iterator[KeptLayer]:
     reason = "its channels are split in halves and shuffled with others"
     for path, module in model.named_modules():
         units = [(name, unit) for name, unit in module.named_modules() if _is_shuffle_unit(unit)]
-        if not (isinstance(module, nn.Sequential) and units and hasattr(module, "conv1")):
+        if not (units and hasattr(module, "conv1")):
             continue
         yield KeptLayer(path=f"{path}.conv1.0", reason=reason)
         for name, unit in units:

@@ -11,6 +11,7 @@ hyperparameter transfer learning" (2020), sec. 4; trials that run count with the
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,6 @@ class Preselector:
         self._known = _Known()
         self._weights: dict[int, Floats] = {}
         self._learnt_at = 0
-        self._libraries = ThreadpoolController()
 
     def tell(self, genome: Genome, values: Sequence[float] | None) -> None:
         """Take what came out of a genome: its values, all minimised, or None if it failed or counts for nothing."""
@@ -89,7 +89,7 @@ class Preselector:
             fresh: repairs a genome; None if it is known.
         """
         # On matrices of this size a second thread only waits for a core that a worker has.
-        with self._libraries.limit(limits=1, user_api="blas"):
+        with _libraries().limit(limits=1, user_api="blas"):
             return self._chosen([] if offspring is None else [offspring], running, fresh)
 
     def _chosen(self, first: Sequence[Genome], running: Sequence[Genome], fresh: Fresh) -> Genome | None:
@@ -167,6 +167,12 @@ class Preselector:
         model = fit(rows, values, self._encoding.nominal, start=self._weights.get(index), steps=steps)
         self._weights[index] = model.weights
         return model
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The numerical libraries of this process; no attribute, since Tune copies its searcher with all that hangs on it."""
+    return ThreadpoolController()
 
 
 def _distinct(genomes: Iterable[Genome], fresh: Fresh) -> list[Genome]:

@@ -6,7 +6,6 @@ its width comes from the family's `PruningRules`.
 """
 
 import fnmatch
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +19,7 @@ from paretolens.errors import ConfigurationError, TrialError
 from paretolens.models.attention import Attention
 from paretolens.models.rules import PruningRules, StreamRules
 from paretolens.trainers.cost import Cost, cost_of
+from paretolens.trainers.pruning_graph import dependency_graph
 from paretolens.trainers.stream import all_paths, narrow_stream, stream_importance
 
 __all__ = ["Importance", "LayerChange", "PruneReport", "PruneSettings", "Scope", "Widths", "prune", "widths_of"]
@@ -187,24 +187,6 @@ class _Most:
         return max(0.0, 1 - max(kept, default=1 - self.settings.max_ratio))
 
 
-def _graph_of(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
-    """What depends on what in a model, as torch-pruning finds it.
-
-    Where no tensor has another number of dimensions than 2 or 4, it takes every reshape for a flattening, and divides by zero
-    at that of a channel shuffle, behind which it finds no channels. Told that there are others, it leaves such reshapes alone;
-    layers beside a shuffle are kept by our own rules anyway (`models.rules.shuffled_layers`).
-    """
-    import torch_pruning
-
-    class Shuffled(torch_pruning.DependencyGraph):
-        _2d_4d = property(lambda self: False, lambda self, value: None)
-
-    try:
-        return torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
-    except ZeroDivisionError:
-        return Shuffled().build_dependency(model, example_inputs=example)
-
-
 class _Surgery:
     """One pass over a traced model."""
 
@@ -235,9 +217,7 @@ class _Surgery:
         if loss is not None and settings.importance is Importance.TAYLOR:
             model.zero_grad()
             loss(model).backward()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Unwrapped parameters")  # of the residual stream, which is not pruned
-            self.graph = _graph_of(model, example)
+        self.graph = dependency_graph(model, example)
 
     def run(self) -> None:
         heads = self.settings.ratio if self.settings.head_ratio is None else self.settings.head_ratio
