@@ -36,11 +36,11 @@ def each_batch(
     Raises:
         BrokenProcessPool: a process died, and nobody says what to return for its item.
     """
-    batches = list(_batches(items, workers))
-    if workers <= 1 or len(batches) <= 1 or not _can_spawn():
-        yield from map(make, batches)
+    if workers <= 1 or len(items) <= 1 or not _can_spawn():
+        size = max(1, min(BATCH, len(items) // 2))
+        yield from map(make, (items[start : start + size] for start in range(0, len(items), size)))
         return
-    left = dict(enumerate(batches))
+    left = dict(enumerate(_batches(items, workers)))
     while left:
         suspects = yield from _in_pool(make, left, workers, forgiving=crashed is not None)
         if crashed is None:

@@ -34,12 +34,11 @@ def test_one_worker_keeps_the_order(work) -> None:
     assert made == [2 * number for number in range(40)]
 
 
-def test_batches_shrink_to_single_items(work) -> None:
-    sizes = [len(batch) for batch in each_batch(work.double, range(500), 1)]
-    assert sum(sizes) == 500
+def test_batches_for_several_processes_shrink_to_single_items(work) -> None:
+    sizes = [len(batch) for batch in each_batch(work.double, range(300), 2)]
+    assert sum(sizes) == 300
     assert max(sizes) == 16
-    assert sorted(sizes, reverse=True) == sizes
-    assert sizes[-4:] == [1] * 4
+    assert sizes.count(1) >= 8
 
 
 def test_an_item_that_kills_its_process_is_found_and_the_rest_is_done(work) -> None:
