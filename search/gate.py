@@ -1,19 +1,21 @@
 """Who may use a device: any number of trainings at once, or one measurement alone.
 
 Two locks per device lie in the workspace, and the system lets go of those of a process that died. A training shares `use`, and
-gives way after every epoch; a measurement holds `turn` while it waits for `use`, so that no training that begins meanwhile goes
+gives way about once a second; a measurement holds `turn` while it waits for `use`, so that no training that begins meanwhile goes
 before it.
 """
 
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from paretolens.errors import StoreError
 from paretolens.evaluators.latency import Backend, probe
@@ -22,6 +24,9 @@ from paretolens.search.placement import timed_backend
 from paretolens.search.workspace import Workspace
 
 __all__ = ["OPEN", "Gate", "gate_of"]
+
+_GIVE_WAY_S = 1.0
+"""How long a model may run before a measurement that waits goes first: far less than one takes, far more than the locks cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,7 @@ class Gate:
         Raises:
             StoreError: the locks cannot be used.
         """
-        if self.folder is None or (self.kind == "cuda") > (device.type == "cuda"):
+        if not self._concerns(device):
             yield lambda: None
             return
         with self._opened("use") as use:
@@ -54,6 +59,34 @@ class Gate:
                 self._join(use)
 
             yield give_way
+
+    @contextmanager
+    def running(self, model: nn.Module, device: torch.device, *, every_s: float = _GIVE_WAY_S) -> Iterator[None]:
+        """`working` with one model, which gives way by itself: before it or a part of it is called, wherever it is in an epoch.
+
+        Args:
+            model: what is trained or explained.
+            device: where it runs.
+            every_s: how long it runs before it gives way.
+
+        Raises:
+            StoreError: the locks cannot be used.
+        """
+        with self.working(device) as give_way:
+            if not self._concerns(device):
+                yield
+                return
+            pauses = _Pauses(give_way, device, every_s)
+            hooks = [part.register_forward_pre_hook(pauses) for part in (model, *model.children())]  # `forward_deep` calls parts
+            try:
+                yield
+            finally:
+                for hook in hooks:
+                    hook.remove()
+
+    def _concerns(self, device: torch.device) -> bool:
+        """Whether what runs there disturbs a measurement."""
+        return self.folder is not None and (self.kind == "cpu" or device.type == "cuda")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -87,6 +120,24 @@ class Gate:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+class _Pauses:
+    """A hook before forward passes: gives way whenever the model has run for a while."""
+
+    def __init__(self, give_way: Callable[[], None], device: torch.device, every_s: float) -> None:
+        self._give_way = give_way
+        self._device = device
+        self._every_s = every_s
+        self._since = time.monotonic()
+
+    def __call__(self, *_: object) -> None:
+        if time.monotonic() - self._since < self._every_s:
+            return
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)  # what was launched may still run
+        self._give_way()
+        self._since = time.monotonic()
 
 
 OPEN = Gate()

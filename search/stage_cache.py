@@ -90,10 +90,10 @@ class StageCache:
     Args:
         folder: created when the first result is kept.
         settings: bounds.
-        clock: seconds since the epoch, by which the silence of another process is told.
+        clock: seconds that only grow, by which the silence of another process is told.
     """
 
-    def __init__(self, folder: Path, settings: CacheSettings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, settings: CacheSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self._settings = settings
         self._clock = clock
@@ -201,13 +201,16 @@ class StageCache:
                 lock.release()
 
     def _wait(self, lock: FileLock, heart: "_Heart") -> bool:
-        began = self._clock()
+        """Wait for a lock while its holder shows life; by this process's clock alone, since those of machines differ."""
+        heard, last = self._clock(), heart.felt()
         while True:
             with suppress(Timeout):
                 lock.acquire(timeout=_POLL_S, poll_interval=_POLL_S)
                 return True
-            last, epoch = heart.felt()
-            if self._clock() - max(last, began) > max(self._settings.patience_s, 2 * epoch):
+            felt, now = heart.felt(), self._clock()
+            if felt != last:
+                heard, last = now, felt
+            if now - heard > max(self._settings.patience_s, 2 * last[1]):
                 return False
 
     def _remove(self, key: str) -> bool:
@@ -266,18 +269,18 @@ class _Heart:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last = time.time()
+        self._last = time.monotonic()
 
     def beat(self) -> None:
         """An epoch is done."""
-        now = time.time()
+        now = time.monotonic()
         with suppress(OSError):
             self._path.write_text(f"{now - self._last:.3f}", encoding="utf-8")
         self._last = now
 
-    def felt(self) -> tuple[float, float]:
-        """When the last epoch ended, in seconds since the epoch, and how many seconds it took; zeros where none has."""
+    def felt(self) -> tuple[int, float]:
+        """A number that is another one after every beat, and how many seconds the last epoch took; zeros where none has ended."""
         try:
-            return self._path.stat().st_mtime, float(self._path.read_text(encoding="utf-8") or 0)
+            return self._path.stat().st_mtime_ns, float(self._path.read_text(encoding="utf-8") or 0)
         except (OSError, ValueError):
-            return 0.0, 0.0
+            return 0, 0.0

@@ -262,15 +262,10 @@ class Training:
     ) -> None:
         task = self._task
         settings = self._teaching(loop)
-        with self._gate.working(task.device) as give_way, moved(task.device, student):
-
-            def told(figures: Mapping[str, float]) -> None:
-                report(figures)  # read back: nothing is left to run on the device
-                give_way()
-
+        with self._gate.running(student, task.device), moved(task.device, student):
             distill(
                 student, task.outputs, task.samples["train"], task.samples["val"], settings,
-                seed=task.config.seed, report=told, stage=stage, beside=beside, parts=parts,
+                seed=task.config.seed, report=report, stage=stage, beside=beside, parts=parts,
             )  # fmt: skip
 
     def _teaching(self, loop: LoopSettings) -> DistillSettings:

@@ -208,13 +208,12 @@ def trained_teacher(
 
     def train() -> nn.Module:
         model = config.make_family().teacher(config.make_model_settings(), seed=config.seed)
-        with gate.working(world.device) as give_way:
 
-            def report(figures: Mapping[str, float]) -> None:
-                note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
-                update(int(figures["epoch"]), int(figures["epochs"]), note)
-                give_way()
+        def report(figures: Mapping[str, float]) -> None:
+            note = f"epoch {figures['epoch']:.0f}/{figures['epochs']:.0f}, AUC on val {figures['teacher_val_auc']:.3f}"
+            update(int(figures["epoch"]), int(figures["epochs"]), note)
 
+        with gate.running(model, world.device):
             train_teacher(
                 model.to(world.device), samples["train"], samples["val"], config.teacher,
                 seed=config.seed, report=report, folder=checkpoints, world=world,

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from paretolens.errors import BackendError, StoreError
 from paretolens.evaluators.latency import Backend
@@ -71,6 +72,56 @@ def test_a_measurement_waits_for_the_next_epoch_and_nobody_works_before_it_is_ov
     assert told == [
         "first epoch", "end of the epoch", "measurement begins", "measurement ends", "another trains", "second epoch",
     ]  # fmt: skip
+
+
+class Parts(nn.Module):
+    """As PinPoint's networks are trained: by a method that calls the parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(2, 2)
+
+    def forward_deep(self, x: torch.Tensor) -> torch.Tensor:
+        """The parts only."""
+        return self.body(x)  # type: ignore[no-any-return]  # a module's call is typed Any
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 2), Parts()])
+def test_a_measurement_does_not_wait_for_the_end_of_an_epoch(tmp_path: Path, model: nn.Module) -> None:
+    gate, told = Gate(folder=tmp_path), list[str]()
+
+    def measure() -> None:
+        with gate.alone():
+            told.append("measured")
+
+    other = threading.Thread(target=measure)
+    with gate.running(model, CPU, every_s=0.0):
+        other.start()
+        until(lambda: taken(tmp_path / "turn"))  # it waits
+        for step in range(3):
+            getattr(model, "forward_deep", model)(torch.zeros(1, 2))
+            told.append(f"step {step}")
+    other.join(60)
+    assert told == ["measured", "step 0", "step 1", "step 2"]
+    assert not any(part._forward_pre_hooks for part in model.modules())
+
+
+def test_a_model_runs_for_a_while_before_it_gives_way_and_is_left_alone_where_nobody_waits(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    with OPEN.running(model, CPU), Gate(folder=tmp_path, kind="cuda").running(model, CPU):
+        assert not model._forward_pre_hooks
+    with Gate(folder=tmp_path).running(model, CPU, every_s=1e9):
+        asked = threading.Thread(target=lambda: _measured(tmp_path))
+        asked.start()
+        until(lambda: taken(tmp_path / "turn"))
+        model(torch.zeros(1, 2))  # it would wait here if it gave way: the other one takes the lock and keeps it for a moment
+        assert asked.is_alive()
+    asked.join(60)
+
+
+def _measured(folder: Path) -> None:
+    with Gate(folder=folder).alone():
+        pass
 
 
 def _work_for_ever(folder: Path, begun: Path) -> None:

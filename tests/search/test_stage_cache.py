@@ -77,6 +77,19 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_result(tmp_path: 
     assert cache.warnings
 
 
+def test_a_full_disk_costs_a_warning_and_no_result_and_nothing_half_kept_stays(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("64k")  # the weights alone take more
+    cache = cache_in(disk)
+    found, reused = cache.obtain(KEY, made())
+    assert (found.seconds, reused) == (2.5, False)
+    assert "could not be kept" in cache.warnings[0]
+    assert "No space left on device" in cache.warnings[0]
+    assert [path.name for path in disk.iterdir() if path.suffix not in (".lock", ".beat")] == []
+    small_disk("64m")
+    assert cache.obtain(KEY, made())[1] is False
+    assert cache.obtain(KEY, refused)[1] is True
+
+
 def test_an_error_while_training_leaves_nothing_behind(tmp_path: Path) -> None:
     def fail(beat: Callable[[], None]) -> StageResult:
         raise ValueError("loss is not finite")
@@ -133,21 +146,27 @@ def test_of_two_at_once_one_trains_and_the_other_waits_for_it(tmp_path: Path) ->
     assert len(list((tmp_path / "marks").iterdir())) == 1
 
 
+@pytest.mark.parametrize("ahead", [0.0, -3600.0, 3600.0])
 @pytest.mark.parametrize("alive", [True, False])
-def test_one_that_shows_life_is_waited_for_beyond_the_patience(tmp_path: Path, *, alive: bool) -> None:
-    """By a clock that moves .6 s at every look, with a sign of life at each, or with none."""
+def test_one_that_shows_life_is_waited_for_beyond_the_patience(tmp_path: Path, *, alive: bool, ahead: float) -> None:
+    """By a clock that moves .6 s at every look, with a sign of life at each, or with none since long. Its machine's clock may be
+    another, or have been set back.
+    """
     folder, now, looks = tmp_path / "cache", [1e9], 0
     cache_in(tmp_path / "other").obtain(KEY, made())
     folder.mkdir()
     other = FileLock(folder / f"{KEY}.lock")
     other.acquire()
+    beat = folder / f"{KEY}.beat"
+    beat.write_text("0.1")
+    os.utime(beat, (now[0] + ahead, now[0] + ahead))
 
     def clock() -> float:
         nonlocal looks
         looks, now[0] = looks + 1, now[0] + 0.6
         if alive:
-            (folder / f"{KEY}.beat").write_text("0.6")
-            os.utime(folder / f"{KEY}.beat", (now[0], now[0]))
+            beat.write_text("0.6")
+            os.utime(beat, (now[0] + ahead, now[0] + ahead))
         if looks == 7:  # the other one is done
             (tmp_path / "other" / KEY).rename(folder / KEY)
             other.release()
