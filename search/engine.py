@@ -98,9 +98,10 @@ def run(
     if dispatcher.finished:
         return EngineResult(completed=dispatcher.completed, signal=0, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0)
     cpus, gpus = settings.workers * settings.cpus_per_worker, wanted_gpus(settings.workers, settings.gpus_per_worker or 0.0)
+    waiting = settings.workers if settings.address else 1  # for an autoscaler to start machines for all workers together
     with (
         _clean_stop(dispatcher) as stop,
-        ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads) as runtime,
+        ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads, waiting=waiting) as runtime,
     ):
         stop.install()  # Ray has replaced the handlers
         scheduler = scheduler or _scheduler(settings, history)

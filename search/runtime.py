@@ -58,7 +58,7 @@ class Runtime:
 
 
 @contextmanager
-def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int) -> Iterator[Runtime]:
+def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int, waiting: int = 1) -> Iterator[Runtime]:
     """Start a local Ray, or join the one at `address`, and leave nothing behind.
 
     A Ray that this process is already connected to is used and left running.
@@ -68,13 +68,14 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int) ->
         cpus: slots of a private Ray; may exceed the machine's cores.
         gpus: of a private Ray, all there.
         threads: of numerical libraries in every worker.
+        waiting: trials that may wait for a machine at the same time.
 
     Raises:
         BackendError: Ray cannot be started or joined.
     """
     began = time.monotonic()
     sweep(Path(tempfile.gettempdir()))
-    settings = {**_QUIET, **_numerical(threads)}
+    settings = {**_QUIET, **_numerical(threads), "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
     with _scratch() as scratch, _environment(settings):
         import ray
 

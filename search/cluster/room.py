@@ -16,7 +16,8 @@ _LOOK_S = 1.0
 def await_room(worker: Mapping[str, float], *, latency: str | None, timeout_s: float) -> None:
     """Wait until some machine has room for a worker, and some machine the device that latencies are measured on.
 
-    An autoscaler is told what is wanted. Machines that join later are used as they come.
+    An autoscaler is told what is wanted for as long as this waits: later it follows the trials. Machines that join later are used
+    as they come.
 
     Args:
         worker: resources of one worker, by Ray's names (CPU, GPU, own ones).
@@ -28,18 +29,22 @@ def await_room(worker: Mapping[str, float], *, latency: str | None, timeout_s: f
     """
     import ray
 
-    end, told = time.monotonic() + timeout_s, False
-    while lacking := missing(ray.nodes(), worker, latency):
-        if not told:
-            _ask_autoscaler(worker, latency)
-            _logger.warning("waiting up to %.0f s for a machine with %s to join the cluster", timeout_s, lacking)
-            told = True
-        if time.monotonic() >= end:
-            raise BackendError(
-                f"no machine of the Ray cluster has {lacking}; there is {_described(ray.nodes())}. Lower search.cpus_per_worker, "
-                "gpus_per_worker or worker_resources, name another search.latency_resource, or add such a machine"
-            )
-        time.sleep(_LOOK_S)
+    if not (lacking := missing(ray.nodes(), worker, latency)):
+        return
+    _logger.warning("waiting up to %.0f s for a machine with %s to join the cluster", timeout_s, lacking)
+    end = time.monotonic() + timeout_s
+    try:
+        while lacking := missing(ray.nodes(), worker, latency):
+            _ask_autoscaler([dict(worker), *([] if latency is None else [{latency: 1.0}])])
+            if time.monotonic() >= end:
+                raise BackendError(
+                    f"no machine of the Ray cluster has {lacking}; there is {_described(ray.nodes())}. Lower "
+                    "search.cpus_per_worker, gpus_per_worker or worker_resources, name another search.latency_resource, or add "
+                    "such a machine"
+                )
+            time.sleep(_LOOK_S)
+    finally:
+        _ask_autoscaler([])
 
 
 def missing(nodes: Iterable[Mapping[str, Any]], worker: Mapping[str, float], latency: str | None) -> str:
@@ -52,12 +57,12 @@ def missing(nodes: Iterable[Mapping[str, Any]], worker: Mapping[str, float], lat
     return ""
 
 
-def _ask_autoscaler(worker: Mapping[str, float], latency: str | None) -> None:
+def _ask_autoscaler(bundles: list[dict[str, float]]) -> None:
+    """Ask for room, in place of what was asked last by any search of the cluster. Ray keeps a request until the next one: left
+    there, it would keep machines up for ever.
+    """
     from ray.autoscaler.sdk import request_resources
 
-    bundles: list[dict[str, float]] = [dict(worker)]
-    if latency is not None:
-        bundles.append({latency: 1.0})
     request_resources(bundles=bundles)
 
 

@@ -132,6 +132,43 @@ def test_a_search_survives_the_loss_of_a_machine_and_times_everything_in_one_slo
     assert all(entry.values["cost"] > 0 for entry in evaluated)
 
 
+class Beginning:
+    """Leaves a file once so many trials have been handed out."""
+
+    def __init__(self, path: Path, trials: int) -> None:
+        self._path, self._trials = path, trials
+
+    def trial_started(self, start: TrialStart) -> None:
+        """The moment, possibly."""
+        if start.number == self._trials - 1:
+            self._path.touch()
+
+    def trial_reported(self, epoch: Epoch) -> None:
+        """Nothing."""
+
+    def trial_ended(self, entry: TrialRecord) -> None:
+        """Nothing."""
+
+
+def test_all_workers_are_asked_for_at_once_so_that_an_autoscaler_starts_their_machines_together(
+    cluster: Cluster, open_journal: Callable[..., Journal], cube: Space, tmp_path: Path
+) -> None:
+    cluster.add_node(num_cpus=1, object_store_memory=MEMORY, resources={"single": 1})
+    path = tmp_path / "all are asked for"
+
+    def trial(genome: Genome, report: Report) -> TrialOutcome:
+        end = time.monotonic() + 100
+        while not path.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        return TrialOutcome(values={"cost": float(path.exists()), "gain": 0.0})
+
+    search = EngineSettings(address=cluster.address, worker_resources={"single": 1.0}, trials=4, workers=4)
+    with joined(search, tmp_path), open_journal() as journal:
+        work = Work(target=trial, objectives=("cost", "gain"))
+        run(cube, work, settings=search, journal=journal, observers=[Beginning(path, 4)])
+        assert [entry.values["cost"] for entry in journal.records()] == [1.0] * 4
+
+
 def test_a_slot_that_dies_comes_back(cluster: Cluster, tmp_path: Path) -> None:
     with joined(EngineSettings(address=cluster.address, latency_resource=SLOT, cpus_per_worker=1), tmp_path):
         path, bench = tmp_path / "model.onnx", SlotBench(SLOT, limit_s=60.0)
@@ -202,6 +239,25 @@ def test_what_the_cluster_does_not_have_is_told_at_once(cluster: Cluster, tmp_pa
             await_room({"CPU": 1.0}, latency="latency:h200", timeout_s=0.0)
         with pytest.raises(BackendError, match=r"latency:h200: no machine .*there is latency:test.*ray start"):
             open_slot("latency:h200")
+
+
+def test_an_autoscaler_is_asked_for_room_until_there_is_some(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[dict[str, float]]] = []
+
+    def request(*, bundles: list[dict[str, float]]) -> None:
+        if bundles and not asked:
+            cluster.add_node(num_cpus=1, object_store_memory=MEMORY, resources={"asked": 1})
+        asked.append(bundles)
+
+    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", request)
+    with joined(EngineSettings(address=cluster.address), tmp_path):
+        await_room({"CPU": 1.0}, latency=SLOT, timeout_s=0.0)
+        assert asked == []
+        await_room({"CPU": 1.0, "asked": 1.0}, latency=SLOT, timeout_s=120.0)
+    assert asked[0] == [{"CPU": 1.0, "asked": 1.0}, {SLOT: 1.0}]
+    assert asked[-1] == []  # Ray would keep the machine up for ever
 
 
 @contextmanager
