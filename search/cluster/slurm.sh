@@ -1,8 +1,9 @@
 #!/bin/bash
 # A search on the machines of a Slurm job:
 #   sbatch search/cluster/slurm.sh --name fleet --trials 400 --workers 8 --set search.gpus_per_worker=0.5
-# What follows the script's name goes to `paretolens search`; --name is needed, so that a requeued job finds its study. Without
-# search.gpus_per_worker, workers of a cluster train on the CPU.
+# Submit it from an environment that has `paretolens` and `ray` on its PATH. What follows the script's name goes to
+# `paretolens search`; --name is needed, so that a requeued job finds its study. Without search.gpus_per_worker, workers of a
+# cluster train on the CPU.
 # Environment: PARETOLENS_WORKSPACE (on storage that all nodes mount), LATENCY_RESOURCE (e.g. latency:h200: the last node of the
 # job then only times students), GPUS_PER_NODE, REQUEUE_AFTER (seconds after Slurm's warning, which comes 300 s before the end).
 # See docs/cluster.md.
@@ -44,7 +45,10 @@ export RAY_AUTH_TOKEN_PATH="$PARETOLENS_WORKSPACE/.ray-$SLURM_JOB_ID/auth_token"
 mkdir -p "$PARETOLENS_WORKSPACE" && (umask 077 && mkdir -p "${RAY_AUTH_TOKEN_PATH%/*}" && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH")
 
 head=${nodes[0]}
-address=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}'):$RAY_PORT
+# Its first IPv4 address that others can reach: Debian's nodes give themselves 127.0.1.1 by name.
+addresses=$(for which in --ip-address --all-ip-addresses; do srun --nodes=1 --ntasks=1 --nodelist="$head" hostname "$which"; done)
+address=$(tr -s ' ' '\n' <<<"$addresses" | awk '/^[0-9.]+$/ { last = $0 } /^[0-9.]+$/ && !/^127\./ && !found { found = $0 } END { print found ? found : last }')
+address=$address:$RAY_PORT
 steps=()
 driver=""
 patience=""

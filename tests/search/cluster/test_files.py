@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from paretolens import __version__
 from paretolens.errors import BackendError, ConfigurationError
 from paretolens.search.cli import search as search_command
 from paretolens.search.cli.main import Parser
@@ -43,11 +44,36 @@ def test_the_launcher_file_is_valid_for_this_ray() -> None:
     assert (
         kinds["latency"]["max_workers"] == kinds["latency"]["min_workers"] == kinds["latency"]["resources"]["latency:h200"] == 1
     )
-    assert kinds["head"]["resources"]["CPU"] == 0
+    assert kinds["head"]["resources"] == {"CPU": 0, "GPU": 0}
+    assert all(kind["node_config"]["ImageId"] == "ami-CHANGE" for kind in kinds.values())  # the launcher's own is of 2018
     commands = [
         line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in config[key] if "ray start" in line
     ]
     assert all(line.startswith("RAY_AUTH_MODE=token ") for line in commands)
+
+
+def test_the_launchers_machines_can_run_the_search_that_the_page_starts() -> None:
+    page = (CLUSTER.parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    inner = page.partition("ray-cluster.yaml 'RAY_AUTH_MODE=token ~/venv/bin/")[2].partition("'")[0]
+    search = parsed(inner.replace("\\\n", " ")).search
+    config = yaml.safe_load((CLUSTER / "ray-cluster.yaml").read_text())
+    spot = config["available_node_types"]["spot"]
+    assert all(search.worker[name] * 2 == spot["resources"][name] for name in ("CPU", "GPU", "spot"))  # two on each machine
+    assert spot["max_workers"] * 2 >= search.workers
+    assert search.latency_resource in config["available_node_types"]["latency"]["resources"]
+    installs = "".join(config["setup_commands"]), "".join(config["head_setup_commands"])
+    assert all("/shared/paretolens" in commands and "~/venv/bin/python" in commands for commands in installs)
+
+
+def test_the_image_has_what_the_lock_says_and_the_package() -> None:
+    lines = (CLUSTER / "Dockerfile").read_text().splitlines()
+    job = yaml.safe_load((CLUSTER / "rayjob.yaml").read_text())["spec"]["rayClusterSpec"]
+    lock = (CLUSTER.parents[1] / "requirements.lock").read_text().splitlines()
+    assert f"ray=={job['rayVersion']}" in lock
+    image = job["headGroupSpec"]["template"]["spec"]["containers"][0]["image"]
+    assert f"docker build -f search/cluster/Dockerfile -t {image} ." in lines[0]
+    assert image.endswith(f":{__version__}")
+    assert sum("requirements.lock" in line or "--editable ." in line for line in lines if line.startswith("RUN")) == 2
 
 
 def test_the_rayjob_runs_a_search_that_the_command_line_takes() -> None:
@@ -128,6 +154,26 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         "PARETOLENS_WORKSPACE": str(tmp_path / "runs"), "SAID": str(tmp_path / "said"), "REQUEUED": str(tmp_path / "requeued"),
         "STUBBORN": "", "REQUEUE_AFTER": "0.3",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("named", "every", "found"),
+    [
+        ("10.0.0.7", "10.0.0.7 192.168.0.7", "10.0.0.7"),
+        ("127.0.1.1", "fe80::1 10.0.0.7", "10.0.0.7"),
+        ("fe80::1 10.0.0.8", "10.0.0.7", "10.0.0.8"),
+        ("127.0.0.1", "", "127.0.0.1"),
+    ],
+)
+def test_the_head_is_told_by_an_address_that_others_reach(
+    slurm: dict[str, str], tmp_path: Path, named: str, every: str, found: str
+) -> None:
+    answer = f'if [ "$2" = --ip-address ]; then echo "{named}"; else echo "{every}"; fi'
+    skip = 'while [[ "$1" == --* ]]; do shift; done'
+    (tmp_path / "bin" / "srun").write_text(f'#!/bin/bash\n{skip}\nif [ "$1" = hostname ]; then {answer}; fi\n')
+    script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
+    assert subprocess.run(script, env=slurm, capture_output=True, check=False, timeout=240).returncode == 0
+    assert f"--address {found}:6379" in (tmp_path / "said").read_text()
 
 
 @pytest.mark.parametrize("name", [["--name", "fleet"], ["--name=fleet"]])
