@@ -78,7 +78,7 @@ class Engine:
     tf32: bool
     """Whether the library may round FP32 products to 10 bits; read back from it."""
     coarser: int
-    """Quantisers with half as many levels as in the file, since they had no sign there."""
+    """Quantisers and dequantisers, each counted, with half as many levels as in the file, since they had no sign there."""
     settings: EngineSettings
     """How it was built."""
 

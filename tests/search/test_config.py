@@ -1,5 +1,7 @@
 """Configurations: presets are valid, flags override files, identities ignore the budget, bad values are named early."""
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,13 @@ import pytest
 
 from paretolens.errors import ConfigurationError
 from paretolens.search import schema
+from paretolens.search.bounds import LimitSettings
 from paretolens.search.config import Config, load_config
+from paretolens.search.settings import EngineSettings
+from paretolens.search.stage_cache import CacheSettings
+from paretolens.trainers.teacher import TeacherSettings
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def load(*assignments: str, **flags: Any) -> Config:
@@ -74,6 +82,16 @@ def test_bad_values_are_refused_in_one_line(assignment: str, message: str) -> No
         load(assignment)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+PAGES = {EngineSettings: "configuration", LimitSettings: "configuration", TeacherSettings: "training", CacheSettings: "search"}
+
+
+@pytest.mark.parametrize("settings", PAGES)
+def test_every_key_is_explained(settings: Any) -> None:
+    text = (DOCS / f"{PAGES[settings]}.md").read_text(encoding="utf-8")
+    code = " ".join(re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL))
+    assert {field.name for field in dataclasses.fields(settings)} <= set(re.findall(r"[a-z_]+", code))
 
 
 def test_unknown_preset_lists_the_known_ones() -> None:

@@ -45,7 +45,7 @@ def test_the_launcher_file_is_valid_for_this_ray() -> None:
         kinds["latency"]["max_workers"] == kinds["latency"]["min_workers"] == kinds["latency"]["resources"]["latency:h200"] == 1
     )
     assert kinds["head"]["resources"] == {"CPU": 0, "GPU": 0}
-    assert all(kind["node_config"]["ImageId"] == "ami-CHANGE" for kind in kinds.values())  # the launcher's own is of 2018
+    assert all(kind["node_config"]["ImageId"] == "ami-CHANGE" for kind in kinds.values())  # the launcher's own is too old
     commands = [
         line for key in ("head_start_ray_commands", "worker_start_ray_commands") for line in config[key] if "ray start" in line
     ]
