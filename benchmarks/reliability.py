@@ -6,13 +6,16 @@ kills    a driver is killed with SIGKILL at ten random moments, then left to fin
 outage   the MLflow server is dead for a minute in one study, and for good in another, which is resumed when it is back
 memory   Ray's own memory monitor kills trials
 slurm    search/cluster/slurm.sh with stand-ins for srun and scontrol: USR1, queued again, resumed, with a measuring slot
+scaling  Ray's own autoscaler, with its stand-in for a cloud: machines come for a search and go after it
 
 Prints a Markdown table. Exit code 1 if a promise is broken.
 """
 
 import argparse
+import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -41,6 +44,7 @@ import os, sys, time
 from pathlib import Path
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
+from paretolens.search.cluster.session import joined
 from paretolens.search.engine import EngineSettings, run
 from paretolens.search.journal import Journal
 from paretolens.search.outcome import Objective, TrialOutcome
@@ -49,6 +53,9 @@ from paretolens.search.worker import Work
 from paretolens.spaces.knobs import Knob, Space, Stage
 
 folder, uri, trials, seconds, hunger = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
+address = sys.argv[6] or None
+cluster = {"address": address, "workers": 3, "worker_resources": {"spot": 1.0}, "cluster_wait_s": 120}
+settings = EngineSettings(trials=trials, **(cluster if address else {"workers": 2}))
 
 def trial(genome, report):
     for epoch in range(2):
@@ -71,13 +78,12 @@ class Show:
 
 space = Space(knobs=tuple(Knob(name=f"x{i}", stage=Stage.STUDENT, doc="", default=0.5, low=0.0, high=1.0) for i in range(3)))
 objectives = (Objective(name="cost", maximise=False), Objective(name="gain", maximise=True))
-with Journal(folder / "study", objectives=objectives, fingerprint="abc") as journal, MlflowTracker(
+with joined(settings, folder), Journal(folder / "study", objectives=objectives, fingerprint="abc") as journal, MlflowTracker(
     tracking_uri=uri, spool=folder / "spool.jsonl", close_timeout_s=20.0
 ) as tracker:
     tracker.start_study(StudyInfo(name="study", identity="one"))
     recorder = Recorder(tracker, space)
     recorder.catch_up(journal.records())
-    settings = EngineSettings(trials=trials, workers=2)
     work = Work(target=trial, objectives=("cost", "gain"))
     result = run(space, work, settings=settings, journal=journal, observers=[recorder, Show()])
     tracker.finish_study(TrialState.COMPLETE if not result.reason else TrialState.FAILED, reason=result.reason)
@@ -96,11 +102,12 @@ def must(holds: object, promise: str) -> None:
 
 
 def start(
-    folder: Path, uri: str, *, trials: int, seconds: float, hunger: int = 0, around: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
+    folder: Path, uri: str, *, trials: int, seconds: float, hunger: int = 0, address: str = "",
+    around: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:  # fmt: skip
     """A driver in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", DRIVER, str(folder), uri, str(trials), str(seconds), str(hunger)]
+    command = [sys.executable, "-c", DRIVER, str(folder), uri, str(trials), str(seconds), str(hunger), address]
     env = {**os.environ, **(around or {})}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=env)
 
@@ -266,22 +273,72 @@ def slurm(folder: Path) -> str:
     before = _evaluated(study)
     must(before < 4, "the signal came in the middle")
     second = subprocess.run(script, env=around, capture_output=True, text=True, timeout=500, check=False)
-    ended = time.monotonic()
     must(second.returncode == 0, f"the second job ends well: {second.stdout[-1500:]} {second.stderr[-3000:]}")
     records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
     must(len(records) == len({entry.key for entry in records}) == 4, "exactly the budget after the second job")
-    left = _marked(folder)
-    while left and time.monotonic() < ended + 20:
-        time.sleep(0.5)
-        left = _marked(folder)
-    must(not left, f"nothing of the jobs stays: {left}")
+    must(_becomes(lambda: not _marked(folder), 20), f"nothing of the jobs stays: {_marked(folder)}")
     return f"{before} of 4 trials when USR1 came, queued again, 4 of 4 after the second job; timed in the slot of latency:cpu"
+
+
+def scaling(folder: Path) -> str:
+    """Three workers want three machines, which Ray's autoscaler starts on this one; a head stays alone afterwards."""
+    address, trials = f"127.0.0.1:{free_port()}", 12
+    around = {
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RAY_FAKE_CLUSTER": "1",
+        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        MARK: str(folder),
+    }  # fmt: skip
+    (folder / "token").write_text(secrets.token_hex(32))
+    (folder / "token").chmod(0o600)
+    (folder / "cloud.json").write_text(json.dumps({**CLOUD, "provider": {"type": "fake_multinode", "gcs_address": address}}))
+    head = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+    head += ["--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}/ray"]
+    quiet = subprocess.DEVNULL
+    cluster = subprocess.Popen([*head, f"--autoscaling-config={folder}/cloud.json"], env=around, stdout=quiet, stderr=quiet)
+    try:
+        must(_becomes(lambda: _machines(folder) == 1, 90), "the head starts")
+        driver = start(folder, f"sqlite:///{folder}/mlflow.db", trials=trials, seconds=4.0, address=address, around=around)
+        most, end = 0, time.monotonic() + 300
+        while driver.poll() is None and time.monotonic() < end:
+            most = max(most, _machines(folder) - 1)
+            time.sleep(0.5)
+        said, _ = driver.communicate(timeout=1)
+        must(f"result {trials}" in said, f"the search ends: {said[-800:]}")
+        must(most == 3, f"a machine for each worker, {most} came")
+        must(_becomes(lambda: _machines(folder) == 1, 120), f"machines go after the search, {_machines(folder) - 1} stayed")
+    finally:
+        cluster.terminate()
+        for process in _of(folder):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+    return f"{trials} of {trials} complete on {most} machines that came for it and went after it"
+
+
+def _machines(folder: Path) -> int:
+    """Raylets of this part."""
+    return sum(process.name() == "raylet" for process in _of(folder))
+
+
+def _becomes(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not (now := condition()) and time.monotonic() < end:
+        time.sleep(0.5)
+    return now
+
+
+def _of(folder: Path) -> list[psutil.Process]:
+    """This part's processes that still run."""
+    every = psutil.process_iter(["environ"])
+    return [process for process in every if (process.info["environ"] or {}).get(MARK) == str(folder)]
 
 
 def _marked(folder: Path) -> list[str]:
     """Command lines of this part's processes that still run."""
-    every = psutil.process_iter(["cmdline", "environ"])
-    return [" ".join(p.info["cmdline"] or []) for p in every if (p.info["environ"] or {}).get(MARK) == str(folder)]
+    lines = []
+    for process in _of(folder):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            lines.append(" ".join(process.cmdline()))
+    return lines
 
 
 def _evaluated(study: Path) -> int:
@@ -320,7 +377,19 @@ search: {workers: 1}
 """
 MARK = "PARETOLENS_BENCHMARK"
 """Tells this run's processes from those of other searches on the machine."""
-PARTS: dict[str, Callable[[Path], str]] = {"kills": kills, "outage": outage, "memory": memory, "slurm": slurm}
+CLOUD = {
+    "cluster_name": "stand-in",
+    "max_workers": 3,
+    "idle_timeout_minutes": 0.2,
+    "head_node_type": "head",
+    "available_node_types": {
+        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "spot": {"resources": {"CPU": 1, "spot": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "max_workers": 3},
+    },
+}
+PARTS: dict[str, Callable[[Path], str]] = {
+    "kills": kills, "outage": outage, "memory": memory, "slurm": slurm, "scaling": scaling,
+}  # fmt: skip
 
 
 def _end_children() -> None:
