@@ -22,6 +22,7 @@ set -euo pipefail
 : "${PARETOLENS_WORKSPACE:=$PWD/runs}" "${GPUS_PER_NODE:=1}" "${LATENCY_RESOURCE:=}" "${RAY_PORT:=6379}" "${REQUEUE_AFTER:=240}"
 export PARETOLENS_WORKSPACE
 cpus=${SLURM_CPUS_PER_TASK:-1}
+export SRUN_CPUS_PER_TASK=$cpus # since Slurm 22.05 srun does not take it from the job: all workers of a node would share one core
 
 name=""
 previous=""

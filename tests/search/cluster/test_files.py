@@ -165,15 +165,18 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         ("127.0.0.1", "", "127.0.0.1"),
     ],
 )
-def test_the_head_is_told_by_an_address_that_others_reach(
+def test_the_head_is_told_by_an_address_that_others_reach_and_steps_get_the_jobs_cores(
     slurm: dict[str, str], tmp_path: Path, named: str, every: str, found: str
 ) -> None:
     answer = f'if [ "$2" = --ip-address ]; then echo "{named}"; else echo "{every}"; fi'
     skip = 'while [[ "$1" == --* ]]; do shift; done'
-    (tmp_path / "bin" / "srun").write_text(f'#!/bin/bash\n{skip}\nif [ "$1" = hostname ]; then {answer}; fi\n')
+    cores = f'echo "$SRUN_CPUS_PER_TASK" >>"{tmp_path}/cores"'
+    (tmp_path / "bin" / "srun").write_text(f'#!/bin/bash\n{cores}\n{skip}\nif [ "$1" = hostname ]; then {answer}; fi\n')
     script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
-    assert subprocess.run(script, env=slurm, capture_output=True, check=False, timeout=240).returncode == 0
+    environment = {**slurm, "SLURM_CPUS_PER_TASK": "16"}
+    assert subprocess.run(script, env=environment, capture_output=True, check=False, timeout=240).returncode == 0
     assert f"--address {found}:6379" in (tmp_path / "said").read_text()
+    assert set((tmp_path / "cores").read_text().split()) == {"16"}
 
 
 @pytest.mark.parametrize("name", [["--name", "fleet"], ["--name=fleet"]])
