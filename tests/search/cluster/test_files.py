@@ -96,6 +96,18 @@ def test_the_rayjob_runs_a_search_that_the_command_line_takes() -> None:
     assert set(mounts) == {"/shared"}
 
 
+def test_a_rayjob_that_is_tried_again_goes_on_with_its_study(slurm: dict[str, str], tmp_path: Path) -> None:
+    job = yaml.safe_load((CLUSTER / "rayjob.yaml").read_text())
+    typed = job["spec"]["entrypoint"].replace("/shared", str(tmp_path))
+    split = subprocess.run(["bash", "-ce", f"printf '%s\\0' {typed}"], capture_output=True, text=True, check=True)  # KubeRay
+    submitted = shlex.join(split.stdout.split("\0")[:-1])  # ray job submit
+    for again in (False, True):
+        subprocess.run(["bash", "-c", submitted], env=slurm, check=True, timeout=240)
+        assert ("--resume" in (tmp_path / "said").read_text().split()) is again
+        (tmp_path / "runs" / "studies" / "fleet").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / "studies" / "fleet" / "study.yaml").touch()
+
+
 def test_the_slurm_script_is_sound() -> None:
     script = CLUSTER / "slurm.sh"
     subprocess.run(["bash", "-n", str(script)], check=True)
