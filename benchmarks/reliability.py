@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -284,13 +285,14 @@ def scaling(folder: Path) -> str:
     """Three workers want three machines, which Ray's autoscaler starts on this one; a head stays alone afterwards."""
     address, trials = f"127.0.0.1:{free_port()}", 12
     around = {
-        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RAY_FAKE_CLUSTER": "1",
+        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RAY_FAKE_CLUSTER": "1", **HEAD,
         "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         MARK: str(folder),
     }  # fmt: skip
     (folder / "token").write_text(secrets.token_hex(32))
     (folder / "token").chmod(0o600)
-    (folder / "cloud.json").write_text(json.dumps({**CLOUD, "provider": {"type": "fake_multinode", "gcs_address": address}}))
+    provider = {**CLOUD["provider"], "gcs_address": address}
+    (folder / "cloud.json").write_text(json.dumps({**CLOUD, "provider": provider}))
     head = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
     head += ["--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}/ray"]
     quiet = subprocess.DEVNULL
@@ -377,13 +379,22 @@ search: {workers: 1}
 """
 MARK = "PARETOLENS_BENCHMARK"
 """Tells this run's processes from those of other searches on the machine."""
-CLOUD = {
+HEAD = dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), f"{'f' * 51}00000")
+HEAD |= {"RAY_enable_autoscaler_v2": "1"}
+CLOUD: dict[str, Any] = {
     "cluster_name": "stand-in",
+    "provider": {
+        "type": "external",
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+        "launch_multiple": True,
+        "head_node_id": HEAD["RAY_CLOUD_INSTANCE_ID"],
+        "disable_node_updaters": True,
+    },
     "max_workers": 3,
     "idle_timeout_minutes": 0.2,
-    "head_node_type": "head",
+    "head_node_type": "ray.head.default",
     "available_node_types": {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "spot": {"resources": {"CPU": 1, "spot": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "max_workers": 3},
     },
 }
