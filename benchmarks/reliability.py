@@ -392,6 +392,11 @@ CLOUD: dict[str, Any] = {
     },
     "max_workers": 3,
     "idle_timeout_minutes": 0.2,
+    "upscaling_speed": 1.0,
+    **{key: {} for key in ("auth", "docker", "file_mounts")},
+    **{f"{kind}_commands": [] for kind in ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray")},
+    **{key: [] for key in ("worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")},
+    "file_mounts_sync_continuously": False,
     "head_node_type": "ray.head.default",
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
