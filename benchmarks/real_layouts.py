@@ -5,7 +5,7 @@ The data sets are written here, a few dozen encoded files each with all folders 
 processes, `search` with two trials, `verify` and `predict`. Everything but sizes and lengths is the preset's own; with --whole
 sizes are, too, and only samples, epochs and trials are few (minutes per preset and several GB of memory).
 
-    python benchmarks/real_layouts.py [PRESET ...] [--every] [--whole] [--keep FOLDER]
+    python benchmarks/real_layouts.py [PRESET ...] [--every | --on "DATA SET"] [--whole] [--keep FOLDER]
 
 Prints a table, Markdown. What the figures of accuracy and EPS are says nothing but that they were measured: a network that saw
 two dozen drawn pictures once or twice has learnt little. Exit code 1 where a step failed.
@@ -143,6 +143,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", metavar="PRESET", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--every", action="store_true", help="on every data set of the family, not on the first alone")
+    parser.add_argument("--on", metavar="DATA SET", help=f"on this one alone, of {', '.join(LAYOUTS)}")
     parser.add_argument("--whole", action="store_true", help="leave the preset's sizes as they are")
     parser.add_argument("--keep", type=Path, help="a new folder for data sets and studies; default: one that is removed")
     options = parser.parse_args()
@@ -153,7 +154,8 @@ def main() -> int:
     failed = 0
     with _place(options.keep) as place:
         for preset in options.presets or CASES:
-            for name in CASES[preset].layouts if options.every else CASES[preset].layouts[:1]:
+            layouts = CASES[preset].layouts
+            for name in (options.on,) if options.on else layouts if options.every else layouts[:1]:
                 try:
                     print(tried(preset, name, place / preset / name.replace(" ", "-"), whole=options.whole), flush=True)
                 except FailedError as error:
