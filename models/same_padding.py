@@ -17,7 +17,8 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → (B, outputs, ⌈H / stride⌉, ⌈W / stride⌉)."""
-        rows, columns = (_missing(x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]) for axis in (0, 1))
+        # as numbers: a traced shape is a tensor, and ONNX divides those towards zero
+        rows, columns = (_missing(int(x.shape[2 + axis]), self.kernel_size[axis], self.stride[axis]) for axis in (0, 1))
         padded = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         return super().forward(padded)
 

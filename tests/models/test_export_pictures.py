@@ -25,6 +25,7 @@ CROSS = {
         ("tiny-ladeda", {"layers": 3, "field": 9, "prefilter": "raw"}),
         ("cross-efficient-vit", {**CROSS, "shared": True}),
         ("cross-efficient-vit", {**CROSS, "shared": False}),
+        ("cross-efficient-vit", {**CROSS, "same_padding": True, "small_stage": 8}),
         ("efficient-vit", {"input_size": 48, "backbone_width": 0.25, "patch": 2, "width": 16, "depth": 1, "hidden": 32}),
     ],
 )
