@@ -26,7 +26,7 @@ _FAST = (
     "proxy.clips=0",
     "data.max_skipped=0",
 )
-_STUDENT = "student={distill: {epochs: 4, batch_size: 4, learning_rate: 0.003}, repair: {epochs: 1, batch_size: 4}}"
+_STUDENT = "student={distill: {epochs: 8, batch_size: 4, learning_rate: 0.003}, repair: {epochs: 1, batch_size: 4}}"
 _LATER = "student={align: {epochs: 1, batch_size: 4}, qat: {epochs: 1, batch_size: 4}}"
 
 CASES: Mapping[str, Case] = {
@@ -39,7 +39,12 @@ CASES: Mapping[str, Case] = {
             "space={frames: [4], frame_size: [32], backbone: [mobilenet_v3_small], backbone_width: [0.25], width: [32]}",
             "space.depth=[1]",
         ),
-        fast=(*_FAST, "teacher={epochs: 3, batch_size: 8, masked_epochs: 1, gentle_epochs: 1}", _STUDENT, _LATER),
+        fast=(
+            *_FAST,
+            "teacher={epochs: 8, batch_size: 8, masked_epochs: 1, gentle_epochs: 1, learning_rate: 0.003}",
+            _STUDENT,
+            _LATER,
+        ),
     ),
     "ladeda-cluster": Case(
         layouts=("WildRF", "ForenSynths"),
@@ -71,7 +76,7 @@ CASES: Mapping[str, Case] = {
             "space={second_multiplier: [0.125], second_convnext: [mote], second_autoencoder: [0.25], second_size: [32]}",
             "space={second_align: [8], third_trees: [5]}",
         ),
-        fast=(*_FAST, "data.per_video=2", "teacher={epochs: 2, batch_size: 8}", _STUDENT),
+        fast=(*_FAST, "data.per_video=2", "teacher={epochs: 8, batch_size: 8, learning_rate: 0.003}", _STUDENT),
     ),
     "image-classifier-cluster": Case(
         layouts=("class folders", "DeepfakeBench"),
@@ -80,7 +85,7 @@ CASES: Mapping[str, Case] = {
             "model={size: 48, teacher: {network: resnet18, multiplier: 0.25}}",
             "space={network: [resnet18, mobilenet_v3_small], multiplier: [0.25], input_size: [48]}",
         ),
-        fast=(*_FAST, "teacher={epochs: 2, batch_size: 8}", _STUDENT, _LATER),
+        fast=(*_FAST, "teacher={epochs: 8, batch_size: 8, learning_rate: 0.003}", _STUDENT, _LATER),
     ),
 }
 """Preset → how it is tried."""
