@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: search test check reliability bench-eps bench-search bench-ship bench-int8 bench-data setup clean help
+.PHONY: search test check reliability bench-eps bench-search bench-ship bench-int8 bench-data bench-layouts setup clean help
 
 help:
 	@echo "make search   set up, then run the default search (ARGS='--trials 48' passes flags on)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-ship  what pruning, low rank, alignment, PTQ and QAT each give on the file that ships (after a search)"
 	@echo "make bench-int8  how much faster int8 makes students of each backbone on this processor"
 	@echo "make bench-data  how fast recorded videos become samples, against plain decoding, and in how much memory (two minutes)"
+	@echo "make bench-layouts  every family from its data sets' layouts to a bundle that judges (eight minutes; ARGS='ladeda-cluster --every')"
 	@echo "make check    style and types only"
 	@echo "make reliability  kill drivers, servers and machines for about twenty minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
@@ -47,6 +48,9 @@ bench-int8: $(STAMP)
 
 bench-data: $(STAMP)
 	@$(BIN)/python benchmarks/data_speed.py $(ARGS)
+
+bench-layouts: $(STAMP)
+	@$(BIN)/python benchmarks/real_layouts.py $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
