@@ -8,9 +8,11 @@ Metrics of a child: the objectives and costs by plain name (`accuracy`, `latency
 teacher's figures under `teacher/`, and `eps_floor` and `eps_reference`, the lines drawn in every EPS plot.
 """
 
+import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 __all__ = ["RunKind", "Tag", "TrialState", "finite", "interval_names", "teacher_metrics"]
@@ -32,6 +34,11 @@ LONGEST = 250
 """Characters of a metric's name that MLflow takes."""
 _REFUSED = re.compile(r"[^\w.\- /]")
 """What its names of metrics may not hold; a colon it takes on some systems only."""
+_NO_PATH = re.compile(r"^/|^\.\.|^\.?(?=/|\Z)|/(?=\.{0,2}(?:/|\Z))")
+"""What keeps a name from being the plain path that they must be: slashes at its ends or before another, parts of dots, and two
+dots at the start."""
+_MARK = 8
+"""Characters of the hash by which names are told apart that would become one."""
 LISTING = "'paretolens front STUDY --columns' lists all"
 """How a person sees every metric and knob that objectives and filters may name."""
 
@@ -95,11 +102,20 @@ def finite(metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
     """The metrics that are finite, and the names of those that are not (MLflow reads inf back as 1.797e308).
 
     Kinds of manipulation are part of some names (`test_auc_video+audio`): characters that MLflow refuses, with all figures of
-    the batch, become `_`.
+    the batch, become `_`, as do slashes that lead nowhere. Names that would become one get a hash of what they were.
     """
-    kept = {_allowed(name): float(value) for name, value in metrics.items() if math.isfinite(value)}
-    return kept, sorted(_allowed(name) for name, value in metrics.items() if not math.isfinite(value))
+    names = _allowed(metrics)
+    kept = {names[name]: float(value) for name, value in metrics.items() if math.isfinite(value)}
+    return kept, sorted(names[name] for name, value in metrics.items() if not math.isfinite(value))
 
 
-def _allowed(name: str) -> str:
-    return _REFUSED.sub("_", name)[:LONGEST]
+def _allowed(names: Iterable[str]) -> dict[str, str]:
+    """Each name as MLflow takes it; no two are alike, and one that is fine stays."""
+    plain = {name: _NO_PATH.sub("_", _REFUSED.sub("_", name)[:LONGEST]) for name in names}
+    count = Counter(plain.values())
+    return {name: short if short == name or count[short] == 1 else _marked(name, short) for name, short in plain.items()}
+
+
+def _marked(name: str, short: str) -> str:
+    mark = hashlib.sha256(name.encode()).hexdigest()[:_MARK]
+    return f"{short[: LONGEST - _MARK - 1]}_{mark}"
