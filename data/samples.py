@@ -59,7 +59,7 @@ class SampleSet:
     mean_image: np.ndarray
     """(3, H, W) float32 in 0..255, mean over the unmasked frames of the training split."""
     fingerprint: str
-    """Hash of the content: two sets with the same fingerprint hold the same samples in the same order."""
+    """Hash of the content: two sets with the same fingerprint hold the same samples in the same order (`videos` apart)."""
     sounds: np.ndarray | None = None
     """(N,) bool, whether the sound is manipulated; None = not told: then it is where the clip is fake and no frame is."""
     moments: np.ndarray | None = None

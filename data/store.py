@@ -24,6 +24,8 @@ __all__ = ["FORMAT", "build_once", "digest_of_file", "digest_of_json", "finish_s
 
 FORMAT = 1
 RECORD = "set.json"
+BESIDE = ("videos.npy",)
+"""Files that the fingerprint says nothing of: no model sees them, and sets from before they were kept hold the same samples."""
 
 
 def digest_of_file(path: Path) -> str:
@@ -114,9 +116,14 @@ def finish_set(
         "kinds": list(kinds),
         "files": digests,
     }
-    plain["fingerprint"] = digest_of_json(plain)
+    plain["fingerprint"] = _fingerprint(plain)
     with replacing(place / RECORD) as temporary:
         temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+
+
+def _fingerprint(record: dict[str, Any]) -> str:
+    files = {name: digest for name, digest in record["files"].items() if name not in BESIDE}
+    return digest_of_json({name: value for name, value in record.items() if name != "fingerprint"} | {"files": files})
 
 
 def _note(signature: Signature, generated: bool) -> str:
@@ -167,12 +174,11 @@ def load_samples(folder: Path, *, verify: bool = True) -> SampleSet:
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        content = {name: value for name, value in record.items() if name != "fingerprint"}
         if record["format"] != FORMAT:
             raise IntegrityError(
                 f"a sample set must have format {FORMAT}, {folder} has {record['format']}: delete it and build it again"
             )
-        if record["fingerprint"] != digest_of_json(content):
+        if record["fingerprint"] != _fingerprint(record):
             raise IntegrityError.damaged(folder, "its checksum differs", file=RECORD)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError.damaged(folder, error, file=RECORD) from error

@@ -73,21 +73,17 @@ def video_scores(labels: ArrayLike, logits: ArrayLike, videos: Sequence[Hashable
 def split_videos(samples: "SampleSet", logits: ArrayLike) -> dict[str, float]:
     """`video_auc`, `video_accuracy`, … of a split, each video judged by the mean of its samples.
 
-    Empty where no video gave several samples, where one's samples have both labels (windows within and outside of a manipulated
-    period), where all videos are of one class, or where there are more than two classes.
+    A video is fake if any of its samples is: of one with a manipulated period, frames or windows outside of it are real. Empty
+    where no video gave several samples, where all videos are of one class, or where there are more than two classes.
     """
     videos = samples.videos
-    if videos is None or samples.signature.classes or not _agreed(samples.labels, videos):
+    if videos is None or samples.signature.classes:
         return {}
-    found = video_scores(samples.labels, logits, videos.tolist(), samples.kinds)
+    fakes = np.bincount(videos, weights=samples.labels)
+    found = video_scores(fakes[videos] > 0, logits, videos.tolist(), [""] * len(videos))
     if len(set(found.labels.tolist())) < 2:
         return {}
     return {f"video_{name}": value for name, value in classification_metrics(found.labels, found.logits).to_metrics().items()}
-
-
-def _agreed(labels: ArrayLike, videos: NDArray[np.int64]) -> bool:
-    fakes = np.bincount(videos, weights=np.asarray(labels, dtype=np.float64))
-    return bool(np.all((fakes == 0) | (fakes == np.bincount(videos))))
 
 
 def _log_odds(probability: Floats) -> Floats:

@@ -117,7 +117,7 @@ def _finish_split(
     }
     if settings.take is Take.CLIPS and all(work.item.fake_sound is not None or not row.fake for work, row in kept):
         small["sounds"] = np.array([bool(row.fake and work.item.fake_sound) for work, row in kept])
-    names = [work.item.video or work.item.file for work, _ in kept]
+    names = [(work.item.kind, work.item.video or work.item.file) for work, _ in kept]  # lists call a fake by its original's name
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
     if len(places) < len(names):
         small["videos"] = np.array([places[name] for name in names], np.int64)

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_an_edited_record_is_found(saved: Path) -> None:
     (saved / "set.json").write_text(json.dumps(record))
     with pytest.raises(IntegrityError, match="checksum differs"):
         SampleSet.load(saved)
+
+
+def test_knowing_the_videos_makes_no_other_set(saved: Path, sets: dict[str, SampleSet], tmp_path: Path) -> None:
+    before = sets["unseen"]
+    replace(before, videos=np.arange(len(before)) // 2).save(tmp_path / "videos")
+    loaded = SampleSet.load(tmp_path / "videos")
+    assert loaded.fingerprint == SampleSet.load(saved).fingerprint
+    assert loaded.videos is not None
+    np.save(tmp_path / "videos" / "videos.npy", np.zeros(len(before), np.int64))
+    with pytest.raises(IntegrityError, match=r"videos\.npy"):
+        SampleSet.load(tmp_path / "videos")
+    replace(before, labels=1 - before.labels).save(tmp_path / "labels")
+    assert SampleSet.load(tmp_path / "labels").fingerprint != loaded.fingerprint
 
 
 def test_another_format_is_refused(saved: Path) -> None:

@@ -60,11 +60,17 @@ def test_a_split_is_judged_by_its_videos() -> None:
     assert figures["video_accuracy"] == pytest.approx(3 / 4)
 
 
+def test_a_video_is_fake_if_a_part_of_it_is() -> None:
+    figures = split_videos(split_of([0, 1, 0, 0, 1, 1], [0, 0, 1, 1, 2, 2]), [-1.0, 4.0, -3.0, -3.0, 2.0, 2.0])
+    assert figures["video_accuracy"] == pytest.approx(1.0)  # mean P(fake): fakes at .63 and .88, a real video at .05
+    assert figures["video_auc"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     "split",
     [
         split_of([1, 0, 1, 0], None),
-        split_of([1, 0, 1, 0], [0, 0, 1, 1]),  # windows within and outside of a manipulated period
+        split_of([1, 0, 1, 0], [0, 0, 1, 1]),  # two fakes, with a real part each
         split_of([1, 1, 1, 1], [0, 0, 1, 1]),
         split_of([1, 1, 0, 2], [0, 0, 1, 2], classes=("real", "swap", "lips")),
     ],
