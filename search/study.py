@@ -1,6 +1,7 @@
 """A study from start to finish: open, prepare, search, pull the front, measure it again in quiet, ship the knee."""
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -54,6 +55,8 @@ IDENTITY = "study_id"
 PACKAGES = "packages.txt"
 SEEDS = "seed_from.json"
 _SYSTEM_METRICS_S = 10.0
+_PLAIN = re.compile(r"[\w-]+")
+"""Keys of tables that flattened names may hold: no dots, and no patterns, which MLflow refuses."""
 OBJECTIVE_AXES = tuple(Objective(name=name, maximise=maximise) for name, maximise in OBJECTIVES.items())
 """The axes of every study's search."""
 
@@ -368,10 +371,10 @@ def _tracked_where_it_began(config: Config) -> Config:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` → `{"a.b": 1}`; lists become text."""
+    """`{"a": {"b": 1}}` → `{"a.b": 1}`; lists become text, and so do tables whose keys are paths or patterns."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(_PLAIN.fullmatch(name) for name in value):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value if isinstance(value, bool | int | float | str) else json.dumps(value)

@@ -20,14 +20,14 @@ _ELSEWHERE = ("tracking.", "search.address")
 def configuration_yaml(params: Mapping[str, str]) -> str:
     """The parameters of a study's run as the YAML file that `paretolens search --config` takes; empty without parameters."""
     tree: dict[str, Any] = {}
-    for key, text in params.items():
+    for key, text in sorted(params.items()):
         if not key.startswith(_ELSEWHERE):
             *groups, last = key.split(".")
             place = tree
             for group in groups:
                 place = place.setdefault(group, {})
             place[last] = _value(text)
-    return str(yaml.safe_dump(tree, allow_unicode=True, sort_keys=True, default_flow_style=None, width=120)) if tree else ""
+    return str(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, default_flow_style=None, width=120)) if tree else ""
 
 
 def reproduction_commands(study: StudyRecord, member: str | None) -> str:

@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import random
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rich.console import Console
 from paretolens.data.preprocessing import PictureSettings, Preprocessing
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
+from paretolens.mlflow.report.reproduce import configuration_yaml
 from paretolens.mlflow.store import open_client
 from paretolens.search import schema
 from paretolens.search.cli import search
@@ -77,6 +79,22 @@ def test_the_parent_run_says_what_it_ran_on_and_ends_with_a_fault(store: str, tm
     }
     assert wanted.items() <= run.data.tags.items()
     assert run.info.status == "FAILED"
+
+
+def test_limits_of_layers_by_patterns_are_one_parameter_and_can_be_run_again(store: str, tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"--set '(student\.prune\.limits=.*?)'", docs)
+    config = load_config(assignments=[example], flags={"tracking": {"uri": store}})
+    study = Study(name="pinpoint-1", config=config, workspace=Workspace(tmp_path / "here"))
+    study.write_config()
+    _open(study)
+    params = open_client(store).get_run(study.run_id()).data.params
+    assert list(json.loads(params["student.prune.limits"])) == ["video.backbone.stages.layer4.*", "blocks.0.*"]
+    path = tmp_path / "again.yaml"
+    path.write_text(configuration_yaml(params), encoding="utf-8")
+    again = load_config(file=path, flags={})
+    assert list(again.student.prune.limits.items()) == list(config.student.prune.limits.items())
+    assert again.identity() == config.identity()
 
 
 def test_a_study_whose_folder_can_not_be_written_leaves_no_run_running(store: str, tmp_path: Path) -> None:
