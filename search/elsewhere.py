@@ -144,10 +144,11 @@ def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int],
     """
     python, samples = ground.litert, prepared(ground.study.config, ground.study.workspace)["val"]
     assert python is not None, "the command makes LiteRT's environment first"
+    cache, precision, scaled = ground.study.workspace.cache, LITERT[ground.device], _inputs(samples, CALIBRATION)
 
     def make(folder: Path) -> str:
         try:
-            litert_file(python, folder / "model", samples, ground.study.workspace.cache, precision=LITERT[ground.device])
+            litert_file(python, folder / "model", samples, cache, precision=precision, scaled=scaled)
         except BackendError as error:
             return str(error)
         return ""
@@ -167,7 +168,9 @@ def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int],
     return reasons
 
 
-def litert_file(python: Path, model: Path, samples: SampleSet, cache: Path, *, precision: str) -> Path:
+def litert_file(
+    python: Path, model: Path, samples: SampleSet, cache: Path, *, precision: str, scaled: Mapping[str, np.ndarray] | None = None
+) -> Path:
     """The LiteRT file of a saved model, made unless the cache has it; a rounded one is made of the float one.
 
     Args:
@@ -176,6 +179,7 @@ def litert_file(python: Path, model: Path, samples: SampleSet, cache: Path, *, p
         samples: Those that activations are calibrated on.
         cache: Of the workspace.
         precision: Of PRECISIONS of `exporters.precisions`.
+        scaled: Inputs of the first `CALIBRATION` of the samples by name, where many files are made; None = made here if needed.
 
     Raises:
         BackendError: LiteRT does not take the model.
@@ -183,8 +187,9 @@ def litert_file(python: Path, model: Path, samples: SampleSet, cache: Path, *, p
     place = cache / "litert-files" / litert_key(model, samples.fingerprint, precision)
 
     def make(out: Path) -> None:
-        whole = None if precision == "fp32" else litert_file(python, model, samples, cache, precision="fp32")
-        export_litert(python, model, samples.signature, _inputs(samples), out, precisions=[precision], whole=whole)
+        few = _inputs(samples, CALIBRATION) if scaled is None else scaled
+        whole = None if precision == "fp32" else litert_file(python, model, samples, cache, precision="fp32", scaled=few)
+        export_litert(python, model, samples.signature, few, out, precisions=[precision], whole=whole)
 
     build_once(place, make)
     return place / f"{precision}.tflite"
@@ -203,10 +208,10 @@ def litert_key(model: Path, clips: str, precision: str) -> str:
     )[:32]
 
 
-def _inputs(samples: SampleSet) -> Mapping[str, np.ndarray]:
-    """The inputs of a split by name."""
+def _inputs(samples: SampleSet, most: int | None = None) -> Mapping[str, np.ndarray]:
+    """The inputs of a split by name, or those of its first samples."""
     names = [spec.name for spec in samples.signature.inputs]
-    batch = samples.batch(slice(0, len(samples)))
+    batch = samples.batch(slice(0, len(samples) if most is None else min(most, len(samples))))
     return {name: tensor.numpy() for name, tensor in zip(names, batch, strict=True)}
 
 

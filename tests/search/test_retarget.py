@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from paretolens.errors import BackendError, ConfigurationError
 from paretolens.evaluators.latency import LatencySettings
+from paretolens.exporters.litert import CALIBRATION
 from paretolens.mlflow.amend import add_tag
 from paretolens.mlflow.comparable import differences
 from paretolens.mlflow.names import TrialState
@@ -142,15 +144,31 @@ def test_a_device_that_takes_nothing_is_one_line(finished: Study, monkeypatch: p
         Target(device="litert", name="My PC")
 
 
+class Clips:
+    """A split of many clips that counts how many of them are scaled."""
+
+    fingerprint = "clips"
+    signature = SimpleNamespace(inputs=[SimpleNamespace(name="video")])
+
+    def __init__(self) -> None:
+        self.scaled: list[int] = []
+
+    def __len__(self) -> int:
+        return 10 * CALIBRATION
+
+    def batch(self, rows: slice) -> tuple[torch.Tensor]:
+        self.scaled.append(rows.stop - rows.start)
+        return (torch.zeros(self.scaled[-1], 1),)
+
+
 def test_files_for_litert_are_made_first_and_refusals_told(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     def export(_: Path, saved: Path, *others: object, **wanted: object) -> None:
         if saved.parent.name == "g1":
             raise BackendError("LiteRT could not convert model: no such operator")
         (next(place for place in others if isinstance(place, Path)) / "fp32.tflite").write_text(saved.parent.name)
 
-    samples = SimpleNamespace(fingerprint="clips", signature=None)
+    samples = Clips()
     monkeypatch.setattr(elsewhere, "prepared", lambda *_: {"val": samples})
-    monkeypatch.setattr(elsewhere, "_inputs", lambda samples: {})
     monkeypatch.setattr(elsewhere, "export_litert", export)
     folders = [finished.folder / "trials" / name for name in ("g0", "g1", "g2")]
     for folder in folders[:2]:
@@ -167,6 +185,7 @@ def test_files_for_litert_are_made_first_and_refusals_told(finished: Study, monk
     monkeypatch.setattr("paretolens.search.retarget.figures_of", figures)
     done = retarget(finished, Target(device="litert", name="ahead", litert=Path("python")), SETTINGS, Silent())
     assert asked == ["g0", "g2"]
+    assert samples.scaled == [CALIBRATION], "those that a converter takes, once for all of them"
     assert done.failed["trial-0001"] == "LiteRT could not convert model: no such operator"
     assert f"{folders[2] / 'model'} is gone" in done.failed["trial-0002"]
     assert done.front.trials["trial"].tolist() == ["trial-0000"]
@@ -181,15 +200,15 @@ def test_rounded_files_are_made_of_the_float_one_which_is_converted_once(tmp_pat
         (out / f"{precisions[0]}.tflite").write_text(f"the {precisions[0]} file")
 
     monkeypatch.setattr(elsewhere, "export_litert", export)
-    monkeypatch.setattr(elsewhere, "_inputs", lambda samples: {})
     model = tmp_path / "model"
     model.mkdir()
-    samples = SimpleNamespace(fingerprint="clips", signature=None)
+    samples = Clips()
     found = {
         precision: litert_file(Path("python"), model, samples, tmp_path / "cache", precision=precision)  # type: ignore[arg-type]  # a stand-in
         for precision in ("static-int8", "fp32", "dynamic", "static-int8")
     }
     assert asked == [(["fp32"], None), (["static-int8"], "the fp32 file"), (["dynamic"], "the fp32 file")]
+    assert set(samples.scaled) == {CALIBRATION}
     assert {path.read_text() for path in found.values()} == {"the fp32 file", "the static-int8 file", "the dynamic file"}
 
 
