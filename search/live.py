@@ -66,9 +66,11 @@ class LiveTable:
     history: Sequence[TrialRecord] = ()
     _ended: list[TrialRecord] = field(default_factory=list)
     _running: dict[int, _Running] = field(default_factory=dict)
+    _warned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._ended = list(self.history)
+        self._warned = {warning for entry in self.history for warning in entry.details.get("warnings", ())}
         self._began = time.monotonic()
         self._live = (
             Live(console=self.console, get_renderable=self._render, refresh_per_second=1, transient=True)
@@ -107,7 +109,9 @@ class LiveTable:
         if self._live is None or entry.fate is Fate.FAILED:
             self.console.print(self._line(entry), highlight=False, soft_wrap=True)
         for warning in entry.details.get("warnings", ()):
-            self.console.print(f"trial #{entry.number}: {warning}", highlight=False, soft_wrap=True)
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self.console.print(f"trial #{entry.number}: {warning}", highlight=False, soft_wrap=True)
         self._refresh()
 
     def _refresh(self) -> None:

@@ -191,7 +191,8 @@ class Trial:
         ).run()
         self.metrics |= {f"seconds_{stage}": seconds for stage, seconds in trained.seconds.items()}
         self.metrics |= {"reused_stages": float(len(trained.reused)), "seconds_saved": trained.saved_seconds}
-        self.details |= {"reused": list(trained.reused), "warnings": cache.warnings if cache else []}
+        warnings = [*(cache.warnings if cache else []), *_idle(trained.records.get("pruning.json"))]
+        self.details |= {"reused": list(trained.reused), "warnings": warnings}
         for name, record in trained.records.items():
             self._write(name, record)
         if isinstance(trained.model, Cascade):
@@ -332,6 +333,12 @@ class Trial:
     def _write(self, name: str, value: Any) -> None:
         text = json.dumps(value, indent=1, default=str, allow_nan=True)
         write_atomic(self.folder / name, text.encode())
+
+
+def _idle(pruning: Mapping[str, Any] | None) -> list[str]:
+    """Warnings of limits on pruning that hold no layer, which may be misspelt."""
+    idle = (pruning or {}).get("idle_limits", ())
+    return [f"student.prune.limits: no layer fits {pattern}; pruning.json lists the paths (said once)" for pattern in idle]
 
 
 def _twin_logits(model: nn.Module, samples: SampleSet) -> np.ndarray:

@@ -28,6 +28,9 @@ Widths = Mapping[str, tuple[str, int]]
 """Path → (kind, output width or number of heads) of every layer that could be pruned."""
 
 
+_RECURRENT = ("gru", "lstm", "rnn")
+
+
 class Importance(StrEnum):
     """How channels are scored."""
 
@@ -357,12 +360,7 @@ def _width(module: nn.Module) -> tuple[str, int]:
     return ("heads", module.num_heads) if isinstance(module, Attention) else ("", 0)
 
 
-def _changes(
-    before: Widths,
-    after: Widths,
-    settings: PruneSettings,
-    rules: PruningRules,
-) -> Iterator[LayerChange]:
+def _changes(before: Widths, after: Widths, settings: PruneSettings, rules: PruningRules) -> Iterator[LayerChange]:
     reasons = {layer.path: layer.reason for layer in rules.kept}
     for path, (kind, width) in before.items():
         left = after[path][1]
@@ -374,12 +372,25 @@ def _why(path: str, kind: str, width: int, settings: PruneSettings) -> str:
     """Why a layer that no rule keeps has lost nothing."""
     if settings.ratio == 0 and not settings.head_ratio:
         return "nothing was asked to go"
-    if pattern := settings.limited_by(path):
+    if (pattern := settings.limited_by(path)) and _held_by_limit(path, kind, width, settings):
         return f"limits let {pattern} lose {settings.limits[pattern]:.0%} at most"
     if kind == "heads":
         return "the ratio of so few heads is less than one head"
-    if kind in ("gru", "lstm", "rnn"):
+    if kind in _RECURRENT:
         return "a recurrent state is not pruned"
     if width <= settings.round_to:
         return f"not wider than round_to = {settings.round_to}"
     return f"its ratio of {width} rounds to nothing, or it hangs together with a layer that is kept"
+
+
+def _held_by_limit(path: str, kind: str, width: int, settings: PruneSettings) -> bool:
+    """Whether a layer would lose something but for the limit of its own."""
+    own = settings.limit(path)
+    if kind in _RECURRENT:
+        return False
+    if kind == "heads":
+        ratio = settings.ratio if settings.head_ratio is None else settings.head_ratio
+        return width > 1 and int(ratio * width + 1e-6) > int(min(ratio, own) * width + 1e-6) == 0
+    wanted = width if settings.scope is Scope.MODEL else settings.ratio * width
+    held, free = (removable(width, wanted, groups=1, round_to=settings.round_to, most=most) for most in (own, settings.max_ratio))
+    return free > held == 0

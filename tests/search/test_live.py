@@ -1,6 +1,7 @@
 """What a person sees while trials run."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -51,6 +52,17 @@ def test_without_a_terminal_every_trial_is_a_line_with_count_front_and_time_left
     assert lines[0].startswith("[2/4] #1: accuracy 0.900, 1.00 ms (8.0x), EPS 0.500, 1.50 MB")
     assert "front 1, about 0:00 left" in lines[0]
     assert lines[1] == "trial #2 failed: the loss is not finite"
+
+
+def test_a_warning_of_many_trials_is_said_once_in_a_study() -> None:
+    def warned(number: int, *warnings: str) -> TrialRecord:
+        return replace(record(number, 0.9, 1.0), details={"warnings": list(warnings)})
+
+    live, said = table(terminal=False, history=(warned(0, "no layer fits a"),))
+    with live:
+        live.trial_ended(warned(1, "no layer fits a", "no layer fits b"))
+        live.trial_ended(warned(2, "no layer fits b"))
+    assert [line for line in said.getvalue().splitlines() if "fits" in line] == ["trial #1: no layer fits b"]
 
 
 def test_on_a_terminal_the_running_stage_and_the_front_are_drawn() -> None:

@@ -132,6 +132,19 @@ def test_limits_hold_layers_by_their_paths_and_say_so(model_of, train) -> None:
     assert report.idle_limits == ("no.such.layer",)
 
 
+def test_a_limit_is_the_reason_only_where_a_layer_would_lose_without_it(model_of, train) -> None:
+    freely, held = model_of(backbone_width=0.5), model_of(backbone_width=0.5)
+    inputs, rules = train.batch(slice(0, 2)), rules_of(held)
+    before = prune(freely, inputs, SETTINGS, rules)
+    after = prune(held, inputs, replace(SETTINGS, limits={"*": 0.5}), rules)
+    assert after.layers == before.layers, "a limit of the ratio itself changes nothing, and no reason"
+    assert not any(layer.reason.startswith("limits") for layer in after.layers)
+    none = prune(model_of(backbone_width=0.5), inputs, replace(SETTINGS, limits={"*": 0}), rules)
+    named = {layer.path for layer in none.layers if layer.reason == "limits let * lose 0% at most"}
+    assert named and named <= {layer.path for layer in before.layers if layer.after < layer.before or layer.kind != "gru"}
+    assert {layer.path for layer in before.layers if layer.after < layer.before} <= named
+
+
 @pytest.mark.parametrize("importance", [Importance.TAYLOR, Importance.BN_SCALE])
 def test_other_importances(model_of, train, importance: Importance) -> None:
     model = model_of()
