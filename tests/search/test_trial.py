@@ -104,7 +104,8 @@ def test_a_student_over_a_limit_is_not_trained(tiny_task: Task, tmp_path: Path) 
 
 
 def test_widths_that_trained_weights_choose_are_held_to_limits_after_training(tiny_task: Task, tmp_path: Path) -> None:
-    prune = replace(tiny_task.config.student.prune, scope=Scope.MODEL)
+    limits = {"blocks.*": 0.9, "no.such.*": 0.5}
+    prune = replace(tiny_task.config.student.prune, scope=Scope.MODEL, limits=limits)
     config = replace(tiny_task.config, student=replace(tiny_task.config.student, prune=prune))
     reports: list[Mapping[str, float]] = []
     genome = genome_of(tiny_task, qat=False)
@@ -114,6 +115,8 @@ def test_widths_that_trained_weights_choose_are_held_to_limits_after_training(ti
     assert reports
     assert set(outcome.values) == set(OBJECTIVES)
     assert outcome.violations == {"parameters": pytest.approx(outcome.metrics["parameters"] / 100 - 1)}
+    (warning,) = outcome.details["warnings"]
+    assert warning.startswith("student.prune.limits: no layer fits no.such.*;")
 
 
 def test_untrained_figures_settle_nothing_that_weights_choose(tiny_task: Task) -> None:
