@@ -43,7 +43,7 @@ class Limits:
     attempts: int = 2
     """How often a genome whose worker died is tried in all."""
     seconds: float | None = None
-    """No trial begins after this time; those that run are completed."""
+    """No trial begins after this time; those that run are completed, those that wait for a place are left to a resume."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,9 @@ class Dispatcher:
         return self.finished or self._as_asked
 
     def going_on(self) -> bool:
-        """Whether there is more to do."""
+        """Whether there is more to do; time that is up, or too many failures, end it here."""
+        if not self.finished and not self._stopped:
+            self._stop_if_exhausted()
         return not self.finished and not self._stopped
 
     def stop(self, reason: str, *, as_asked: bool = False) -> None:
@@ -141,8 +143,6 @@ class Dispatcher:
 
     def next(self) -> Assignment | Next:
         """The next trial to run."""
-        if self.going_on():
-            self._stop_if_exhausted()
         if not self.going_on():
             return Next.DONE
         live = len(self._running)

@@ -117,6 +117,7 @@ class Events(Callback):
         self._on_setup = on_setup
         self._live: dict[str, Trial] = {}
         self._overdue: set[str] = set()
+        self._left: set[str] = set()
         self._progress = time.monotonic()
 
     def setup(self, *_: Any, **__: Any) -> None:
@@ -128,8 +129,11 @@ class Events(Callback):
         self._live[trial.trial_id] = trial
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Look after trials that run: end those whose own timer did not, and tell when none runs that should."""
+        """Look after trials: end those whose own timer did not, tell when none runs that should, begin none after the end."""
+        self._end_left()
         self._live = {key: trial for key, trial in self._live.items() if key in self._searcher.numbers}
+        if not self._dispatcher.going_on():
+            self._leave_waiting()
         self._tell_stall(working=bool(self._live))
         if self._timeout is not None:
             self._end_overdue(self._timeout + _PATIENCE_S)
@@ -138,6 +142,25 @@ class Events(Callback):
         """Kill the processes of running trials: asking would wait for the end of an epoch."""
         for trial in self._live.values():
             _kill(trial)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to begin and nothing runs."""
+        return bool(self._dispatcher.stopped) and not self._searcher.numbers
+
+    def _leave_waiting(self) -> None:
+        """Leave to a resume what was handed out and has no worker yet: Tune would begin it as soon as there is a place."""
+        for key in [key for key in self._searcher.numbers if key not in self._live]:
+            self._left.add(key)
+            try:
+                self._dispatcher.postpone(self._searcher.numbers.pop(key), self._dispatcher.stopped)
+            except Exception as error:
+                self._searcher.stop_for(error)
+
+    def _end_left(self) -> None:
+        """Kill the workers that Tune found all the same while others were at work."""
+        for key in self._left & self._live.keys():
+            _kill(self._live[key])
 
     def _tell_stall(self, *, working: bool) -> None:
         """Say so when trials wait for workers that nobody has room for, as on a cluster that lost all its machines."""
@@ -201,11 +224,11 @@ class WhenInterrupted(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether a signal came; then the workers are dead when this returns."""
+        """Whether a signal came, and then the workers are dead when this returns; or whether only what may not begin is left."""
         if self._interrupted():
             self._events.end_workers()
             return True
-        return False
+        return self._events.over
 
 
 def _machines() -> int:

@@ -42,7 +42,7 @@ class EngineSettings:
     halving: HalvingSettings = field(default_factory=HalvingSettings)
     """How strict the scheduler `halving` is."""
     time_limit_s: Annotated[float, Gt(0)] | None = None
-    """No trial begins after this many seconds; those that run are completed."""
+    """No trial begins after this many seconds; those that run are completed, those that wait for a place are left to a resume."""
     trial_timeout_s: Annotated[float, Gt(0)] | None = None
     """A trial that takes longer is ended and failed."""
     trial_memory_bytes: Annotated[int, Gt(0)] | None = None

@@ -195,7 +195,9 @@ def test_a_time_limit_begins_no_more_trials(open_journal: Open, cube: Space) -> 
     with open_journal() as journal:
         source = dispatcher(journal, cube, clock=lambda: now[0], seconds=3.0)
         running = take(source)
+        assert source.going_on()
         now[0] = 3.0
+        assert not source.going_on()
         assert source.next() is Next.DONE
         source.evaluated(running.number, GOOD)
         assert source.completed == 1

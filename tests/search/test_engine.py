@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
 from paretolens.search.recorder import Recorder
 from paretolens.search.runtime import Runtime, ray_runtime
+from paretolens.search.wiring import make_dispatcher
 from paretolens.search.worker import Work
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage
 
@@ -185,6 +187,41 @@ def test_a_trial_function_that_always_fails_ends_the_search_with_the_reason(open
         result = run(cube, Work(target=broken, objectives=NAMES), settings=settings, journal=journal)
     assert result.completed == 0
     assert result.reason.startswith("3 trials failed, the last one because: ValueError: no such layer")
+
+
+class Late(Log):
+    """Lets the time be up, and what runs end, once a second trial has been handed out."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.now, self.path = 0.0, path
+
+    def trial_started(self, start: TrialStart) -> None:
+        super().trial_started(start)
+        if start.number == 1:
+            self.now = 1000.0
+            self.path.touch()
+
+
+def test_a_trial_that_waits_for_a_place_does_not_begin_after_the_time_limit(
+    open_journal: Open, cube: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Late(tmp_path / "late")
+    monkeypatch.setattr("paretolens.search.engine.make_dispatcher", partial(make_dispatcher, clock=lambda: late.now))
+
+    def waiting(genome: Genome, report: Report) -> TrialOutcome:
+        while not (tmp_path / "late").exists():
+            time.sleep(0.02)
+        return plain(genome, report)
+
+    settings = EngineSettings(trials=4, workers=2, cpus_per_worker=2, time_limit_s=1000.0)  # there are two cores
+    with open_journal() as journal:
+        result = run(cube, Work(target=waiting, objectives=NAMES), settings=settings, journal=journal, observers=[late])
+        records = journal.records()
+    assert late.started == [0, 1]
+    assert [(entry.fate, entry.again) for entry in records] == [(Fate.EVALUATED, False), (Fate.INTERRUPTED, True)]
+    assert (result.completed, result.as_asked) == (1, True)
+    assert records[1].reason == result.reason == "the time limit of 1000 s was reached"
 
 
 @pytest.mark.slow

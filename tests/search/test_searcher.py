@@ -212,6 +212,56 @@ def test_everything_stops_only_when_interrupted(searcher: ParetoSearcher, dispat
     assert not stopper("a", {})
 
 
+def test_what_waits_for_a_worker_is_left_to_a_resume_once_the_search_has_stopped(
+    searcher: ParetoSearcher, dispatcher: Dispatcher, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr("ray.kill", killed.append)
+    told = events(searcher, dispatcher)
+    stopper = WhenInterrupted(told, lambda: False)
+    for key in "ab":
+        searcher.suggest(key)
+    told.on_trial_start(0, [], at_work("a"))
+    told.on_step_begin(0, [])
+    dispatcher.stop("the time limit of 3 s was reached", as_asked=True)
+    told.on_step_begin(0, [])
+    assert [(entry.fate, entry.again, entry.reason) for entry in journal.records()] == [
+        (None, False, ""), (Fate.INTERRUPTED, True, "the time limit of 3 s was reached"),
+    ]  # fmt: skip
+    assert not stopper.stop_all()  # one is at work
+    told.on_trial_start(0, [], at_work("b"))  # Tune found a place all the same
+    told.on_step_begin(0, [])
+    told.on_trial_error(0, [], dead("b"))
+    assert killed == ["worker of b"]
+    searcher.on_trial_complete("a", verdict(cost=1.0, gain=2.0))
+    assert stopper.stop_all()
+    assert [entry.fate for entry in journal.records()] == [Fate.EVALUATED, Fate.INTERRUPTED]
+
+
+def at_work(trial_id: str) -> Any:
+    return SimpleNamespace(
+        trial_id=trial_id, status="RUNNING", temporary_state=SimpleNamespace(ray_actor=f"worker of {trial_id}")
+    )
+
+
+def test_a_search_without_any_machine_ends_when_its_time_is_up(journal: Journal, cube: Space) -> None:
+    sampler, now = make_sampler(Sampler.RANDOM, population=4, seed=0), [0.0]
+    proposer = Proposer(space=cube, objectives=journal.objectives, sampler=sampler, seed=0)
+    limits = Limits(trials=2, workers=2, failures=5, infeasible=5, seconds=3.0)
+    dispatcher = Dispatcher(
+        journal=journal, proposer=proposer, observer=Observers([]), limits=limits, clock=lambda: now[0]
+    )  # fmt: skip
+    searcher = ParetoSearcher(dispatcher, seed=1)
+    told = events(searcher, dispatcher)
+    stopper = WhenInterrupted(told, lambda: False)
+    for key in "ab":
+        searcher.suggest(key)
+    for now[0], over in ((2.0, False), (3.0, True)):
+        told.on_step_begin(0, [])  # Tune asks for no trial while two wait
+        assert stopper.stop_all() is over
+    assert [entry.fate for entry in journal.records()] == [Fate.INTERRUPTED] * 2
+
+
 def test_a_fault_of_our_own_stops_the_search_and_says_where(
     searcher: ParetoSearcher, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
