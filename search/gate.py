@@ -61,12 +61,16 @@ class Gate:
             yield give_way
 
     @contextmanager
-    def running(self, model: nn.Module, device: torch.device, *, every_s: float = _GIVE_WAY_S) -> Iterator[None]:
-        """`working` with one model, which gives way by itself: before it or a part of it is called, wherever it is in an epoch.
+    def running(
+        self, model: nn.Module, device: torch.device, *, whole: bool = False, every_s: float = _GIVE_WAY_S
+    ) -> Iterator[None]:
+        """`working` with one model, which gives way by itself: before it is called, wherever it is in an epoch.
 
         Args:
             model: what is trained or explained.
             device: where it runs.
+            whole: it is only called as a whole, and its layers stay without hooks: EPS folds no layer that has some. Else a model
+                with a `forward_deep`, which calls its parts, also gives way before each of them.
             every_s: how long it runs before it gives way.
 
         Raises:
@@ -77,7 +81,8 @@ class Gate:
                 yield
                 return
             pauses = _Pauses(give_way, device, every_s)
-            hooks = [part.register_forward_pre_hook(pauses) for part in (model, *model.children())]  # `forward_deep` calls parts
+            parts = [] if whole or not hasattr(model, "forward_deep") else model.children()
+            hooks = [part.register_forward_pre_hook(pauses) for part in (model, *parts)]
             try:
                 yield
             finally:

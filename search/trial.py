@@ -268,7 +268,7 @@ class Trial:
         self._note_latency(self._latency(student, artefact))
         self._note_verdicts(logits.val)
         with quantisers_off(student):
-            with self.gate.running(student, self.task.device), moved(self.task.device, student):
+            with self.gate.running(student, self.task.device, whole=True), moved(self.task.device, student):
                 eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
                 self._score_second(student)
             twin = _twin_logits(student, self.task.samples["val"])
