@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models.shufflenetv2 import InvertedResidual
 
 from paretolens.errors import TrialError
 from paretolens.models.classifier import picture_classifier
@@ -29,3 +30,18 @@ class Broken(nn.Module):
 def test_a_model_that_cannot_be_followed_is_an_error_with_a_remedy() -> None:
     with pytest.raises(TrialError, match=r"Broken \(ValueError: no such shape\): leave prune_ratio at 0"):
         dependency_graph(Broken(), (torch.zeros(1, 3, 8, 8),))
+
+
+class Unknown(InvertedResidual):  # type: ignore[misc]  # torchvision has no types
+    """A unit that shuffles, of which the rules know nothing."""
+
+
+def test_only_networks_whose_shuffled_layers_are_kept_may_have_no_mapping() -> None:
+    model = picture_classifier(network="torchvision:shufflenet_v2_x0_5", multiplier=1.0, input_size=32)
+    example = (255 * torch.rand(2, 3, 32, 32),)
+    dependency_graph(model.eval(), example)
+    for unit in model.modules():
+        if isinstance(unit, InvertedResidual):
+            unit.__class__ = Unknown
+    with pytest.raises(TrialError, match=r"cannot follow this \w+ \(ZeroDivisionError: .*\): leave prune_ratio at 0"):
+        dependency_graph(model, example)
