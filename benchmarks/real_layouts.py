@@ -8,7 +8,7 @@ sizes are, too, and only samples, epochs and trials are few (minutes per preset 
     python benchmarks/real_layouts.py [PRESET ...] [--every | --on "DATA SET"] [--whole] [--keep FOLDER]
 
 Prints a table, Markdown. What the figures of accuracy and EPS are says nothing but that they were measured: a network that saw
-two dozen drawn pictures once or twice has learnt little. Exit code 1 where a step failed.
+two dozen drawn pictures a few times has learnt little. Exit code 1 where a step failed.
 """
 
 import argparse
@@ -142,8 +142,9 @@ def main() -> int:
     """Try what is named and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", metavar="PRESET", help=f"of {', '.join(CASES)}; default: all")
-    parser.add_argument("--every", action="store_true", help="on every data set of the family, not on the first alone")
-    parser.add_argument("--on", metavar="DATA SET", help=f"on this one alone, of {', '.join(LAYOUTS)}")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--every", action="store_true", help="on every data set of the family, not on the first alone")
+    where.add_argument("--on", choices=LAYOUTS, metavar="DATA SET", help=f"on this one alone, of {', '.join(LAYOUTS)}")
     parser.add_argument("--whole", action="store_true", help="leave the preset's sizes as they are")
     parser.add_argument("--keep", type=Path, help="a new folder for data sets and studies; default: one that is removed")
     options = parser.parse_args()

@@ -1,9 +1,10 @@
 """Run a bundle on clips or pictures and print the verdicts. Its checksums are verified first, and no code of the bundle is run.
 
 A clip is a video, a sound, or a folder of frames; a bundle that judges single pictures takes pictures, folders of them, and
-videos, which it judges by the mean of some of their frames. With --output, all that is in a folder is judged and a table written;
-with --videos, too, one of the videos that face crops are of: each has a folder of its own, with pictures FRAME_FACE.png. With
---stream, a file at its own pace, a device or an address is judged again and again; pictures are dropped rather than queued.
+videos, which it judges by the mean of some of their frames. With --output, all clips, or pictures, in a folder are judged and
+a table written; with --videos, too, one of the videos that face crops are of: each has a folder of its own, with pictures
+FRAME_FACE.png. With --stream, a file at its own pace, a device or an address is judged again and again; pictures are dropped
+rather than queued.
 """
 
 import argparse
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+FRAMES = 8
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -35,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures a second in a folder (default: as many as the model looks at, or chooses from)",
     )  # fmt: skip
     parser.add_argument(
-        "--frames", type=whole(1), default=8, metavar="N",
-        help="frames of a video that a bundle of pictures judges (default: %(default)s)",
+        "--frames", type=whole(1), metavar="N",
+        help=f"frames of a video that a bundle of pictures judges (default: {FRAMES})",
     )  # fmt: skip
     parser.add_argument("--heatmap", type=Path, metavar="FOLDER", help="draw what the patches of pictures say, as PNGs there")
     parser.add_argument(
@@ -46,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=whole(1), default=1, help="threads of the runtime (default: %(default)s)")
     parser.add_argument(
         "--output", type=output_file, metavar="FILE",
-        help="judge all that is in a folder, write a .csv or .parquet; folders that are missing are made",
+        help="judge all clips in a folder, or all pictures, write a .csv or .parquet; folders that are missing are made",
     )  # fmt: skip
     parser.add_argument(
         "--videos", type=output_file, metavar="FILE",
@@ -80,24 +83,59 @@ def run(options: argparse.Namespace) -> int:
             f"--videos joins verdicts of real and fake; bundle {options.bundle} tells {', '.join(manifest['labels'])}: leave it "
             "out"
         )
-    if options.heatmap and (not pictures or options.output):
-        raise ConfigurationError("--heatmap draws over single pictures; leave it out for clips, and beside --output")
+    _check_kinds(options, manifest, pictures=pictures)
     if options.output or options.stream:
         predictor = _predictor(options, pictures=pictures)
         return _batch(predictor, options) if options.output else _stream(predictor, options)
     flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
     flags += ["--boxes", str(options.boxes)] if options.boxes else []
     if pictures:
+        _say_left_out([Path(clip) for clip in options.clip])
         flags += ["--heatmap", str(options.heatmap)] if options.heatmap else []
+        runs = _by_kind(options.clip)
+        predictor = _predictor(options, pictures=True) if any(videos for videos, _ in runs) else None
         return max(
-            _judge_videos(named, options) if videos else _judge_pictures(named, options.bundle, flags)
-            for videos, named in _by_kind(options.clip)
+            _judge_videos(named, predictor, options) if videos else _judge_pictures(named, options.bundle, flags)
+            for videos, named in runs
         )
     from paretolens.exporters.predict_template import main as judge_clips
 
     _check_single([Path(clip) for clip in options.clip])
     flags += ["--fps", str(options.fps)] if options.fps else []
     return judge_clips([*flags, *options.clip], options.bundle, prefix="paretolens predict")
+
+
+def _check_kinds(options: argparse.Namespace, manifest: dict[str, Any], *, pictures: bool) -> None:
+    """See before anything is judged that --frames has videos to choose from, and --heatmap patches and pictures to draw on.
+
+    Raises:
+        ConfigurationError: it has none.
+    """
+    from paretolens.exporters.batch import VIDEOS
+
+    videos = [clip for clip in options.clip if Path(clip).suffix.lower() in VIDEOS]
+    if options.frames and (not pictures or options.output or not videos):
+        raise ConfigurationError("--frames is for videos that a bundle of pictures judges, each named for itself: leave it out")
+    if not options.heatmap:
+        return
+    if not pictures or options.output:
+        raise ConfigurationError("--heatmap draws over single pictures; leave it out for clips, and beside --output")
+    if videos:
+        raise ConfigurationError(f"--heatmap draws over single pictures, {videos[0]} is a video: leave one of them out")
+    if manifest["model"].get("patches") is None:
+        raise ConfigurationError("a heat map needs a model that judges patches, this one does not: leave --heatmap out")
+
+
+def _say_left_out(named: list[Path]) -> None:
+    """Tell of videos within folders, where a bundle of pictures looks for pictures alone."""
+    import sys
+
+    from paretolens.exporters.batch import VIDEOS
+
+    for folder in filter(Path.is_dir, named):
+        if count := sum(path.suffix.lower() in VIDEOS for path in folder.rglob("*")):
+            what = "1 video is" if count == 1 else f"{count} videos are"
+            print(f"paretolens predict: {folder}: {what} left out; name each for itself to judge it", file=sys.stderr)
 
 
 def _by_kind(named: list[str]) -> list[tuple[bool, list[str]]]:
@@ -115,7 +153,7 @@ def _judge_pictures(named: list[str], bundle: Path, flags: list[str]) -> int:
     return judge_pictures([*flags, *named], bundle, prefix="paretolens predict")
 
 
-def _judge_videos(named: list[str], options: argparse.Namespace) -> int:
+def _judge_videos(named: list[str], predictor: Any, options: argparse.Namespace) -> int:
     """Print the verdict on each video by its frames; exit code 2 if one could not be read."""
     import json
     import sys
@@ -124,12 +162,10 @@ def _judge_videos(named: list[str], options: argparse.Namespace) -> int:
     from paretolens.exporters.bundle_model import PredictError
     from paretolens.exporters.frames import judge_video
 
-    if options.heatmap:
-        raise ConfigurationError("--heatmap draws over single pictures; leave it out for videos")
-    predictor, code = _predictor(options, pictures=True), 0
+    code = 0
     for clip in named:
         try:
-            found = judge_video(predictor, Path(clip), frames=options.frames)
+            found = judge_video(predictor, Path(clip), frames=options.frames or FRAMES)
         except (DataError, PredictError) as error:
             print(f"paretolens predict: {error}", file=sys.stderr)
             code = 2
@@ -180,6 +216,8 @@ def _batch(predictor: "Predictor | PicturePredictor", options: argparse.Namespac
     if options.videos:
         check_table(options.videos, resume=options.resume)
         require_video_folders([source.name for source in find_pictures(Path(options.clip[0]))])
+    if "picture" in predictor.manifest["preprocessing"]:
+        _say_left_out([Path(options.clip[0])])
     with ConsoleSteps(console).step("judging") as update:
         table = judge_folder(
             predictor, Path(options.clip[0]), output, resume=options.resume, fps=options.fps, update=update

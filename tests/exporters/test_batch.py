@@ -98,6 +98,8 @@ def test_bad_folders_and_tables(bundle: Path, tmp_path: Path, capsys: pytest.Cap
     assert main(["predict", str(bundle), str(tmp_path / "none"), "--output", str(tmp_path / "a.csv")]) == 2
     assert main(["predict", str(bundle), str(tmp_path), "--output", str(tmp_path / "a.txt")]) == 2
     assert main(["predict", str(bundle), str(tmp_path), "--resume"]) == 2
+    assert main(["predict", str(bundle), str(tmp_path / "a.mp4"), "--frames", "3"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert "must end in .csv or .parquet" in lines[1]
+    assert "--frames is for videos" in lines[3]

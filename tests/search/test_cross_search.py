@@ -61,9 +61,25 @@ def test_a_cross_efficient_vit_is_searched_and_explained(
     picture_said, video_said = (json.loads(line) for line in done.stdout.splitlines())
     assert picture_said["file"] == first
     assert (video_said["frames"], video_said["verdict"]) == (3, ("real", "fake")[video_said["probability"] > 0.5])
+    assert_refused_before_anything_is_judged(paretolens, str(study / "bundle"), first, str(tmp_path / "clip.mp4"))
+    (crops / "clip.mp4").write_bytes((tmp_path / "clip.mp4").read_bytes())
+    done = paretolens("predict", str(study / "bundle"), str(crops))
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 4)
+    assert "1 video is left out" in done.stderr
     (crops.parent / "loose.png").write_bytes(picture.read_bytes())
     tables = tmp_path / "more.csv", tmp_path / "more-videos.csv"
     done = paretolens("predict", str(study / "bundle"), str(crops.parent), "--output", str(tables[0]), "--videos", str(tables[1]))
     assert done.returncode == 2
     assert "loose.png lies in none" in done.stderr
     assert not list(tmp_path.glob("more*")), "nothing is judged before"
+
+
+def assert_refused_before_anything_is_judged(paretolens: Callable[..., Any], bundle: str, picture: str, video: str) -> None:
+    for flags, why in (
+        ((picture, "--frames", "3"), "--frames is for videos"),
+        ((video, "--frames", "3", "--output", "table.csv"), "--frames is for videos"),
+        ((picture, video, "--heatmap", "maps"), "clip.mp4 is a video"),
+    ):
+        done = paretolens("predict", bundle, *flags)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert why in done.stderr
