@@ -12,137 +12,25 @@ Prints a Markdown table. Exit code 1 if a promise is broken.
 """
 
 import argparse
-import json
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import psutil
 
-from paretolens.mlflow.front import front
-from paretolens.mlflow.pareto import non_dominated
-from paretolens.mlflow.records import read_study
+from bench_reliability.clusters import scaling, slurm
+from bench_reliability.driver import BrokenPromiseError, check, must, start, until
 from paretolens.mlflow.ui import free_port, server_command, server_environment, wait_until_up
 from paretolens.search.journal import read_records
-from paretolens.search.outcome import Fate, TrialRecord
-
-AXES = {"cost": "min", "gain": "max"}
-ROOT = Path(__file__).parents[1]
-
-DRIVER = """
-import os, sys, time
-from pathlib import Path
-from paretolens.mlflow.names import TrialState
-from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
-from paretolens.search.cluster.session import joined
-from paretolens.search.engine import EngineSettings, run
-from paretolens.search.journal import Journal
-from paretolens.search.outcome import Objective, TrialOutcome
-from paretolens.search.recorder import Recorder
-from paretolens.search.worker import Work
-from paretolens.spaces.knobs import Knob, Space, Stage
-
-folder, uri, trials, seconds, hunger = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
-address = sys.argv[6] or None
-cluster = {"address": address, "workers": 3, "worker_resources": {"spot": 1.0}, "cluster_wait_s": 120}
-settings = EngineSettings(trials=trials, **(cluster if address else {"workers": 2}))
-
-def trial(genome, report):
-    for epoch in range(2):
-        time.sleep(seconds / 2)
-        report({"loss": 1.0 / (epoch + 1)})
-    eaten = folder / "eaten"
-    if hunger and not eaten.exists():
-        eaten.touch()
-        held = bytearray(hunger)
-        for start in range(0, hunger, 4096):
-            held[start] = 1
-        time.sleep(60)
-    x, y = float(genome["x0"]), float(genome["x1"])
-    return TrialOutcome(values={"cost": x, "gain": 1 - (1 - x) ** 2 + 0.2 * y}, details={"folder": str(folder / "none")})
-
-class Show:
-    def trial_started(self, start): print("started", start.number, flush=True)
-    def trial_reported(self, epoch): print("reported", epoch.number, flush=True)
-    def trial_ended(self, entry): print("ended", entry.number, entry.fate, flush=True)
-
-space = Space(knobs=tuple(Knob(name=f"x{i}", stage=Stage.STUDENT, doc="", default=0.5, low=0.0, high=1.0) for i in range(3)))
-objectives = (Objective(name="cost", maximise=False), Objective(name="gain", maximise=True))
-with joined(settings, folder), Journal(folder / "study", objectives=objectives, fingerprint="abc") as journal, MlflowTracker(
-    tracking_uri=uri, spool=folder / "spool.jsonl", close_timeout_s=20.0
-) as tracker:
-    tracker.start_study(StudyInfo(name="study", identity="one"))
-    recorder = Recorder(tracker, space)
-    recorder.catch_up(journal.records())
-    work = Work(target=trial, objectives=("cost", "gain"))
-    result = run(space, work, settings=settings, journal=journal, observers=[recorder, Show()])
-    tracker.finish_study(TrialState.COMPLETE if not result.reason else TrialState.FAILED, reason=result.reason)
-    print("result", result.completed, result.reason, flush=True)
-"""
-
-
-class BrokenPromiseError(AssertionError):
-    """A promise that did not hold."""
-
-
-def must(holds: object, promise: str) -> None:
-    """Stop where a promise is broken."""
-    if not holds:
-        raise BrokenPromiseError(promise)
-
-
-def start(
-    folder: Path, uri: str, *, trials: int, seconds: float, hunger: int = 0, address: str = "",
-    around: Mapping[str, str] | None = None,
-) -> subprocess.Popen[str]:  # fmt: skip
-    """A driver in a process of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", DRIVER, str(folder), uri, str(trials), str(seconds), str(hunger), address]
-    env = {**os.environ, **(around or {})}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=env)
-
-
-def until(process: subprocess.Popen[str], word: str, times: int = 1) -> bool:
-    """Read a driver's lines until a word came so often; False if it ended first."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        times -= line.startswith(word)
-        if times <= 0:
-            return True
-    return False
-
-
-def check(folder: Path, uri: str, trials: int) -> tuple[list[TrialRecord], int]:
-    """Exactly N complete trials, none lost, none twice, MLflow and its front as the journal says; returns the front's size."""
-    records = read_records(folder / "study")
-    evaluated = [entry for entry in records if entry.fate is Fate.EVALUATED]
-    must(len(evaluated) == trials, f"{trials} evaluated trials, found {len(evaluated)}")
-    must(len({entry.key for entry in evaluated}) == trials, "no genome twice")
-    owed = {entry.key for entry in records if entry.fate is Fate.INTERRUPTED}
-    must(owed <= {entry.key for entry in evaluated}, "what was cut off was evaluated later")
-    must(all(entry.fate in (Fate.EVALUATED, Fate.INTERRUPTED) for entry in records), "no trial failed or stayed open")
-    stored = read_study("study", tracking_uri=uri).trials
-    states = dict(zip(stored["trial"], stored["state"], strict=True))
-    wanted = {f"trial-{entry.number:04d}": "complete" if entry.fate is Fate.EVALUATED else "killed" for entry in records}
-    must(
-        states == wanted, f"MLflow has every trial once and in its state: {Counter(states.values())}, {Counter(wanted.values())}"
-    )
-    points = np.array([[entry.values["cost"], -entry.values["gain"]] for entry in evaluated])
-    ours = {f"trial-{entry.number:04d}" for entry, keep in zip(evaluated, non_dominated(points), strict=True) if keep}
-    theirs = set(front("study", objectives=AXES, tracking_uri=uri).members["trial"])
-    must(ours == theirs, f"the front pulled from MLflow is the journal's: {sorted(theirs)}, {sorted(ours)}")
-    return records, len(ours)
+from paretolens.search.outcome import Fate
 
 
 def kills(folder: Path) -> str:
@@ -239,170 +127,6 @@ def memory(folder: Path) -> str:
     return f"{trials} of {trials} complete after {', '.join(sorted(reasons))!r}"
 
 
-def slurm(folder: Path) -> str:
-    """The script, its machines all this one."""
-    tools, workspace = folder / "bin", folder / "runs"
-    tools.mkdir()
-    for name, text in STAND_INS.items():
-        (tools / name).write_text(f"#!/bin/bash\n{text}")
-        (tools / name).chmod(0o755)
-    (tools / "paretolens").write_text(f'#!/bin/bash\nexec {sys.executable} -m paretolens.search.cli "$@"\n')
-    (tools / "paretolens").chmod(0o755)
-    (folder / "tiny.yaml").write_text(TINY)
-    around = {
-        **os.environ, "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
-        "SLURM_JOB_NODELIST": "node[0-2]", "SLURM_CPUS_PER_TASK": "1", "GPUS_PER_NODE": "0", "LATENCY_RESOURCE": "latency:cpu",
-        "PARETOLENS_WORKSPACE": str(workspace), "RAY_PORT": str(free_port()), "REQUEUED": str(folder / "requeued"),
-        MARK: str(folder),
-    }  # fmt: skip
-    script = [
-        "bash",
-        str(ROOT / "search/cluster/slurm.sh"),
-        "--name",
-        "fleet",
-        "--trials",
-        "4",
-        "--config",
-        str(folder / "tiny.yaml"),
-    ]
-    first = subprocess.Popen(script, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    study = workspace / "studies" / "fleet"
-    _wait(lambda: (study / "journal.log").exists() and _evaluated(study) >= 1, first)
-    first.send_signal(signal.SIGUSR1)
-    said, _ = first.communicate(timeout=200)
-    must((folder / "requeued").exists(), f"the job is queued again: {said[-800:]}")
-    before = _evaluated(study)
-    must(before < 4, "the signal came in the middle")
-    second = subprocess.run(script, env=around, capture_output=True, text=True, timeout=500, check=False)
-    must(second.returncode == 0, f"the second job ends well: {second.stdout[-1500:]} {second.stderr[-3000:]}")
-    records = [entry for entry in read_records(study) if entry.fate is Fate.EVALUATED]
-    must(len(records) == len({entry.key for entry in records}) == 4, "exactly the budget after the second job")
-    must(_becomes(lambda: not _marked(folder), 20), f"nothing of the jobs stays: {_marked(folder)}")
-    return f"{before} of 4 trials when USR1 came, queued again, 4 of 4 after the second job; timed in the slot of latency:cpu"
-
-
-def scaling(folder: Path) -> str:
-    """Three workers want three machines, which Ray's autoscaler starts on this one; a head stays alone afterwards."""
-    address, trials = f"127.0.0.1:{free_port()}", 12
-    around = {
-        **os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "RAY_FAKE_CLUSTER": "1", **HEAD,
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": f"{folder}/token", "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-        MARK: str(folder),
-    }  # fmt: skip
-    (folder / "token").write_text(secrets.token_hex(32))
-    (folder / "token").chmod(0o600)
-    provider = {**CLOUD["provider"], "gcs_address": address}
-    (folder / "cloud.json").write_text(json.dumps({**CLOUD, "provider": provider}))
-    head = ["ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
-    head += ["--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}/ray"]
-    quiet = subprocess.DEVNULL
-    cluster = subprocess.Popen([*head, f"--autoscaling-config={folder}/cloud.json"], env=around, stdout=quiet, stderr=quiet)
-    try:
-        must(_becomes(lambda: _machines(folder) == 1, 90), "the head starts")
-        driver = start(folder, f"sqlite:///{folder}/mlflow.db", trials=trials, seconds=4.0, address=address, around=around)
-        most, end = 0, time.monotonic() + 300
-        while driver.poll() is None and time.monotonic() < end:
-            most = max(most, _machines(folder) - 1)
-            time.sleep(0.5)
-        said, _ = driver.communicate(timeout=1)
-        must(f"result {trials}" in said, f"the search ends: {said[-800:]}")
-        must(most == 3, f"a machine for each worker, {most} came")
-        must(_becomes(lambda: _machines(folder) == 1, 120), f"machines go after the search, {_machines(folder) - 1} stayed")
-    finally:
-        cluster.terminate()
-        for process in _of(folder):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-    return f"{trials} of {trials} complete on {most} machines that came for it and went after it"
-
-
-def _machines(folder: Path) -> int:
-    """Raylets of this part."""
-    return sum(process.name() == "raylet" for process in _of(folder))
-
-
-def _becomes(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not (now := condition()) and time.monotonic() < end:
-        time.sleep(0.5)
-    return now
-
-
-def _of(folder: Path) -> list[psutil.Process]:
-    """This part's processes that still run."""
-    every = psutil.process_iter(["environ"])
-    return [process for process in every if (process.info["environ"] or {}).get(MARK) == str(folder)]
-
-
-def _marked(folder: Path) -> list[str]:
-    """Command lines of this part's processes that still run."""
-    lines = []
-    for process in _of(folder):
-        with suppress(psutil.Error):  # it has ended meanwhile
-            lines.append(" ".join(process.cmdline()))
-    return lines
-
-
-def _evaluated(study: Path) -> int:
-    return sum(entry.fate is Fate.EVALUATED for entry in read_records(study))
-
-
-def _wait(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 400
-    while not condition():
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
-            raise BrokenPromiseError(f"it gets to its first trial: {process.communicate()[0][-1500:]}")
-        time.sleep(0.5)
-
-
-STAND_INS = {
-    "scontrol": 'if [ "$1" = show ]; then printf "node0\\nnode1\\nnode2\\n"; else touch "$REQUEUED"; fi\n',
-    # Nodes that start on one machine in the same moment may take each other's ports: one every five seconds.
-    "srun": 'for arg in "$@"; do case $arg in --nodelist=node*) place=${arg##*node} ;; esac; done\n'
-    'while [[ "$1" == --* ]]; do shift; done\nif [ "$1" = hostname ]; then echo 127.0.0.1; exit; fi\n'
-    'if [[ " $* " == *" --head "* ]]; then exec "$@" --node-ip-address=127.0.0.1; fi\nsleep $((place * 5))\nexec "$@"\n',
-}
-TINY = """
-data: {train: 32, val: 24, test: 16, unseen: 8, clips_per_identity: 4}
-model: {teacher: {backbone_width: 0.25, width: 32, depth: 1, heads: 4}}
-teacher: {epochs: 1}
-student:
-  distill: {epochs: 1}
-  repair: {epochs: 1}
-  qat: {epochs: 1}
-space: {width: [32], depth: [1], frames: [4], frame_size: [32, 48], backbone: [resnet18, mobilenet_v3_small]}
-eps: {samples: 6, nodes: 4, resamples: 200, population: all}
-latency: {runs: 12, min_runs: 5, seconds: 1}
-first: []
-search: {workers: 1}
-"""
-MARK = "PARETOLENS_BENCHMARK"
-"""Tells this run's processes from those of other searches on the machine."""
-HEAD = dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), f"{'f' * 51}00000")
-HEAD |= {"RAY_enable_autoscaler_v2": "1"}
-CLOUD: dict[str, Any] = {
-    "cluster_name": "stand-in",
-    "provider": {
-        "type": "external",
-        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
-        "launch_multiple": True,
-        "head_node_id": HEAD["RAY_CLOUD_INSTANCE_ID"],
-        "disable_node_updaters": True,
-    },
-    "max_workers": 3,
-    "idle_timeout_minutes": 0.2,
-    "upscaling_speed": 1.0,
-    **{key: {} for key in ("auth", "docker", "file_mounts")},
-    **{f"{kind}_commands": [] for kind in ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray")},
-    **{key: [] for key in ("worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter")},
-    "file_mounts_sync_continuously": False,
-    "head_node_type": "ray.head.default",
-    "available_node_types": {
-        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-        "spot": {"resources": {"CPU": 1, "spot": 1, "object_store_memory": 80 * 2**20}, "node_config": {}, "max_workers": 3},
-    },
-}
 PARTS: dict[str, Callable[[Path], str]] = {
     "kills": kills, "outage": outage, "memory": memory, "slurm": slurm, "scaling": scaling,
 }  # fmt: skip
