@@ -44,7 +44,7 @@ def await_room(worker: Mapping[str, float], *, latency: str | None, timeout_s: f
                 )
             time.sleep(_LOOK_S)
     finally:
-        _ask_autoscaler([])
+        _want_nothing_more()
 
 
 def missing(nodes: Iterable[Mapping[str, Any]], worker: Mapping[str, float], latency: str | None) -> str:
@@ -64,6 +64,14 @@ def _ask_autoscaler(bundles: list[dict[str, float]]) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=bundles)
+
+
+def _want_nothing_more() -> None:
+    """Where Ray is gone, that is told by whatever ended the wait; nothing is kept up there either."""
+    try:
+        _ask_autoscaler([])
+    except Exception as error:  # Ray's own kinds vary
+        _logger.warning("the cluster's autoscaler could not be told that nothing more is asked for: %s", error)
 
 
 def _described(nodes: Iterable[Mapping[str, Any]]) -> str:

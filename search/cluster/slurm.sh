@@ -40,16 +40,30 @@ if [ -n "$LATENCY_RESOURCE" ] && [ "${#nodes[@]}" -lt 2 ]; then
     exit 2
 fi
 
+head=${nodes[0]}
+# Its first IPv4 address that others can reach. Debian's nodes give themselves 127.0.1.1 by name: only then all are asked for, among
+# which a bridge of containers may come first.
+first_address() { tr -s ' ' '\n' | awk -v kind="$1" '/^[0-9.]+$/ && (/^127\./ ? "loopback" : "reachable") == kind && !found { found = $0 } END { print found }'; }
+said=""
+address=""
+for which in --ip-address --all-ip-addresses; do
+    [ -z "$address" ] || break
+    answer=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname "$which" || true)
+    said="$said $answer"
+    address=$(first_address reachable <<<"$answer")
+done
+[ -n "$address" ] || address=$(first_address loopback <<<"$said")
+if [ -z "$address" ]; then
+    echo "slurm.sh: Ray's head needs an IPv4 address that the other nodes reach; of $head, hostname tells:${said//$'\n'/ }" >&2
+    exit 2
+fi
+address=$address:$RAY_PORT
+
 # Whoever reaches Ray's ports may run code: one token per job, in a folder that only this user can read.
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="$PARETOLENS_WORKSPACE/.ray-$SLURM_JOB_ID/auth_token"
 mkdir -p "$PARETOLENS_WORKSPACE" && (umask 077 && mkdir -p "${RAY_AUTH_TOKEN_PATH%/*}" && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH")
 
-head=${nodes[0]}
-# Its first IPv4 address that others can reach: Debian's nodes give themselves 127.0.1.1 by name.
-addresses=$(for which in --ip-address --all-ip-addresses; do srun --nodes=1 --ntasks=1 --nodelist="$head" hostname "$which"; done)
-address=$(tr -s ' ' '\n' <<<"$addresses" | awk '/^[0-9.]+$/ { last = $0 } /^[0-9.]+$/ && !/^127\./ && !found { found = $0 } END { print found ? found : last }')
-address=$address:$RAY_PORT
 steps=()
 driver=""
 patience=""

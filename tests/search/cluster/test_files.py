@@ -175,20 +175,36 @@ def slurm(tmp_path: Path) -> dict[str, str]:
         ("127.0.1.1", "fe80::1 10.0.0.7", "10.0.0.7"),
         ("fe80::1 10.0.0.8", "10.0.0.7", "10.0.0.8"),
         ("127.0.0.1", "", "127.0.0.1"),
+        ("10.0.0.7", None, "10.0.0.7"),
+        ("127.0.1.1", None, "127.0.1.1"),
     ],
 )
 def test_the_head_is_told_by_an_address_that_others_reach_and_steps_get_the_jobs_cores(
-    slurm: dict[str, str], tmp_path: Path, named: str, every: str, found: str
+    slurm: dict[str, str], tmp_path: Path, named: str, every: str | None, found: str
 ) -> None:
-    answer = f'if [ "$2" = --ip-address ]; then echo "{named}"; else echo "{every}"; fi'
-    skip = 'while [[ "$1" == --* ]]; do shift; done'
-    cores = f'echo "$SRUN_CPUS_PER_TASK" >>"{tmp_path}/cores"'
-    (tmp_path / "bin" / "srun").write_text(f'#!/bin/bash\n{cores}\n{skip}\nif [ "$1" = hostname ]; then {answer}; fi\n')
+    host_names(tmp_path, named, every)
     script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
     environment = {**slurm, "SLURM_CPUS_PER_TASK": "16"}
     assert subprocess.run(script, env=environment, capture_output=True, check=False, timeout=240).returncode == 0
     assert f"--address {found}:6379" in (tmp_path / "said").read_text()
     assert set((tmp_path / "cores").read_text().split()) == {"16"}
+
+
+def host_names(folder: Path, named: str, every: str | None) -> None:
+    """What `hostname` says of a node by its name, and of all its addresses; it fails where it knows no such option."""
+    answer = f'if [ "$2" = --ip-address ]; then echo "{named}"; else {"exit 1" if every is None else f"echo {every}"}; fi'
+    skip = 'while [[ "$1" == --* ]]; do shift; done'
+    cores = f'echo "$SRUN_CPUS_PER_TASK" >>"{folder}/cores"'
+    (folder / "bin" / "srun").write_text(f'#!/bin/bash\n{cores}\n{skip}\nif [ "$1" = hostname ]; then {answer}; fi\n')
+
+
+def test_a_head_without_an_address_for_ray_is_refused(slurm: dict[str, str], tmp_path: Path) -> None:
+    host_names(tmp_path, "::1", "fe80::1 fd00::7")
+    script = ["bash", str(CLUSTER / "slurm.sh"), "--name", "fleet"]
+    done = subprocess.run(script, env=slurm, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "of node0, hostname tells: ::1 fe80::1 fd00::7" in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("name", [["--name", "fleet"], ["--name=fleet"]])
