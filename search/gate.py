@@ -1,8 +1,8 @@
 """Who may use a device: any number of trainings at once, or one measurement alone.
 
 Two locks per device lie in the workspace, and the system lets go of those of a process that died. A training shares `use`, and
-gives way about once a second; a measurement holds `turn` while it waits for `use`, so that no training that begins meanwhile goes
-before it.
+gives way once a second at most; a measurement holds `turn` while it waits for `use`, so that no training that begins meanwhile
+goes before it.
 """
 
 import fcntl
