@@ -219,7 +219,7 @@ def test_a_refused_record_holds_up_nobody(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         _search(tracker, "refused", files)
-        tracker.log_study({"no//such/../name": 1.0})
+        tracker.log_study({}, tags={"no//such/../name": "1"})
         tracker.log_artifacts("3", {"": [tmp_path / "gone.onnx"]})
         tracker.finish_trial("3", TrialState.COMPLETE, metrics={"accuracy": 0.5})
         assert tracker.flush(120)
