@@ -7,7 +7,8 @@ Sources: fronts and crowding distance, Deb et al., "A fast and elitist multiobje
 """
 
 import bisect
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["crowding", "dominates", "minimised", "non_dominated", "ranks"]
+__all__ = ["GrowingFront", "crowding", "dominates", "minimised", "non_dominated", "ranks"]
 
 Floats = NDArray[np.float64]
 
@@ -62,6 +63,29 @@ def non_dominated(values: ArrayLike, *, keep_duplicates: bool = False) -> NDArra
     else:
         mask[finite[first[best]]] = True
     return mask
+
+
+class GrowingFront:
+    """The points that no other one dominates, of a table that grows; adding one takes as long as the front is, not the table.
+
+    Points with equal objectives are all kept.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        """Which rows of the table belong to it, ascending."""
+        self._points: list[tuple[float, ...]] = []
+        self._count = 0
+
+    def add(self, values: Sequence[float]) -> None:
+        """Take the next row of the table."""
+        new, members = np.array(values), np.array(self._points).reshape(-1, len(values))
+        row, self._count = self._count, self._count + 1
+        if not np.isfinite(new).all() or ((members <= new).all(axis=1) & (members < new).any(axis=1)).any():
+            return
+        beaten = (new <= members).all(axis=1) & (new < members).any(axis=1)
+        self.rows = [*itertools.compress(self.rows, ~beaten), row]
+        self._points = [*itertools.compress(self._points, ~beaten), tuple(values)]
 
 
 def ranks(values: ArrayLike) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from threadpoolctl import ThreadpoolController
 
-from paretolens.mlflow.pareto import crowding, non_dominated
+from paretolens.mlflow.pareto import GrowingFront, crowding, non_dominated
 from paretolens.search.encoding import Encoding
 from paretolens.search.improvement import Stairs
 from paretolens.search.surrogate import GaussianProcess, fit
@@ -53,6 +53,8 @@ class _Known:
     genomes: list[Genome] = field(default_factory=list)
     values: list[tuple[float, ...]] = field(default_factory=list)
     refused: list[Genome] = field(default_factory=list)
+    front: GrowingFront = field(default_factory=GrowingFront)
+    """Of the values; sorting a long record anew for every proposal takes ever longer."""
 
 
 class Preselector:
@@ -79,6 +81,7 @@ class Preselector:
         else:
             self._known.genomes.append(genome)
             self._known.values.append(tuple(values))
+            self._known.front.add(values)
 
     def choose(self, offspring: Genome | None, running: Sequence[Genome], fresh: Fresh) -> Genome | None:
         """The genome to evaluate next; None if no child is new.
@@ -98,7 +101,7 @@ class Preselector:
             pool = _distinct([*first, *(self._space.sample(self._random) for _ in range(_POOL // 4))], fresh)
             return self._farthest(pool, running) if pool else None
         values = np.array(known.values)
-        parents = [known.genomes[row] for row in _best(values, _PARENTS)]
+        parents = [known.genomes[row] for row in _best(values, known.front.rows, _PARENTS)]
         pool = _distinct([*first, *children(self._space, parents, _POOL, self._random)], fresh)
         if not pool:
             return None
@@ -151,7 +154,7 @@ class Preselector:
         """The rows to learn from: all, or the best half of the most and as many of the others at random."""
         if len(values) <= _MOST_ROWS:
             return np.arange(len(values))
-        best = _best(values, _MOST_ROWS // 2)[: _MOST_ROWS // 2]
+        best = _best(values, self._known.front.rows, _MOST_ROWS // 2)[: _MOST_ROWS // 2]
         others = np.setdiff1d(np.arange(len(values)), best)
         return np.concatenate([best, self._numbers.choice(others, _MOST_ROWS - len(best), replace=False)])
 
@@ -181,16 +184,17 @@ def _distinct(genomes: Iterable[Genome], fresh: Fresh) -> list[Genome]:
     return list({tuple(genome.values()): genome for genome in new}.values())
 
 
-def _best(values: Floats, count: int) -> NDArray[np.int64]:
+def _best(values: Floats, front: Sequence[int], count: int) -> NDArray[np.int64]:
     """Rows of the front and, until there are `count`, of the fronts behind it, the lonely ones first."""
-    left, whole = np.arange(len(values)), 0
+    rows, whole = np.array(front, dtype=np.int64), len(front)
+    left = np.setdiff1d(np.arange(len(values)), rows)
     order: list[int] = []
-    while len(left) and len(order) < count:
-        front = non_dominated(values[left], keep_duplicates=True)
-        rows = left[front]
+    while len(rows):
         order += rows[np.argsort(-crowding(values[rows]), kind="stable")].tolist()
-        whole = whole or len(order)
-        left = left[~front]
+        if len(order) >= count:
+            break
+        mask = non_dominated(values[left], keep_duplicates=True)
+        rows, left = left[mask], left[~mask]
     return np.array(order[: max(count, whole)], dtype=np.int64)
 
 

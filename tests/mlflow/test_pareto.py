@@ -3,7 +3,7 @@ import pytest
 from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from paretolens.mlflow.pareto import crowding, dominates, non_dominated, ranks
+from paretolens.mlflow.pareto import GrowingFront, crowding, dominates, non_dominated, ranks
 
 
 def test_hand_worked_front() -> None:
@@ -58,6 +58,17 @@ def test_empty_and_single() -> None:
     assert non_dominated([[1, 2, 3]]).tolist() == [True]
     with pytest.raises(ValueError, match="shape"):
         non_dominated([1, 2, 3])
+
+
+@pytest.mark.parametrize("grid", [3, 8, None])
+def test_a_front_that_grows_is_that_of_all_rows_at_every_moment(grid: int | None) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.random((120, 3)) if grid is None else rng.integers(0, grid, (120, 3)).astype(float)
+    values[7, 1], values[30, 0] = np.nan, np.inf
+    growing = GrowingFront()
+    for count, row in enumerate(values, start=1):
+        growing.add(row.tolist())
+        assert growing.rows == np.flatnonzero(non_dominated(values[:count], keep_duplicates=True)).tolist()
 
 
 def test_crowding_agrees_with_pymoo() -> None:
