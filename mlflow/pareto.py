@@ -83,9 +83,9 @@ class GrowingFront:
         row, self._count = self._count, self._count + 1
         if not np.isfinite(new).all() or ((members <= new).all(axis=1) & (members < new).any(axis=1)).any():
             return
-        beaten = (new <= members).all(axis=1) & (new < members).any(axis=1)
-        self.rows = [*itertools.compress(self.rows, ~beaten), row]
-        self._points = [*itertools.compress(self._points, ~beaten), tuple(values)]
+        kept = np.asarray((members < new).any(axis=1) | (members <= new).all(axis=1))
+        self.rows = [*itertools.compress(self.rows, kept), row]
+        self._points = [*itertools.compress(self._points, kept), tuple(values)]
 
 
 def ranks(values: ArrayLike) -> NDArray[np.int64]:
