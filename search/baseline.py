@@ -15,7 +15,7 @@ from paretolens.exporters.onnx import export_onnx
 from paretolens.exporters.parity import check_parity
 from paretolens.search.gate import gate_of
 from paretolens.search.measuring import bench_of
-from paretolens.search.score import score_artefact
+from paretolens.search.score import BATCH, score_artefact
 from paretolens.search.stored import read_json
 from paretolens.search.task import Task, example_of
 
@@ -51,7 +51,7 @@ def measure_baseline(task: Task, folder: Path, calibration: Calibration) -> Base
 def _measure(task: Task, folder: Path, calibration: Calibration) -> None:
     val = task.samples["val"]
     artefact = export_onnx(task.teacher, task.signature, example_of(val), folder / "model.onnx")
-    parity = check_parity(task.teacher, artefact.path, [val.batch(slice(0, 32))], names=val.ids)
+    parity = check_parity(task.teacher, artefact.path, [val.batch(slice(0, BATCH))], names=val.ids)
     scores = score_artefact(artefact.path, task.samples)
     cost = count_cost(task.teacher, example_of(val, 1))
     memory = peak_memory(artefact.path)

@@ -51,11 +51,6 @@ class LimitSettings:
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: limit for name, limit in found.items() if limit is not None}
 
-    @property
-    def relative(self) -> bool:
-        """Whether one of them is a share of the teacher's figure."""
-        return any(isinstance(limit, str) for limit in self.given.values())
-
 
 def resolve(limits: LimitSettings, teacher: Mapping[str, float]) -> dict[str, float]:
     """Metric → limit in the metric's own unit.

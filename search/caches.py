@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretolens.errors import StoreError
-from paretolens.search.lock import DriverLock
+from paretolens.search.lock import DRIVER_LOCK, DriverLock
 from paretolens.search.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _no_study_running(workspace: Workspace) -> Iterator[None]:
     held: list[DriverLock] = []
     try:
         for folder in sorted(path for path in (workspace.root / "studies").glob("*") if path.is_dir()):
-            lock = DriverLock(folder / "driver.lock")  # a study has it before it has anything else
+            lock = DriverLock(folder / DRIVER_LOCK)
             try:
                 lock.acquire()
             except StoreError as error:

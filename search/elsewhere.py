@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ class Ground:
     """Threads, runs and warm-up."""
     litert: Path | None
     """Interpreter of LiteRT's environment, for the devices that need it."""
+
+    @cached_property
+    def val(self) -> SampleSet:
+        """The study's validation split, opened and checked once for all of its trials."""
+        return prepared(self.study.config, self.study.workspace)["val"]
 
 
 def place_of(device: str) -> str:
@@ -102,7 +108,7 @@ def _on_tensorrt(ground: Ground, folder: Path) -> dict[str, float]:
     precision = EnginePrecision(TENSORRT[ground.device])
     wanted = EngineSettings(max_batch=1, precision=precision, workspace_mb=ground.settings.tensorrt_workspace_mb)
     wanted = with_timing_cache(wanted, ground.study.workspace.cache, wanted_by=f"--device {ground.device}")
-    samples = prepared(ground.study.config, ground.study.workspace)["val"]
+    samples = ground.val
     with tempfile.TemporaryDirectory(prefix="paretolens-engines-") as out:
 
         def measure(path: Path) -> LatencyResult:
@@ -121,7 +127,7 @@ def _on_litert(ground: Ground, folder: Path) -> dict[str, float]:
     from paretolens.search.bench import time_litert
 
     assert ground.litert is not None, "the command makes LiteRT's environment first"
-    samples = prepared(ground.study.config, ground.study.workspace)["val"]
+    samples = ground.val
     path = litert_file(
         ground.litert, folder / "model", samples, ground.study.workspace.cache, precision=LITERT[ground.device]
     )  # fmt: skip
@@ -142,7 +148,7 @@ def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int],
     Returns:
         Why LiteRT does not take a trial, by the name of its folder.
     """
-    python, samples = ground.litert, prepared(ground.study.config, ground.study.workspace)["val"]
+    python, samples = ground.litert, ground.val
     assert python is not None, "the command makes LiteRT's environment first"
     cache, precision, scaled = ground.study.workspace.cache, LITERT[ground.device], _inputs(samples, CALIBRATION)
 

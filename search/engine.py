@@ -8,9 +8,11 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from paretolens.search.gpus import wanted_gpus
 from paretolens.search.halving import Halving, Milestone
 from paretolens.search.journal import Journal
 from paretolens.search.observer import Observer, Observers
-from paretolens.search.runtime import SIGNALS, Runtime, ray_runtime
+from paretolens.search.runtime import SIGNALS, ray_runtime
 from paretolens.search.settings import EngineSettings, Scheduler
 from paretolens.search.wiring import make_dispatcher
 from paretolens.search.worker import Guards, Work
@@ -50,8 +52,6 @@ class EngineResult:
     """Why it ended before its budget was used; empty if it was used."""
     seconds: float
     """Duration of this session, Ray's start included."""
-    ray_seconds: float
-    """How much of that was starting or joining Ray."""
 
     @property
     def interrupted(self) -> bool:
@@ -96,23 +96,23 @@ def run(
     observer = Observers(observers)
     dispatcher = make_dispatcher(space, settings, journal, observer, first)
     if dispatcher.finished:
-        return EngineResult(completed=dispatcher.completed, signal=0, as_asked=True, reason="", seconds=0.0, ray_seconds=0.0)
+        return EngineResult(completed=dispatcher.completed, signal=0, as_asked=True, reason="", seconds=0.0)
     cpus, gpus = settings.workers * settings.cpus_per_worker, wanted_gpus(settings.workers, settings.gpus_per_worker or 0.0)
     waiting = settings.workers if settings.address else 1  # for an autoscaler to start machines for all workers together
     with (
         _clean_stop(dispatcher) as stop,
-        ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads, waiting=waiting) as runtime,
+        ray_runtime(address=settings.address, cpus=cpus, gpus=gpus, threads=settings.threads, waiting=waiting) as scratch,
     ):
         stop.install()  # Ray has replaced the handlers
         scheduler = scheduler or _scheduler(settings, history)
-        _search(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
+        fit = partial(_fit, dispatcher, observer, scratch, stop, work=work, settings=settings, scheduler=scheduler)
+        _search(dispatcher, scratch, fit)
     return EngineResult(
         completed=dispatcher.completed,
         signal=stop.received,
         as_asked=dispatcher.as_asked,
         reason=dispatcher.stopped,
         seconds=time.monotonic() - began,
-        ray_seconds=runtime.start_seconds,
     )
 
 
@@ -124,22 +124,14 @@ def _scheduler(settings: EngineSettings, history: Sequence[Milestone]) -> "Trial
     return EarlyStopping(Halving(settings.halving, history).goes_on)
 
 
-def _search(
-    dispatcher: Dispatcher,
-    observer: Observer,
-    runtime: Runtime,
-    stop: "_Stop",
-    *,
-    work: Work,
-    settings: EngineSettings,
-    scheduler: "TrialScheduler | None",
-) -> None:
+def _search(dispatcher: Dispatcher, folder: Path, fit: Callable[[], None]) -> None:
+    """Run Tune's loop, `fit`, with its files in `folder`; again after a breakdown of Ray, until nothing is left to do."""
     setbacks = 0
     while dispatcher.going_on():
         before = dispatcher.completed
         fault = "it ended early"
         try:
-            _fit(dispatcher, observer, runtime, stop, work=work, settings=settings, scheduler=scheduler)
+            fit()
         except (UserError, InternalError):
             raise
         except Exception as error:  # Ray's own kinds vary: out of memory, a lost node, an end of file on a full disk
@@ -149,7 +141,7 @@ def _search(
             dispatcher.interrupt(dispatcher.stopped)
             continue
         dispatcher.lose()
-        limits.ensure_free_space(runtime.folder, limits.MINIMUM_FREE_BYTES)
+        limits.ensure_free_space(folder, limits.MINIMUM_FREE_BYTES)
         setbacks = 0 if dispatcher.completed > before else setbacks + 1
         if setbacks >= _MAX_SETBACKS:
             raise BackendError(f"Ray broke down {setbacks} times without a trial in between ({fault}); the study can be resumed")
@@ -158,7 +150,7 @@ def _search(
 def _fit(
     dispatcher: Dispatcher,
     observer: Observer,
-    runtime: Runtime,
+    folder: Path,
     stop: "_Stop",
     *,
     work: Work,
@@ -182,7 +174,7 @@ def _fit(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(runtime.folder),
+            storage_path=str(folder),
             callbacks=[events],
             stop=WhenInterrupted(events, lambda: bool(stop.received)),
             verbose=0,

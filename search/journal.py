@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from paretolens.errors import ConfigurationError, StoreError
 from paretolens.search.journal_file import missing_records, open_storage, repair_tail, store_errors
 from paretolens.search.ledger import ORPHANED, Ledger, record
-from paretolens.search.lock import DriverLock
+from paretolens.search.lock import DRIVER_LOCK, DriverLock
 from paretolens.search.outcome import Objective, TrialRecord
 from paretolens.search.sampling import direction
 
@@ -23,7 +23,6 @@ __all__ = ["Journal", "read_records"]
 
 _logger = logging.getLogger(__name__)
 JOURNAL = "journal.log"
-_LOCK = "driver.lock"
 
 
 class Journal(Ledger):
@@ -44,7 +43,7 @@ class Journal(Ledger):
         self.folder = folder
         with store_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self._lock = DriverLock(folder / _LOCK)
+        self._lock = DriverLock(folder / DRIVER_LOCK)
         self._lock.acquire()
         try:
             storage, study = self._open(objectives, fingerprint)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from paretolens.errors import StoreError
 
-__all__ = ["DriverLock"]
+__all__ = ["DRIVER_LOCK", "DriverLock"]
+
+DRIVER_LOCK = "driver.lock"
+"""Its file in a study's folder, which a study has before it has anything else."""
 
 SIGN_EVERY_S = 10.0
 LEASE_S = 60.0

@@ -100,12 +100,23 @@ def retarget(study: Study, target: Target, settings: LatencySettings, steps: Ste
     rows = pull_front(study, refresh=True).trials.to_dict("records")  # a clock that is behind hides no figures then
     taken_over = _claim(study, target, rows, again=again)
     todo = [row for row in rows if again or not _known(row, target)]
-    ground, failed = Ground(study=study, device=target.device, settings=settings, litert=target.litert), dict[str, str]()
-    refused = _converted(ground, [trial_folder(study, row) for row in todo], steps) if target.device in LITERT else {}
+    failed = _measure(Ground(study=study, device=target.device, settings=settings, litert=target.litert), target, todo, steps)
+    if failed and len(failed) == len(rows):
+        trial, reason = next(iter(failed.items()))
+        raise BackendError(f"--device {target.device}: none of the {len(rows)} trials runs there; {trial}: {reason}")
+    if taken_over:
+        _settle(study, target, [str(row["trial"]) for row in rows if _known(row, target) and str(row["trial"]) in failed])
+    return Retargeted(front=pull_front(study, target.objectives, refresh=True), failed=failed)
+
+
+def _measure(ground: Ground, target: Target, rows: list[dict[Any, Any]], steps: Steps) -> dict[str, str]:
+    """Measure trials and log it to their runs; why one does not run there, by its name."""
+    failed = dict[str, str]()
+    folders = [trial_folder(ground.study, row) for row in rows]
+    refused = _converted(ground, folders, steps) if target.device in LITERT else {}
     with steps.step(f"measuring on {target.device}") as update:
-        for number, row in enumerate(todo):
-            update(number, len(todo), str(row["trial"]))
-            folder = trial_folder(study, row)
+        for number, (row, folder) in enumerate(zip(rows, folders, strict=True)):
+            update(number, len(rows), str(row["trial"]))
             try:
                 if folder.name in refused:
                     raise BackendError(refused[folder.name])
@@ -114,13 +125,8 @@ def retarget(study: Study, target: Target, settings: LatencySettings, steps: Ste
                 failed[str(row["trial"])] = str(error)
                 continue
             figures = {f"on_{target.label}_{name}": value for name, value in found.items()}
-            add_metrics(str(row["run_id"]), figures, tracking_uri=study.uri, stamped=True)
-    if failed and len(failed) == len(rows):
-        trial, reason = next(iter(failed.items()))
-        raise BackendError(f"--device {target.device}: none of the {len(rows)} trials runs there; {trial}: {reason}")
-    if taken_over:
-        _settle(study, target, [str(row["trial"]) for row in rows if _known(row, target) and str(row["trial"]) in failed])
-    return Retargeted(front=pull_front(study, target.objectives, refresh=True), failed=failed)
+            add_metrics(str(row["run_id"]), figures, tracking_uri=ground.study.uri, stamped=True)
+    return failed
 
 
 def _converted(ground: Ground, folders: list[Path], steps: Steps) -> dict[str, str]:

@@ -12,17 +12,15 @@ import shutil
 import signal
 import socket
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import paretolens
 from paretolens.errors import BackendError
 from paretolens.search.limits import KERNEL_CACHE, THREAD_VARIABLES
 
-__all__ = ["SIGNALS", "Runtime", "check_address", "ray_runtime", "sweep"]
+__all__ = ["SIGNALS", "check_address", "ray_runtime", "sweep"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """What ends a search cleanly; starting or joining Ray replaces their handlers."""
@@ -47,18 +45,8 @@ _QUIET = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
-    """A Ray that is running."""
-
-    folder: Path
-    """Scratch folder of this session on the driver's disk; removed at the end."""
-    start_seconds: float
-    """How long starting or joining took."""
-
-
 @contextmanager
-def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int, waiting: int = 1) -> Iterator[Runtime]:
+def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int, waiting: int = 1) -> Iterator[Path]:
     """Start a local Ray, or join the one at `address`, and leave nothing behind.
 
     A Ray that this process is already connected to is used and left running.
@@ -70,10 +58,12 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int, wa
         threads: of numerical libraries in every worker.
         waiting: trials that may wait for a machine at the same time.
 
+    Yields:
+        Scratch folder of this session on the driver's disk; removed at the end.
+
     Raises:
         BackendError: Ray cannot be started or joined.
     """
-    began = time.monotonic()
     sweep(Path(tempfile.gettempdir()))
     settings = {**_QUIET, **_numerical(threads), "TUNE_MAX_PENDING_TRIALS_PG": str(waiting)}
     with _scratch() as scratch, _environment(settings):
@@ -87,7 +77,7 @@ def ray_runtime(*, address: str | None, cpus: float, gpus: int, threads: int, wa
         try:
             if ours:
                 _start(address, cpus=cpus, gpus=gpus, scratch=scratch, threads=threads)
-            yield Runtime(folder=scratch, start_seconds=time.monotonic() - began)
+            yield scratch
         finally:
             tune_logger.setLevel(level)
             if ours:

@@ -1,6 +1,6 @@
 """Tune's seam to early stopping: hands every epoch's report to the rungs in `search.halving` and passes their verdict on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune.execution.tune_controller import TuneController
@@ -8,11 +8,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from paretolens.search.halving import Milestone
-from paretolens.search.worker import REPORT
+from paretolens.search.worker import reported
 
 __all__ = ["EarlyStopping"]
-
-_PREFIX = f"{REPORT}/"
 
 
 class EarlyStopping(FIFOScheduler):
@@ -30,11 +28,7 @@ class EarlyStopping(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Judge a report; what is not one of an epoch passes."""
-        milestone = Milestone.of(trial.config["key"], _report(result))
+        milestone = Milestone.of(trial.config["key"], reported(result))
         if milestone is None or self._judge(milestone):
             return str(FIFOScheduler.CONTINUE)
         return str(FIFOScheduler.STOP)
-
-
-def _report(result: Mapping[str, Any]) -> dict[str, float]:
-    return {name.removeprefix(_PREFIX): value for name, value in result.items() if name.startswith(_PREFIX)}

@@ -15,7 +15,7 @@ from paretolens.errors import InternalError, StoreError, UserError
 from paretolens.search.dispatcher import Dispatcher, Next
 from paretolens.search.observer import Epoch, Observer
 from paretolens.search.outcome import TrialOutcome
-from paretolens.search.worker import BEGUN, REPORT, STEP, VERDICT, Blame, Verdict
+from paretolens.search.worker import BEGUN, REPORT, STEP, VERDICT, Blame, Verdict, reported
 
 __all__ = ["Events", "ParetoSearcher", "WhenInterrupted"]
 
@@ -78,7 +78,7 @@ class ParetoSearcher(Searcher):
     def _take(self, number: int, result: Mapping[str, Any]) -> None:
         text = result.get(VERDICT)
         if text is None:
-            self._dispatcher.early_stopped(number, TrialOutcome(values=_reported(result)))
+            self._dispatcher.early_stopped(number, TrialOutcome(values=reported(result)))
             return
         verdict = Verdict.decode(text)
         if verdict.blame is Blame.PLACE:
@@ -244,11 +244,6 @@ def _kill(trial: Trial) -> None:
     actor = trial.temporary_state.ray_actor
     if trial.status == Trial.RUNNING and actor is not None:
         ray.kill(actor)
-
-
-def _reported(result: Mapping[str, Any]) -> dict[str, float]:
-    prefix = f"{REPORT}/"
-    return {name.removeprefix(prefix): value for name, value in result.items() if name.startswith(prefix)}
 
 
 def _last_error(trial: Trial) -> str:

@@ -1,8 +1,8 @@
 """Names of trained stages by all that shapes them, so that equal names are equal weights.
 
-student  family, input, its knobs, seed
+student  code, family, input, its knobs, seed, device
 head     parent, distillation knobs, training settings, clips, teacher
-distill  parent, distillation knobs, training settings, clips, teacher, code
+distill  parent, distillation knobs, training settings, clips, teacher
 prune    parent, prune ratio, pruning and repair settings
 factorise  parent, energy, settings of low rank and repair
 align    parent, its knobs, training settings, the teacher's evidence

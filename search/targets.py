@@ -24,6 +24,7 @@ from paretolens.models.record import load_model
 from paretolens.search.cascade import Run
 from paretolens.search.engines import engine_run, with_timing_cache
 from paretolens.search.samples import prepared
+from paretolens.search.score import BATCH
 from paretolens.search.study import Study
 from paretolens.search.target_eps import ExplainedJudge
 from paretolens.trainers.quantise import quantisers_off
@@ -31,7 +32,6 @@ from paretolens.trainers.quantise import quantisers_off
 __all__ = ["TARGETS", "TargetSet", "Targets", "parse_targets", "write_targets"]
 
 TARGETS = ("onnx", "litert", "tensorrt-onnx", "tensorrt")
-BATCH = 32
 AT_ONCE = 512
 """Points that go to LiteRT's own process at once."""
 

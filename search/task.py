@@ -6,7 +6,7 @@ a worker opens it: what is there is mapped into memory in under a second.
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from paretolens.search.samples import hold_ground, notes_of, prepared
 from paretolens.search.stored import read_json
 from paretolens.search.workspace import Workspace
 from paretolens.spaces.family import Family
-from paretolens.spaces.knobs import Genome, Space
+from paretolens.spaces.knobs import Space
 from paretolens.trainers.cache import TeacherSource, cache_teacher
 from paretolens.trainers.calibration import calibrate, calibrate_teacher
 from paretolens.trainers.device import device_for, moved
@@ -131,16 +131,10 @@ class Task:
         paths: PathMaps | None = None
         if _aligns(space):
             with steps.step("teacher's evidence") as update, moved(device, teacher):
-                baseline = baseline_inputs(samples["train"], config.eps.baseline)
-                paths = cache_paths(teacher, samples["train"], baseline, workspace.cache / "outputs", seed=config.seed)
+                paths = _evidence(config, teacher, samples["train"], workspace)
                 update(1, 1, f"{int(paths.fake.sum())} of {len(paths)} training clips are called fake")
         with steps.step("EPS floor") as update:
-            genome = space.default()
-
-            def untrained(seed: int) -> nn.Module:
-                return family.student(genome, signature, seed=seed).to(device)
-
-            zero = _floor(config, workspace.cache / "floors", untrained, reference, genome=genome, teacher=folder.name)
+            zero = _floor(config, workspace.cache / "floors", reference, teacher=folder.name, device=device)
             update(1, 1, f"{zero:.3f} (mean of {config.floor.seeds} untrained students)")
         return cls(
             config=config, workspace=workspace, family=family, space=space, signature=signature, samples=samples,
@@ -250,6 +244,12 @@ def _references(
     return reference, None if other is None else TeacherReference.load_or_compute(maps, teacher, explained, other)
 
 
+def _evidence(config: Config, teacher: nn.Module, train: SampleSet, workspace: Workspace) -> PathMaps:
+    """The teacher's evidence on the training split, at the places of each clip's path where students are asked too."""
+    baseline = baseline_inputs(train, config.eps.baseline)
+    return cache_paths(teacher, train, baseline, workspace.cache / "outputs", seed=config.seed)
+
+
 def _load_teacher(folder: Path) -> nn.Module:
     """The trained teacher, in evaluation mode.
 
@@ -262,10 +262,10 @@ def _load_teacher(folder: Path) -> nn.Module:
         raise IntegrityError.damaged(folder, str(error).partition(";")[0]) from error
 
 
-def _floor(
-    config: Config, cache: Path, build: Callable[[int], nn.Module], reference: TeacherReference, *, genome: Genome, teacher: str
-) -> float:
-    """Mean EPS of untrained students of a genome; cached."""
+def _floor(config: Config, cache: Path, reference: TeacherReference, *, teacher: str, device: torch.device) -> float:
+    """Mean EPS of untrained students of the default genome against a teacher, named by its address; cached."""
+    family, genome = config.make_family(), config.make_space().default()
+    signature = family.signature(config.make_model_settings())
     plain = {
         "genome": genome,
         "teacher": teacher,
@@ -276,8 +276,11 @@ def _floor(
     }
     folder = cache / digest_of_json(plain)[:24]
 
+    def untrained(seed: int) -> nn.Module:
+        return family.student(genome, signature, seed=seed).to(device)
+
     def measure(place: Path) -> None:
-        found = floor(build, range(1, config.floor.seeds + 1), reference, config.eps)
+        found = floor(untrained, range(1, config.floor.seeds + 1), reference, config.eps)
         (place / "floor.json").write_text(json.dumps({"mean": found.mean, "values": found.values}), encoding="utf-8")
 
     build_once(folder, measure)

@@ -196,16 +196,20 @@ class Trial:
         for name, record in trained.records.items():
             self._write(name, record)
         if isinstance(trained.model, Cascade):
-            genome, samples = self.genome, self.task.samples
-            chosen = CascadeSettings(
-                trust_fake=float(genome["trust_fake"]), trust_real=float(genome["trust_real"]), trees=int(genome["third_trees"])
-            )
-            settled = settle_cascade(trained.model, samples["train"], samples["val"], chosen, seed=config.seed)
-            self._write("cascade.json", asdict(settled))
-            self.metrics["cascade_tree_agreement"] = settled.tree_agreement
+            self._settle(trained.model)
         self._note_saved("pruned", trained.records.get("pruning.json"))
         self._note_saved("factorised", trained.records.get("low_rank.json"))
         return trained.model
+
+    def _settle(self, student: Cascade) -> None:
+        """What a cascade needs once its stages are trained: trees, temperatures, thresholds."""
+        genome, samples = self.genome, self.task.samples
+        chosen = CascadeSettings(
+            trust_fake=float(genome["trust_fake"]), trust_real=float(genome["trust_real"]), trees=int(genome["third_trees"])
+        )
+        settled = settle_cascade(student, samples["train"], samples["val"], chosen, seed=self.task.config.seed)
+        self._write("cascade.json", asdict(settled))
+        self.metrics["cascade_tree_agreement"] = settled.tree_agreement
 
     def _watched(self, student: nn.Module, report: Report) -> Report:
         """The report, with an estimate of the student's EPS after each epoch."""

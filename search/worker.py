@@ -27,11 +27,12 @@ from paretolens.search import limits
 from paretolens.search.outcome import TrialFunction, TrialOutcome, check_outcome
 from paretolens.spaces.knobs import Genome
 
-__all__ = ["Blame", "Guards", "Verdict", "Work", "attempt", "evaluate", "load"]
+__all__ = ["Blame", "Guards", "Verdict", "Work", "attempt", "evaluate", "load", "reported"]
 
 Emit: TypeAlias = Callable[[dict[str, Any]], None]
 BEGUN = "begun"
 REPORT = "report"
+_PREFIX = f"{REPORT}/"
 VERDICT = "verdict"
 STEP = "step"
 _BROKEN_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -163,6 +164,11 @@ def load(work: Work) -> TrialFunction:
         _loaded.clear()
         _loaded[identity] = factory(work.payload)
     return _loaded[identity]
+
+
+def reported(result: Mapping[str, Any]) -> dict[str, float]:
+    """The figures that a trial reported, from a result of Tune, which puts `report/` before their names."""
+    return {name.removeprefix(_PREFIX): value for name, value in result.items() if name.startswith(_PREFIX)}
 
 
 def _reporter(emit: Emit) -> Callable[[Mapping[str, float]], None]:

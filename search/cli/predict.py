@@ -62,18 +62,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and run."""
+    _check_sources(options)
+    from paretolens.exporters.bundle import verify_bundle
+
+    manifest = verify_bundle(options.bundle)
+    pictures = "picture" in manifest["preprocessing"]
+    _check_bundle(options, manifest, pictures=pictures)
+    _check_kinds(options, manifest, pictures=pictures)
+    if options.output or options.stream:
+        predictor = _predictor(options, pictures=pictures)
+        return _batch(predictor, options) if options.output else _stream(predictor, options)
+    return _judge_each(options, pictures=pictures)
+
+
+def _check_sources(options: argparse.Namespace) -> None:
+    """See that the flags go together, and that a bundle is named.
+
+    Raises:
+        ConfigurationError: they do not, or it is the folder of a study.
+    """
+    from paretolens.exporters.manifest import MANIFEST
+
     if options.resume and not options.output:
         raise ConfigurationError("--resume goes on with a table: give --output too")
     if (options.output or options.stream) and (len(options.clip) != 1 or (options.output and options.stream)):
         raise ConfigurationError("--output takes one folder, --stream one source, and not both at once")
-    from paretolens.exporters.bundle import verify_bundle
-    from paretolens.exporters.manifest import MANIFEST
-
     inner = options.bundle / "bundle"
     if inner.is_dir() and not (options.bundle / MANIFEST).exists():
         raise ConfigurationError(f"bundle {options.bundle}: this is a study's folder; its bundle is {inner}")
-    manifest = verify_bundle(options.bundle)
-    pictures = "picture" in manifest["preprocessing"]
+
+
+def _check_bundle(options: argparse.Namespace, manifest: dict[str, Any], *, pictures: bool) -> None:
+    """See that the bundle is one for what the flags ask.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
     if pictures and (options.stream or options.fps):
         raise ConfigurationError(f"bundle {options.bundle}: judges single pictures; --stream and --fps are for clips")
     if options.videos and not (pictures and options.output):
@@ -83,10 +107,10 @@ def run(options: argparse.Namespace) -> int:
             f"--videos joins verdicts of real and fake; bundle {options.bundle} tells {', '.join(manifest['labels'])}: leave it "
             "out"
         )
-    _check_kinds(options, manifest, pictures=pictures)
-    if options.output or options.stream:
-        predictor = _predictor(options, pictures=pictures)
-        return _batch(predictor, options) if options.output else _stream(predictor, options)
+
+
+def _judge_each(options: argparse.Namespace, *, pictures: bool) -> int:
+    """Print a verdict on everything that is named; exit code 2 if something could not be read."""
     flags = ["--threads", str(options.threads), *(["--json"] if options.json else [])]
     flags += ["--boxes", str(options.boxes)] if options.boxes else []
     if pictures:

@@ -15,7 +15,7 @@ from paretolens.errors import StoreError
 from paretolens.search.engine import EngineSettings, run
 from paretolens.search.journal import Journal, read_records
 from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
-from paretolens.search.runtime import Runtime, ray_runtime
+from paretolens.search.runtime import ray_runtime
 from paretolens.search.worker import Work
 from paretolens.spaces.knobs import Genome, Space
 
@@ -23,11 +23,11 @@ Open = Callable[..., Journal]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[Runtime]:
+def session() -> Iterator[Path]:
     ray.shutdown()  # of the one that studies of other tests share
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as runtime:
-        yield runtime
+    with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as scratch:
+        yield scratch
 
 
 def plain(genome: Genome, report: Report) -> TrialOutcome:

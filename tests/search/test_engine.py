@@ -28,7 +28,7 @@ from paretolens.search.journal import Journal
 from paretolens.search.observer import Epoch, TrialStart
 from paretolens.search.outcome import Fate, Report, TrialOutcome, TrialRecord
 from paretolens.search.recorder import Recorder
-from paretolens.search.runtime import Runtime, ray_runtime
+from paretolens.search.runtime import ray_runtime
 from paretolens.search.wiring import make_dispatcher
 from paretolens.search.worker import Work
 from paretolens.spaces.knobs import Genome, Knob, Space, Stage
@@ -43,13 +43,13 @@ Open = Callable[..., Journal]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def session() -> Iterator[Runtime]:
+def session() -> Iterator[Path]:
     ray.shutdown()  # of the one that studies of other tests share: its workers never heard of these GPUs
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "0,1")  # as if there were two GPUs; no trial takes one
-        with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as runtime:
-            yield runtime
+        with ray_runtime(address=None, cpus=2, gpus=0, threads=1) as scratch:
+            yield scratch
 
 
 class Log:

@@ -19,11 +19,9 @@ from paretolens.search.ledger import NODE_LOST
 from paretolens.search.observer import Observers
 from paretolens.search.outcome import Fate, TrialOutcome
 from paretolens.search.proposer import Proposer
-from paretolens.search.runtime import Runtime
 from paretolens.search.sampling import Sampler, make_sampler
 from paretolens.search.searcher import Events, ParetoSearcher, WhenInterrupted
-from paretolens.search.settings import EngineSettings
-from paretolens.search.worker import Blame, Verdict, Work
+from paretolens.search.worker import Blame, Verdict
 from paretolens.spaces.knobs import Space
 
 Build = Callable[..., ParetoSearcher]
@@ -278,21 +276,15 @@ def test_a_fault_of_our_own_stops_the_search_and_says_where(
 
 
 @pytest.mark.parametrize("fault", [InternalError.of(ValueError("ours")), OSError("end of file")])
-def test_only_what_ray_raises_is_tried_again(
-    dispatcher: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
-) -> None:
+def test_only_what_ray_raises_is_tried_again(dispatcher: Dispatcher, tmp_path: Path, fault: Exception) -> None:
     attempts = []
 
-    def fit(*_: Any, **__: Any) -> None:
+    def fit() -> None:
         attempts.append(1)
         raise fault
 
-    monkeypatch.setattr(engine, "_fit", fit)
     ours = isinstance(fault, InternalError)
     wanted = "ValueError: ours" if ours else r"Ray broke down 3 times .*\(OSError: end of file\)"
     with pytest.raises(InternalError if ours else BackendError, match=wanted):
-        engine._search(
-            dispatcher, Observers([]), Runtime(folder=tmp_path, start_seconds=0.0), engine._Stop(dispatcher),
-            work=Work(target="", objectives=()), settings=EngineSettings(), scheduler=None,
-        )  # fmt: skip
+        engine._search(dispatcher, tmp_path, fit)
     assert len(attempts) == (1 if ours else 3)
