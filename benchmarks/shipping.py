@@ -234,8 +234,7 @@ def claims(rows: list[Row]) -> Iterator[tuple[str, bool]]:
         yield f"{most:.2%} less {name}: {best.name} has {less:.2%} less, {cost}", bool(reached)
 
 
-def main() -> int:
-    """Measure and print."""
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", nargs="?")
     parser.add_argument("--workspace", type=Path, default=Path("runs"))
@@ -251,15 +250,21 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--litert", action="store_true", help="time LiteRT too (makes its environment once, 6 GB)")
     options = parser.parse_args()
-    wanted = tuple(name.replace("+", ", ") for name in options.only.split(","))
-    unknown = [name for name in wanted if name not in ROWS]
+    options.only = tuple(name.replace("+", ", ") for name in options.only.split(","))
+    unknown = [name for name in options.only if name not in ROWS]
     if unknown:
         parser.error(f"--only {unknown[0]}: must be of {'; '.join(ROWS)}")
+    return options
+
+
+def main() -> int:
+    """Measure and print."""
+    options = _options()
     torch.set_num_threads(1)
     study = load_study(Workspace.at(options.workspace), options.study)
     wishes = {"backbone": options.backbone, "backbone_width": options.width}
     litert = make_environment(study.workspace.cache, lambda line: None) if options.litert else None
-    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, wanted, litert)
+    shipping = Shipping(study, options.folder or options.workspace / "bench-ship", wishes, options.only, litert)
     print(
         "student: {backbone} at {backbone_width:g} of its channels, all else as `paretolens space` has it\n".format(
             **shipping.plain
@@ -273,7 +278,7 @@ def main() -> int:
         rows.append(row)
         print(row.cells(), flush=True)
     print()
-    if not {"teacher", "distilled", "QAT"} <= set(wanted):
+    if not {"teacher", "distilled", "QAT"} <= set(options.only):
         return 0
     found = list(claims(rows))
     for text, holds in found:

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,23 +126,14 @@ def judge_folder(
         StoreError: the table cannot be written.
     """
     check_table(output, resume=resume)
-    found = find_pictures(folder) if isinstance(predictor, PicturePredictor) else find_sources(folder)
-    sources, partial = found, output.with_name(output.name + ".partial")
+    sources = find_pictures(folder) if isinstance(predictor, PicturePredictor) else find_sources(folder)
+    partial = output.with_name(output.name + ".partial")
     model = predictor.manifest["files"][predictor.manifest["model"]["file"]]["sha256"]
     known = _kept(partial, model, fps) if resume else {}
     rows = {source.name: known[source.key] for source in sources if source.key in known}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps({"key": s.key, "model": model, "fps": fps, "row": rows[s.name]}) for s in sources if s.name in rows]
-        write_atomic(partial, "".join(f"{line}\n" for line in lines).encode())
-        with partial.open("a", encoding="utf-8") as stream:
-            for number, source in enumerate(sources):
-                if source.name not in rows:
-                    rows[source.name] = _judge(predictor, source, fps)
-                    line = {"key": source.key, "model": model, "fps": fps, "row": rows[source.name]}
-                    stream.write(json.dumps(line) + "\n")
-                    stream.flush()
-                update(number + 1, len(sources), source.name)
+        _judge_all(predictor, sources, rows, partial, of={"model": model, "fps": fps}, update=update)
         shares = [_share(name) for name in predictor.manifest["labels"]] if "rule" in predictor.manifest["decision"] else []
         table = pd.DataFrame([rows[source.name] for source in sources], columns=[*COLUMNS, *shares])
         write_table(table, output)
@@ -150,6 +141,25 @@ def judge_folder(
     except OSError as error:
         raise StoreError(f"table {output}: cannot be written ({error.strerror}); free space or choose another place") from error
     return table
+
+
+def _judge_all(
+    predictor: Predictor | PicturePredictor, sources: Sequence[Source], rows: dict[str, dict[str, Any]], partial: Path,
+    *, of: Mapping[str, Any], update: Update,
+) -> None:  # fmt: skip
+    """Complete the rows, by name of their clip; each is kept in `partial` as soon as it is made, with what it was made `of`."""
+
+    def line(source: Source) -> str:
+        return json.dumps({"key": source.key, **of, "row": rows[source.name]}) + "\n"
+
+    write_atomic(partial, "".join(line(source) for source in sources if source.name in rows).encode())
+    with partial.open("a", encoding="utf-8") as stream:
+        for number, source in enumerate(sources):
+            if source.name not in rows:
+                rows[source.name] = _judge(predictor, source, of["fps"])
+                stream.write(line(source))
+                stream.flush()
+            update(number + 1, len(sources), source.name)
 
 
 def check_table(output: Path, *, resume: bool) -> None:

@@ -1,12 +1,12 @@
 """What a study ran on, as tags of its parent run."""
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 import paretolens
+from paretolens.machine import usable_cores
 
 __all__ = ["code_version", "describe_environment", "packages"]
 
@@ -24,7 +24,7 @@ def describe_environment() -> dict[str, str]:
         "code": code_version(),
         "env.python": platform.python_version(),
         "env.system": f"{platform.system()} {platform.machine()}",
-        "env.cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+        "env.cores": str(usable_cores()),
     }
     for library in _LIBRARIES:
         try:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import inspect
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,6 +22,7 @@ from paretolens.exporters.litert import CALIBRATION, export_litert, run_litert
 from paretolens.exporters.litert_env import pinned_packages
 from paretolens.exporters.tensorrt import EnginePrecision, EngineSettings, build_engine, load_flavour
 from paretolens.exporters.tensorrt_files import save_engine
+from paretolens.machine import usable_cores
 from paretolens.models.decision import verdicts
 from paretolens.search.cascade import judged, timed
 from paretolens.search.devices import LITERT, TENSORRT
@@ -160,8 +160,7 @@ def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int],
         return ""
 
     reasons = {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(min(AT_ONCE, cores)) as pool:
+    with ThreadPoolExecutor(min(AT_ONCE, usable_cores())) as pool:
         try:
             futures = {pool.submit(make, folder): folder.name for folder in folders if (folder / "model").is_dir()}
             for number, future in enumerate(as_completed(futures)):

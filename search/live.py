@@ -128,8 +128,7 @@ class LiveTable:
         done = self._evaluated()
         if not done:
             return []
-        signs = [-1.0 if objective.maximise else 1.0 for objective in self.objectives]
-        points = [[sign * entry.values[o.name] for sign, o in zip(signs, self.objectives, strict=True)] for entry in done]
+        points = [[axis.sign * entry.values[axis.name] for axis in self.objectives] for entry in done]
         import numpy as np
 
         kept = non_dominated(np.array(points))

@@ -26,6 +26,11 @@ class Objective:
     maximise: bool
     """True where more is better."""
 
+    @property
+    def sign(self) -> float:
+        """What its values are multiplied by so that less is better."""
+        return -1.0 if self.maximise else 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialOutcome:

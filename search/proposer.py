@@ -86,7 +86,7 @@ class Proposer:
         self._parents: list[Genome] = []
         self._answers: dict[str, _Answer] = {}
         self._preselector = preselector
-        self._signs = [-1.0 if objective.maximise else 1.0 for objective in objectives]
+        self._signs = [objective.sign for objective in objectives]
         for trial in history:
             self._remember(trial)
 

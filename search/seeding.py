@@ -17,7 +17,7 @@ def front_genomes(records: Iterable[TrialRecord], objectives: Sequence[Objective
     entries = [entry for entry in records if entry.fate is Fate.EVALUATED and all(name in entry.values for name in names)]
     if not entries:
         return []
-    signs = np.array([-1.0 if objective.maximise else 1.0 for objective in objectives])
+    signs = np.array([objective.sign for objective in objectives])
     values = signs * np.array([[entry.values[name] for name in names] for entry in entries])
     members = sorted(np.flatnonzero(non_dominated(values)).tolist(), key=lambda row: float(values[row, 0]))
     return [entries[row].genome for row in members]

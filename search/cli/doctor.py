@@ -2,11 +2,11 @@
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
 
+from paretolens.machine import usable_cores
 from paretolens.search import environment
 from paretolens.search.cli.common import add_workspace, make_console, workspace_of
 from paretolens.search.cli.values import tracking_uri
@@ -44,7 +44,7 @@ Row = tuple[bool | None, str, str, str]
 def _machine() -> list[Row]:
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     memory = psutil.virtual_memory().available / 2**30
     return [
         (sys.version_info >= (3, 11), "Python", platform.python_version(), "3.11 or newer is needed"),

@@ -55,7 +55,7 @@ class Scale:
     """
 
     def __init__(self, table: Table) -> None:
-        self._signs = np.array([-1.0 if objective.maximise else 1.0 for objective in table.objectives])
+        self._signs = np.array([objective.sign for objective in table.objectives])
         self._names = [objective.name for objective in table.objectives]
         points = self._minimised(table.rows)
         self._low = points.min(axis=0)
