@@ -38,19 +38,22 @@ def run(options: argparse.Namespace) -> int:
     from paretolens.search.stage_cache import CacheSettings
 
     workspace, console = workspace_of(options), make_console()
-    removed = None
+    removed = []
     if options.prune:
         bound = CacheSettings().max_gb if options.max_gb is None else options.max_gb
-        removed = stage_cache(workspace).evict(bound * 1e9)
+        removed.append(stage_cache(workspace).evict(bound * 1e9))
     if options.clear:
-        removed = clear(workspace, options.clear)
+        removed.append(clear(workspace, options.clear))
     kinds = survey(workspace)
     if options.json:
         print(json.dumps([asdict(kind) for kind in kinds], indent=1))
         return 0
-    if removed is not None:
-        console.print(f"removed {removed[0]} entries, {removed[1] / 1e6:.1f} MB", highlight=False)
+    if removed:
+        entries, size = (sum(column) for column in zip(*removed, strict=True))
+        console.print(f"removed {entries} entries, {size / 1e6:.1f} MB", highlight=False)
     console.print(_table(kinds))
+    where = f"in {workspace.cache}" + ("" if workspace.cache.is_dir() else ", which is not there")
+    console.print(where, highlight=False, soft_wrap=True)
     return 0
 
 

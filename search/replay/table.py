@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paretolens.errors import DataError
+from paretolens.errors import ConfigurationError, DataError
 from paretolens.exporters.files import write_atomic
 from paretolens.search.outcome import Objective
 from paretolens.spaces.knobs import Genome, Space
@@ -17,6 +17,7 @@ from paretolens.spaces.registry import get_family
 __all__ = ["Report", "Row", "Table", "read_table", "write_table"]
 
 FORMAT = "paretolens-table-1"
+MAX, MIN = "max", "min"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def write_table(table: Table, path: Path) -> None:
         "format": FORMAT,
         "name": table.name,
         "origin": dict(table.origin),
-        "objectives": {objective.name: "max" if objective.maximise else "min" for objective in table.objectives},
+        "objectives": {objective.name: MAX if objective.maximise else MIN for objective in table.objectives},
         "first": [dict(genome) for genome in table.first],
         "rows": [dataclasses.asdict(row) for row in table.rows],
     }
@@ -81,32 +82,41 @@ def read_table(path: Path) -> Table:
     """Read a table.
 
     Raises:
-        DataError: the file cannot be read, is no such table, or holds a genome that its space does not have.
+        DataError: the file cannot be read, is no such table, holds a genome that its space does not have, or lacks a value.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, expected {FORMAT!r}")
-        origin = content["origin"]
+        origin, objectives = content["origin"], _objectives(content["objectives"])
         space = get_family(origin["family"]).space(origin["preset"]).override(origin["space"])
         return Table(
             name=str(content["name"]), space=space, origin=origin,
-            objectives=tuple(Objective(name=name, maximise=way == "max") for name, way in content["objectives"].items()),
+            objectives=objectives,
             first=tuple(_complete(space, genome) for genome in content["first"]),
-            rows=tuple(_row(item, space) for item in content["rows"]),
+            rows=tuple(_row(item, space, objectives) for item in content["rows"]),
         )  # fmt: skip
     except OSError as error:
         raise DataError(
             f"table {path}: cannot be read ({error.strerror}); write one with 'paretolens replay --record'"
         ) from error
+    except ConfigurationError as error:
+        raise DataError(f"table {path}: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"table {path}: is no recorded search ({error}); record it again with 'paretolens replay'") from error
 
 
-def _row(item: Mapping[str, Any], space: Space) -> Row:
+def _objectives(ways: Mapping[str, str]) -> tuple[Objective, ...]:
+    if not ways or not set(ways.values()) <= {MAX, MIN}:
+        raise ValueError(f"its objectives are {ways}, expected {MAX} or {MIN} for each of one or more")
+    return tuple(Objective(name=name, maximise=way == MAX) for name, way in ways.items())
+
+
+def _row(item: Mapping[str, Any], space: Space, objectives: Sequence[Objective]) -> Row:
     genome = _complete(space, item["genome"])
-    space.validate(genome)
     values, seconds = item["values"], float(item["seconds"])
+    if lacking := [one.name for one in objectives if one.name not in values]:
+        raise ValueError(f"a row has no value of {', '.join(lacking)}: {values}")
     if not all(math.isfinite(number) for number in (*values.values(), seconds)) or seconds < 0:
         raise ValueError(f"a row holds a value that is no finite number: {values}, {seconds} s")
     reports = tuple(Report(seconds=float(one["seconds"]), metrics=one["metrics"]) for one in item["reports"])
@@ -114,5 +124,7 @@ def _row(item: Mapping[str, Any], space: Space) -> Row:
 
 
 def _complete(space: Space, genome: Genome) -> Genome:
-    """With the default of every knob that came after the table was recorded."""
-    return {knob.name: genome.get(knob.name, knob.default) for knob in space.knobs} | dict(genome)
+    """With the default of every knob that came after the table was recorded; what the space does not have is refused."""
+    whole = {knob.name: genome.get(knob.name, knob.default) for knob in space.knobs} | dict(genome)
+    space.validate(whole)
+    return whole

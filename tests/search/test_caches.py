@@ -69,6 +69,14 @@ def test_command_prunes_and_prints(workspace: Workspace, capsys: pytest.CaptureF
     assert stages["count"] == 1
     assert main(["cache", "--workspace", str(workspace.root), "--max-gb", "1"]) == 2
     assert "--prune" in capsys.readouterr().err
+    assert main(["cache", "--workspace", str(workspace.root), "--prune", "--max-gb", "0", "--clear", "teachers"]) == 0
+    assert "removed 2 entries" in capsys.readouterr().out
+
+
+def test_a_workspace_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "--workspace", str(tmp_path / "gone")]) == 0
+    assert capsys.readouterr().out.endswith(f"in {tmp_path / 'gone' / 'cache'}, which is not there\n")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_what_cannot_be_removed_is_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
