@@ -11,7 +11,7 @@ from rich.text import Text
 
 from paretolens.mlflow.pareto import non_dominated
 from paretolens.search.observer import Epoch, TrialStart
-from paretolens.search.outcome import Fate, Objective, TrialRecord
+from paretolens.search.outcome import BUDGETED, Fate, Objective, TrialRecord
 from paretolens.spaces.knobs import Genome
 
 __all__ = ["LiveTable", "clock", "short_genome"]
@@ -121,11 +121,12 @@ class LiveTable:
     def _render(self) -> Group:
         return Group(self._head(), self._table(), *self._rows_running())
 
-    def _evaluated(self) -> list[TrialRecord]:
-        return [entry for entry in self._ended if entry.fate is Fate.EVALUATED]
+    def _count(self) -> int:
+        """Trials that count towards the budget."""
+        return sum(entry.fate in BUDGETED for entry in self._ended)
 
     def _front(self) -> list[TrialRecord]:
-        done = self._evaluated()
+        done = [entry for entry in self._ended if entry.fate is Fate.EVALUATED]
         if not done:
             return []
         points = [[axis.sign * entry.values[axis.name] for axis in self.objectives] for entry in done]
@@ -135,16 +136,18 @@ class LiveTable:
         return sorted((entry for entry, keep in zip(done, kept, strict=True) if keep), key=lambda e: -e.values["accuracy"])
 
     def _left(self) -> str:
-        done, elapsed = len(self._evaluated()), time.monotonic() - self._began
-        here = done - sum(entry.fate is Fate.EVALUATED for entry in self.history)
+        done, elapsed = self._count(), time.monotonic() - self._began
+        here = done - sum(entry.fate in BUDGETED for entry in self.history)
         return f"about {clock(elapsed / here * (self.trials - done))} left" if here else "time left known after the first trial"
 
     def _head(self) -> Text:
-        done, elapsed = len(self._evaluated()), time.monotonic() - self._began
+        done, elapsed = self._count(), time.monotonic() - self._began
         failed = sum(entry.fate is Fate.FAILED for entry in self._ended)
         text = f"trials {done}/{self.trials}   {clock(elapsed)} gone, {self._left()}   front {len(self._front())}"
+        early = sum(entry.fate is Fate.EARLY_STOPPED for entry in self._ended)
         over = sum(entry.fate is Fate.INFEASIBLE for entry in self._ended)
-        text += (f"   failed {failed}" if failed else "") + (f"   over a limit {over}" if over else "")
+        notes = {"stopped early": early, "failed": failed, "over a limit": over}
+        text += "".join(f"   {name} {number}" for name, number in notes.items() if number)
         return Text(text, style="bold")
 
     def _table(self) -> Table:
@@ -173,11 +176,12 @@ class LiveTable:
         ]
 
     def _line(self, entry: TrialRecord) -> str:
-        if entry.fate is not Fate.EVALUATED:
+        if entry.fate not in BUDGETED:
             return f"trial #{entry.number} {entry.fate}: {entry.reason or 'a limit was exceeded'}"
+        count, place = f"[{self._count()}/{self.trials}]", f"front {len(self._front())}, {self._left()}"
+        if entry.fate is Fate.EARLY_STOPPED:
+            return f"{count} #{entry.number}: {entry.reason}, {short_genome(entry.genome)}, {entry.seconds:.0f} s; {place}"
         number, accuracy, latency, speed, eps, size, student = self._cells(entry)
-        count = f"[{len(self._evaluated())}/{self.trials}]"
-        place = f"front {len(self._front())}, {self._left()}"
         said = f"accuracy {accuracy}, {latency} ({speed}), EPS {eps}, {size}, {student}, {entry.seconds:.0f} s"
         return f"{count} {number}: {said}; {place}"
 

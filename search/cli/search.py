@@ -97,6 +97,7 @@ def _search(study: "Study", console: "Console") -> int:
     from paretolens.mlflow.store import without_password
     from paretolens.search.gpus import gpus_here, left_idle
     from paretolens.search.live import LiveTable
+    from paretolens.search.outcome import Fate
     from paretolens.search.progress import ConsoleSteps
 
     steps = ConsoleSteps(console)
@@ -115,10 +116,12 @@ def _search(study: "Study", console: "Console") -> int:
                     teacher=baseline.metrics, history=journal.records(),
                 ) as live:  # fmt: skip
                     result = study.search(task, baseline, journal, tracker, live)
+                evaluated = sum(entry.fate is Fate.EVALUATED for entry in journal.records())
+                early = f", {result.completed - evaluated} stopped early" if result.completed > evaluated else ""
                 note = f"; {result.reason}" if result.reason else ""
-                done = f"  {'trials':<22} [dim]{result.seconds:6.1f} s[/]  {result.completed} evaluated{note}"
+                done = f"  {'trials':<22} [dim]{result.seconds:6.1f} s[/]  {evaluated} evaluated{early}{note}"
                 console.print(done, highlight=False)
-                if result.completed:
+                if evaluated:
                     _finish(study, task, tracker, steps, console, quiet=not result.interrupted)
         except KeyboardInterrupt:
             _say_resume(study, console)

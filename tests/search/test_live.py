@@ -54,6 +54,27 @@ def test_without_a_terminal_every_trial_is_a_line_with_count_front_and_time_left
     assert lines[1] == "trial #2 failed: the loss is not finite"
 
 
+def test_trials_that_are_stopped_early_count_towards_the_budget_and_enter_no_front() -> None:
+    early, why = Fate.EARLY_STOPPED, "stopped early by the scheduler"
+    for terminal in (False, True):
+        live, said = table(terminal=terminal, history=(record(0, 0.0, 0.0, fate=early, reason=why),))
+        with live:
+            live.trial_ended(record(1, 0.0, 0.0, fate=early, reason=why))
+            live.trial_ended(record(2, 0.9, 1.0))
+            live.trial_ended(record(3, 0.0, 0.0, fate=early, reason=why))
+        if terminal:
+            assert "trials 4/4" in said.getvalue()
+            assert "front 1   stopped early 3" in said.getvalue()
+            continue
+        first, second, last = said.getvalue().splitlines()
+        assert first.startswith(
+            "[2/4] #1: stopped early by the scheduler, resnet18 x0.25 d64 prune 0.3 int8, 12 s; front 0, about 0:"
+        )
+        assert second.startswith("[3/4] #2: accuracy 0.900")
+        assert last.startswith("[4/4] #3: stopped early")
+        assert last.endswith("front 1, about 0:00 left")
+
+
 def test_a_warning_of_many_trials_is_said_once_in_a_study() -> None:
     def warned(number: int, *warnings: str) -> TrialRecord:
         return replace(record(number, 0.9, 1.0), details={"warnings": list(warnings)})

@@ -19,13 +19,20 @@ from rich.console import Console
 from paretolens.data.preprocessing import PictureSettings, Preprocessing
 from paretolens.errors import BackendError, ConfigurationError, IntegrityError, StoreError
 from paretolens.mlflow.environment import code_version
+from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.report.reproduce import configuration_yaml
 from paretolens.mlflow.store import open_client
+from paretolens.mlflow.tracking import MlflowTracker
 from paretolens.search import schema
+from paretolens.search.baseline import Baseline
 from paretolens.search.cli import search
 from paretolens.search.config import Config, load_config
+from paretolens.search.engine import EngineResult
 from paretolens.search.finish import pull_front
+from paretolens.search.journal import Journal
+from paretolens.search.outcome import Fate
 from paretolens.search.progress import ConsoleSteps
+from paretolens.search.sampling import distributions
 from paretolens.search.study import Study, datasets, load_study, new_study, resume_study
 from paretolens.search.task import Task
 from paretolens.search.workspace import Workspace
@@ -265,3 +272,27 @@ def test_settings_of_another_version_are_told_with_their_key_and_what_to_do(tmp_
         ConfigurationError, match=r"study\.yaml: .*space_presets \(did you mean space_preset\?\).*paretolens\.code"
     ):
         load_study(Workspace(tmp_path), "mine")
+
+
+def test_a_search_that_is_stopped_with_nothing_but_early_stopped_trials_says_how_to_go_on(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, paretolens: Callable[..., Any]
+) -> None:
+    def stopped(
+        study: Study, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any
+    ) -> EngineResult:
+        genome, space = study.config.first_genomes()[0], study.config.make_space()
+        number = journal.begin(genome, distributions(space), key="k", system={})
+        live.trial_ended(journal.end(number, Fate.EARLY_STOPPED, reason="stopped early by the scheduler"))
+        tracker.finish_study(TrialState.KILLED)
+        return EngineResult(completed=1, signal=2, as_asked=False, reason="stopped by SIGINT", seconds=1.0)
+
+    baseline = Baseline(metrics={"latency_ms": 1.0}, details={}, folder=tmp_path)
+    monkeypatch.setattr(search, "_prepare", lambda *_: (None, baseline))
+    monkeypatch.setattr(Study, "search", stopped)
+    done = paretolens("search", "--name", "early", "--trials", "4", "--workspace", str(tmp_path), "--tracking-uri", store)
+    assert done.returncode == 130, done.stderr
+    assert "[1/4] #0: stopped early by the scheduler" in done.stdout
+    assert "0 evaluated, 1 stopped early; stopped by SIGINT" in done.stdout
+    assert "The study is not finished: 1 of 4 trials." in done.stdout
+    assert "--name early --resume" in done.stdout
+    assert done.stderr == ""
