@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
     contenders = _contenders(options)
     console, source = make_console(), Source(_table(options.table))
-    _describe(console, source)
+    _describe(console, source, options.schedulers)
     marks = sorted({mark for mark in (24, 50, 100, 200) if mark < options.trials} | {options.trials})
     with console.status("replaying") as status:
         scores = compare(source, contenders, seeds=options.seeds, marks=marks, progress=status.update)
@@ -118,13 +118,15 @@ def _contenders(options: argparse.Namespace) -> "list[Contender]":
     return contenders
 
 
-def _describe(console: "Console", source: "Source") -> None:
+def _describe(console: "Console", source: "Source", schedulers: Sequence[str]) -> None:
     table = source.table
     names = ", ".join(f"{objective.name} ({'max' if objective.maximise else 'min'})" for objective in table.objectives)
     console.print(f"{table.name}: {len(table.rows):,} genomes; {names}", highlight=False)
     if source.held_out:
         told = ", ".join(f"{name} {share:.2f}" for name, share in source.held_out.items())
         console.print(f"Other genomes are guessed. Variance explained on held-out trials (1 = perfect, 0 = the mean): {told}")
+    if Scheduler.HALVING in schedulers and not any(row.reports for row in table.rows):
+        console.print("The table holds no epochs: halving stops nothing here.")
 
 
 def _show(console: "Console", scores: "Sequence[Score]", marks: Sequence[int]) -> None:

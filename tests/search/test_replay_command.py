@@ -59,6 +59,14 @@ def test_a_study_is_recorded_and_replayed(tmp_path: Path, capsys: pytest.Capture
         assert line in out
 
 
+def test_a_table_without_epochs_is_said_where_halving_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["replay", "nasbench201:cifar10", "--trials", "3", "--seeds", "1", "--samplers", "random", "--schedulers"]
+    assert main([*command, "none"]) == 0
+    assert "no epochs" not in capsys.readouterr().out
+    assert main([*command, "none,halving"]) == 0
+    assert "The table holds no epochs: halving stops nothing here." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

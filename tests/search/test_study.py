@@ -22,14 +22,12 @@ from paretolens.mlflow.environment import code_version
 from paretolens.mlflow.names import TrialState
 from paretolens.mlflow.report.reproduce import configuration_yaml
 from paretolens.mlflow.store import open_client
-from paretolens.mlflow.tracking import MlflowTracker
 from paretolens.search import schema
 from paretolens.search.baseline import Baseline
 from paretolens.search.cli import search
 from paretolens.search.config import Config, load_config
 from paretolens.search.engine import EngineResult
 from paretolens.search.finish import pull_front
-from paretolens.search.journal import Journal
 from paretolens.search.outcome import Fate
 from paretolens.search.progress import ConsoleSteps
 from paretolens.search.sampling import distributions
@@ -277,9 +275,8 @@ def test_settings_of_another_version_are_told_with_their_key_and_what_to_do(tmp_
 def test_a_search_that_is_stopped_with_nothing_but_early_stopped_trials_says_how_to_go_on(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch, paretolens: Callable[..., Any]
 ) -> None:
-    def stopped(
-        study: Study, task: Task, baseline: Baseline, journal: Journal, tracker: MlflowTracker, live: Any
-    ) -> EngineResult:
+    def stopped(study: Study, *given: Any) -> EngineResult:
+        _, _, journal, tracker, live = given
         genome, space = study.config.first_genomes()[0], study.config.make_space()
         number = journal.begin(genome, distributions(space), key="k", system={})
         live.trial_ended(journal.end(number, Fate.EARLY_STOPPED, reason="stopped early by the scheduler"))
