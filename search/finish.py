@@ -33,7 +33,6 @@ from paretolens.naming import nearest
 from paretolens.search.cascade import timed
 from paretolens.search.limits_of_use import limits_of_use
 from paretolens.search.progress import Steps
-from paretolens.search.samples import prepared
 from paretolens.search.study import Study
 from paretolens.search.trial import ARTEFACT
 
@@ -177,48 +176,62 @@ def choose(found: Front, selection: str, *, anywhere: bool = False) -> list["pd.
 
 
 def export_member(
-    study: Study, row: "pd.Series[Any]", folder: Path, *,
+    study: Study, row: "pd.Series[Any]", folder: Path, *, val: SampleSet,
     replace: bool = False, targets: "Targets | None" = None, tell: Callable[[str], None] = lambda line: None,
 ) -> Path:  # fmt: skip
     """Write one member as a bundle, with files for other runtimes where there are `targets` (see `search.targets`).
+
+    Args:
+        study: The study.
+        row: The member.
+        folder: Where the bundle goes.
+        val: The study's validation split, which is opened and checked once for all members.
+        replace: Whether a bundle that is there goes.
+        targets: Further files; None = none.
+        tell: Told in a line what is going on.
 
     Raises:
         IntegrityError: the trial's files are missing or were changed since they were scored.
         StoreError: the folder exists or cannot be written.
         BackendError: a target's runtime is missing, or its file does not agree with the torch model.
     """
-    content = bundle_content(study, row)
+    content = bundle_content(study, row, val)
     if targets is None:
         return write_bundle(folder, content, replace=replace)
     from paretolens.search.targets import write_targets
 
     with tempfile.TemporaryDirectory(prefix="paretolens-targets-") as out:
-        made = write_targets(study, trial_folder(study, row), targets, Path(out), tell)
+        made = write_targets(study, trial_folder(study, row), targets, Path(out), tell, val=val)
         content = dataclasses.replace(content, targets=made.records, extra={**content.extra, **made.files})
         return write_bundle(folder, content, replace=replace)
 
 
-def bundle_content(study: Study, row: "pd.Series[Any]") -> BundleContent:
+def bundle_content(study: Study, row: "pd.Series[Any]", val: SampleSet) -> BundleContent:
     """What is known of one member: artefact, scores, limits, where it comes from.
+
+    Args:
+        study: The study.
+        row: The member.
+        val: The study's validation split, some clips of which travel along.
 
     Raises:
         IntegrityError: the trial's files are missing or damaged.
     """
     place = trial_folder(study, row)
     artefact, parity, patches = _exported(place)
-    samples, source = prepared(study.config, study.workspace)["val"], study.config.make_source()
+    source = study.config.make_source()
     overlays = sorted((place / "overlays").glob("*.png"))
     return BundleContent(
         name=f"{study.name}-{row['trial']}",
         summary=f"Student of the {study.config.family} family, found by study {study.name} ({row['trial']}).",
         artefact=artefact,
-        signature=samples.signature,
-        preprocessing=samples.preprocessing,
+        signature=val.signature,
+        preprocessing=val.preprocessing,
         objectives=_objectives(row),
         parity=parity,
         patches=patches,
-        sample=_sample(samples),
-        labels=samples.signature.classes or LABELS,
+        sample=_sample(val),
+        labels=val.signature.classes or LABELS,
         limits=limits_of_use(source_label(source.name)),
         details={
             "study": study.name,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from paretolens.data.samples import SampleSet
 from paretolens.exporters.card import model_card
 from paretolens.mlflow.front import Front
 from paretolens.mlflow.registry import ALIASES, Candidate, Registered, register
@@ -18,7 +19,9 @@ __all__ = ["register_members"]
 _METRICS = ("accuracy", "latency_ms", "eps", "neps", "size_mb", "parameters", "macs", "test_accuracy", "test_auc", "agreement")
 
 
-def register_members(study: Study, found: Front, *, selection: str = "front", name: str | None = None) -> list[Registered]:
+def register_members(
+    study: Study, found: Front, *, selection: str = "front", name: str | None = None, val: SampleSet | None = None
+) -> list[Registered]:
     """Register members of a study's front, with the aliases that each has earned.
 
     Args:
@@ -26,6 +29,7 @@ def register_members(study: Study, found: Front, *, selection: str = "front", na
         found: Its front, read from its store.
         selection: As `choose` takes it; `front` for all members.
         name: Registered model; the study's name by default.
+        val: The study's validation split where it is open already; None opens it.
 
     Raises:
         ConfigurationError: no such member, or the name is taken.
@@ -34,11 +38,11 @@ def register_members(study: Study, found: Front, *, selection: str = "front", na
     """
     assert found.study is not None, "the front is read from a store"
     rows = choose(found, selection)
-    samples = prepared(study.config, study.workspace)["val"]
-    names = [spec.name for spec in samples.signature.inputs]
-    example = {name: x.numpy() for name, x in zip(names, samples.batch(slice(0, 1)), strict=True)}
+    val = prepared(study.config, study.workspace)["val"] if val is None else val
+    names = [spec.name for spec in val.signature.inputs]
+    example = {name: x.numpy() for name, x in zip(names, val.batch(slice(0, 1)), strict=True)}
     aliases = {alias: str(choose(found, alias)[0]["run_id"]) for alias in ALIASES if _has(found, alias)}
-    candidates = [_candidate(study, row, example, aliases) for row in rows]
+    candidates = [_candidate(study, row, val, example, aliases) for row in rows]
     members = found.members["run_id"].astype(str).tolist()
     return register(found.study, candidates, name=name or study.name, description=_description(study, found), members=members)
 
@@ -48,8 +52,10 @@ def _has(found: Front, alias: str) -> bool:
     return alias not in needed or needed[alias] in found.members
 
 
-def _candidate(study: Study, row: "pd.Series[Any]", example: dict[str, np.ndarray], aliases: dict[str, str]) -> Candidate:
-    content = bundle_content(study, row)
+def _candidate(
+    study: Study, row: "pd.Series[Any]", val: SampleSet, example: dict[str, np.ndarray], aliases: dict[str, str]
+) -> Candidate:
+    content = bundle_content(study, row, val)
     run_id = str(row["run_id"])
     metrics = {name: float(row[name]) for name in _METRICS if name in row.index and math.isfinite(float(row[name]))}
     return Candidate(

@@ -133,7 +133,12 @@ class Study:
             )
 
     def write_config(self) -> None:
-        """Keep the configuration, so that later commands and sessions use the same."""
+        """Keep the configuration, so that later commands and sessions use the same.
+
+        Raises:
+            StoreError: the study's folder cannot be written.
+            BackendError: the latency back end is missing, or has nothing to run on.
+        """
         text = yaml.safe_dump(schema.to_plain(self.config), sort_keys=False, allow_unicode=True)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

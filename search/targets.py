@@ -23,7 +23,6 @@ from paretolens.models.decision import flat
 from paretolens.models.record import load_model
 from paretolens.search.cascade import Run
 from paretolens.search.engines import engine_run, with_timing_cache
-from paretolens.search.samples import prepared
 from paretolens.search.score import BATCH
 from paretolens.search.study import Study
 from paretolens.search.target_eps import ExplainedJudge
@@ -75,7 +74,7 @@ def parse_targets(text: str) -> tuple[str, ...]:
     return names
 
 
-def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: Tell) -> TargetSet:
+def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: Tell, *, val: SampleSet) -> TargetSet:
     """Make the files of one trial.
 
     Args:
@@ -84,6 +83,7 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
         targets: Which, and how.
         out: Folder for the files, which exists.
         tell: Told in a line what is going on.
+        val: The study's validation split.
 
     Raises:
         BackendError: a runtime is missing or does not take the model, or a file's parity failed; the worst clip is named.
@@ -92,21 +92,18 @@ def write_targets(study: Study, trial: Path, targets: Targets, out: Path, tell: 
     engine = targets.engine
     if "tensorrt" in targets.names:
         engine = with_timing_cache(engine, study.workspace.cache, wanted_by="--targets tensorrt")
-    samples = prepared(study.config, study.workspace)["val"]
     made, records = dict[str, Path](), dict[str, dict[str, Any]]()
     tell("the teacher's explanations by occlusion")
     teacher = study.folder / "baseline" / "model.onnx"
-    explained = ExplainedJudge(teacher, samples, study.config.eps, study.workspace.cache / "maps")
-    judge = _Judge(samples, trial, explained, tell)
+    explained = ExplainedJudge(teacher, val, study.config.eps, study.workspace.cache / "maps")
+    judge = _Judge(val, trial, explained, tell)
     for name in targets.names:
         tell(name)
         if name == "onnx":
             records[name] = {"file": "model.onnx", **judge.onnx(trial / "model.onnx")}
         elif name == "litert":
             python = make_environment(study.workspace.cache, tell)
-            files = export_litert(
-                python, trial / "model", samples.signature, judge.inputs, out, precisions=targets.litert, tell=tell
-            )
+            files = export_litert(python, trial / "model", val.signature, judge.inputs, out, precisions=targets.litert, tell=tell)
             for precision, path in files.items():
                 made[f"litert/{precision}.tflite"] = path
                 records[f"litert-{precision}"] = {"file": f"litert/{precision}.tflite", **judge.litert(python, path, precision)}

@@ -59,7 +59,11 @@ def read_yaml(path: Path) -> Tree:
 
 
 def parse_assignment(text: str) -> Tree:
-    """Turn `a.b=value` into `{"a": {"b": value}}`; the value is read as YAML."""
+    """Turn `a.b=value` into `{"a": {"b": value}}`; the value is read as YAML.
+
+    Raises:
+        ConfigurationError: there is no key or no value, or the value is no YAML.
+    """
     key, equals, value = text.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigurationError(f"--set {text}: expected key=value, for example --set search.trials=48")

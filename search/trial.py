@@ -72,6 +72,7 @@ def make_trial(payload: Mapping[str, Any]) -> TrialFunction:
         payload: `config`, `calibration` and `limits` (plain values), `workspace` (path) and `study` (name).
 
     Raises:
+        StoreError: this machine does not see the workspace.
         UserError: the task cannot be opened, this process cannot use the back end that is timed, or this machine is not the one
             the study's unit of time was taken on.
     """

@@ -57,17 +57,18 @@ def run(options: argparse.Namespace) -> int:
     """Write the bundles."""
     from paretolens.search.finish import choose, export_member, pull_front
     from paretolens.search.progress import ConsoleSteps
+    from paretolens.search.samples import prepared
     from paretolens.search.study import load_study
 
     targets = _targets(options) if options.targets else None
     study = load_study(workspace_of(options), options.study)
     rows = choose(pull_front(study, where=options.where), options.select, anywhere=True)
-    out = options.out or study.folder / "bundles"
+    out, val = options.out or study.folder / "bundles", prepared(study.config, study.workspace)["val"]
     console = make_console()
     for row in rows:
         with ConsoleSteps(console).step(f"exporting {row['trial']}") as update:
             bundle = export_member(
-                study, row, out / f"{study.name}-{row['trial']}",
+                study, row, out / f"{study.name}-{row['trial']}", val=val,
                 replace=options.replace, targets=targets, tell=partial(_tell, update),
             )  # fmt: skip
         console.print(f"{row['trial']}: {bundle}", highlight=False, soft_wrap=True)

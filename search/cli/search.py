@@ -18,6 +18,7 @@ from paretolens.search.cli.common import add_configuration, add_workspace, calm_
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from paretolens.data.samples import SampleSet
     from paretolens.search.baseline import Baseline
     from paretolens.search.study import Study
     from paretolens.search.task import Task
@@ -187,10 +188,10 @@ def _finish(study: "Study", task: "Task", tracker: Any, steps: Any, console: "Co
         faithfulness_pass(study, task, found, tracker, steps)
         tracker.flush(60.0)
         found = pull_front(study)
-    files = write_front(study, found, tracker)
-    bundle = export_member(study, choose(found, "knee")[0], study.folder / "bundle", replace=True)
+    files, val = write_front(study, found, tracker), task.samples["val"]
+    bundle = export_member(study, choose(found, "knee")[0], study.folder / "bundle", val=val, replace=True)
     tracker.log_artifacts(None, {"": [bundle]})
-    registered = quiet and _register(study, found, steps)
+    registered = quiet and _register(study, found, val, steps)
     console.print()
     console.print(rich_table(found, width=console.width))
     clip = next(iter(sorted((_files(study) / "test").glob("*[0-9].*"))), "FILE")
@@ -208,7 +209,7 @@ def _finish(study: "Study", task: "Task", tracker: Any, steps: Any, console: "Co
         console.print(f"  {name:<20} {text}", highlight=False, soft_wrap=True)
 
 
-def _register(study: "Study", found: Any, steps: Any) -> bool:
+def _register(study: "Study", found: Any, val: "SampleSet", steps: Any) -> bool:
     """Put the front into the registry of the study's own store; others' registry is left to 'paretolens register'."""
     from paretolens.mlflow.store import one_line, sqlite_path
     from paretolens.search.register import register_members
@@ -217,7 +218,7 @@ def _register(study: "Study", found: Any, steps: Any) -> bool:
         return False
     with steps.step("model registry") as update:
         try:
-            done = register_members(study, found)
+            done = register_members(study, found, val=val)
         except Exception as error:  # the study is done, and its models are in its folder
             update(1, 1, f"not registered: {one_line(error)}; 'paretolens register {study.name}' tries again")
             return False

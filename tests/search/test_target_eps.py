@@ -89,14 +89,13 @@ def test_the_teachers_file_is_needed_and_its_maps_are_kept(tiny_task: Task, judg
 def test_a_bundles_files_are_judged_by_logits_verdicts_and_explanations(tiny_task: Task, tmp_path: Path) -> None:
     study = Study(name="files", config=tiny_task.config, workspace=Workspace.at(tmp_path / "runs"))
     study.workspace.cache.mkdir(parents=True)
-    (study.workspace.cache / "generated").symlink_to(tiny_task.workspace.cache / "generated")
     example, model = example_of(tiny_task.samples["val"]), student_of(tiny_task)
     export_onnx(tiny_task.teacher, tiny_task.signature, example, study.folder / "baseline" / "model.onnx")
     export_onnx(model, tiny_task.signature, example, tmp_path / "model.onnx")
     save_model(model, tmp_path / "model")
     told: list[str] = []
     wanted = Targets(names=("onnx", "tensorrt-onnx"), tensorrt=(EnginePrecision.FP16,))
-    made = write_targets(study, tmp_path, wanted, tmp_path, told.append)
+    made = write_targets(study, tmp_path, wanted, tmp_path, told.append, val=tiny_task.samples["val"])
     half = made.records["tensorrt-onnx-fp16"]
     assert (half["file"], half["precision"]) == ("tensorrt/fp16.onnx", "fp16")
     assert half["size_bytes"] < 0.7 * made.records["onnx"]["size_bytes"]
@@ -109,4 +108,5 @@ def test_a_bundles_files_are_judged_by_logits_verdicts_and_explanations(tiny_tas
     assert any("occlusion" in line for line in told)
     if not torch.cuda.is_available():
         with pytest.raises(BackendError, match=r"--targets tensorrt: .* torch finds none"):
-            write_targets(study, tmp_path, Targets(names=("litert", "tensorrt")), tmp_path, told.append)
+            targets = Targets(names=("litert", "tensorrt"))
+            write_targets(study, tmp_path, targets, tmp_path, told.append, val=tiny_task.samples["val"])
