@@ -1,11 +1,10 @@
 """Folders named after classes, however deep: what WildRF, ForenSynths and plain class folders have in common."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from paretolens.data.readers.listing import REAL, Item, Listing, Media, files_below, media_of
+from paretolens.data.readers.listing import REAL, Item, Listing, Media, files_below, media_of, walk
 
 __all__ = ["SPLITS", "class_folders", "class_listing", "has_each", "named_listing"]
 
@@ -18,12 +17,11 @@ DEPTH = 4
 
 def class_folders(folder: Path, names: Mapping[str, bool]) -> Iterator[tuple[Path, bool]]:
     """Folders with one of the names (any case) up to four levels down, and whether they hold fakes; no class lies in another."""
-    for place, folders, _ in os.walk(folder):
-        depth = len(Path(place).relative_to(folder).parts)
+    for place, folders, _ in walk(folder):
+        depth = len(place.relative_to(folder).parts)
         classes = [name for name in folders if name.lower() in names]
-        yield from ((Path(place) / name, names[name.lower()]) for name in sorted(classes))
-        others = [name for name in folders if name not in classes and not name.startswith(".")]
-        folders[:] = sorted(others) if depth + 1 < DEPTH else []
+        yield from ((place / name, names[name.lower()]) for name in classes)
+        folders[:] = [name for name in folders if name not in classes] if depth + 1 < DEPTH else []
 
 
 def class_listing(folder: Path, names: Mapping[str, bool], layout: str) -> Listing:
@@ -79,8 +77,11 @@ def _nested(folder: Path, place: Path, files: list[str]) -> bool:
 
 def _items(folder: Path, place: Path, files: list[str], *, fake: bool, frames: bool) -> Iterator[Item]:
     between = list(place.relative_to(folder).parts[:-1])
-    split = SPLITS.get(between[0].lower()) if between else None
-    above = "/".join(between[1:] if split else between)
+    named = next((part for part in between if part.lower() in SPLITS), None)
+    split = SPLITS[named.lower()] if named else None
+    if named:
+        between.remove(named)
+    above = "/".join(between)
     for file in files:
         below = (folder / file).relative_to(place).parts[:-1]
         frame = frames and bool(below) and media_of(file) is Media.PICTURE

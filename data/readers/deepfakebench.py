@@ -34,21 +34,30 @@ def detect(folder: Path) -> float:
 
 
 def read(folder: Path) -> Listing:
-    """Items of every list, one per frame."""
-    items: list[Item] = []
-    notes: list[str] = []
-    for path in _lists(folder):
-        if _is_ours(path):
-            found = list(_entries(path))
-            kept = _without_tested(found)
-            if len(kept) < len(found):
-                notes.append(f"{path.name}: {len(found) - len(kept)} frames of train and val left out, their videos are in test")
-            items += kept
-    if not items:
-        return Listing(root=folder, layout="deepfakebench", items=())
-    root, strip = _locate(folder if folder.is_dir() else folder.parent, items[0].file)
-    moved = tuple(_moved(item, strip) for item in items)
-    return Listing(root=root, layout="deepfakebench", items=moved, notes=tuple(notes))
+    """Items of every list, one per frame; of several lists, those whose frames are not there are left out with a note."""
+    home = folder if folder.is_dir() else folder.parent
+    lists = {path: items for path in _lists(folder) if _is_ours(path) and (items := list(_entries(path)))}
+    if not lists:
+        return Listing(root=home, layout="deepfakebench", items=())
+    places = {path: place for path, items in lists.items() if (place := _locate(home, items)) is not None}
+    if not places:
+        first = next(iter(lists.values()))[0].file
+        raise DataError(
+            f"frames of a DeepfakeBench list must lie below {', '.join(map(str, _bases(home)[:3]))} or beside it, "
+            f"{first} does not: unpack them there"
+        )
+    root = _root(home, [base for base, _ in places.values()])
+    items, notes = list[Item](), list[str]()
+    for path, found in lists.items():
+        if path not in places:
+            notes.append(f"{path.name}: none of its frames was found, the list is left out")
+            continue
+        kept = _without_tested(found)
+        if len(kept) < len(found):
+            notes.append(f"{path.name}: {len(found) - len(kept)} frames of train and val left out, their videos are in test")
+        base, strip = places[path]
+        items += [_moved(item, base.relative_to(root), strip) for item in kept]
+    return Listing(root=root, layout="deepfakebench", items=tuple(items), notes=tuple(notes))
 
 
 def _lists(folder: Path) -> Iterator[Path]:
@@ -125,21 +134,32 @@ def _without_tested(items: list[Item]) -> list[Item]:
     return [item for item in items if item.split == "test" or (item.video, item.variant) not in tested]
 
 
-def _locate(folder: Path, frame: str) -> tuple[Path, int]:
-    """Where frames lie, and how many leading folders of the listed paths to leave out."""
-    bases = [folder, folder / "rgb", folder / "datasets" / "rgb", folder / "datasets", folder.parent, folder.parent / "rgb"]
-    parts = PurePosixPath(frame).parts
-    for strip in range(len(parts) - 1):
-        for base in bases:
-            if base.joinpath(*parts[strip:]).is_file():
-                return base, strip
-    places = ", ".join(str(base) for base in bases[:3])
-    raise DataError(f"frames of a DeepfakeBench list must lie below {places} or beside it, {frame} does not: unpack them there")
+def _bases(folder: Path) -> list[Path]:
+    """Where frames are looked for."""
+    return [folder, folder / "rgb", folder / "datasets" / "rgb", folder / "datasets", folder.parent, folder.parent / "rgb"]
 
 
-def _moved(item: Item, strip: int) -> Item:
+def _locate(folder: Path, items: list[Item]) -> tuple[Path, int] | None:
+    """Where frames lie, and how many leading folders of the listed paths to leave out; not every compression need be there."""
+    for item in {(item.kind, item.variant): item for item in reversed(items)}.values():
+        parts = PurePosixPath(item.file).parts
+        for strip in range(len(parts) - 1):
+            for base in _bases(folder):
+                if base.joinpath(*parts[strip:]).is_file():
+                    return base, strip
+    return None
+
+
+def _root(folder: Path, bases: list[Path]) -> Path:
+    """The folder that holds the frames of all lists."""
+    if len(set(bases)) == 1:
+        return bases[0]
+    return folder if all(base.is_relative_to(folder) for base in bases) else folder.parent
+
+
+def _moved(item: Item, place: Path, strip: int) -> Item:
     def move(path: str) -> str:
-        return "/".join(PurePosixPath(path).parts[strip:])
+        return place.joinpath(*PurePosixPath(path).parts[strip:]).as_posix()
 
     return replace(item, file=move(item.file), mask=move(item.mask) if item.mask else None)
 

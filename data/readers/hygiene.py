@@ -247,9 +247,10 @@ def _check_classes(items: list[Item], listing: Listing, settings: SplitSettings)
                 "name them too, or take these items away"
             )
         if lacks := " and ".join(name for name in wanted if name not in found):
+            made = split in ("val", "test") and all(item.split != split for item in listing.items)
             raise DataError(
                 f"every split needs {' and '.join(wanted)} items, {split} of {listing.root} ({listing.layout}) has no {lacks} "
-                f"ones: {remedy}"
+                f"ones: {f'raise data.{split}_share, ' * made}{remedy}"
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from paretolens.models.signature import REAL
 
-__all__ = ["PICTURES", "REAL", "VIDEOS", "Item", "Listing", "Media", "Reader", "files_below", "media_of", "tidy"]
+__all__ = ["PICTURES", "REAL", "VIDEOS", "Item", "Listing", "Media", "Reader", "files_below", "media_of", "tidy", "walk"]
 
 VIDEOS = frozenset([".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"])
 """Extensions that are listed as videos."""
@@ -111,13 +111,44 @@ class Reader:
     """The same by the names of classes, which become the items' kinds; None where the layout has only real, fake and kinds."""
 
 
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, top down and sorted, without hidden names, and into linked folders, too: splits often lie on another disk.
+
+    A link to a folder that it lies in is not followed; folders that can't be read are left out. Only folders that the caller
+    leaves in the list are gone into.
+    """
+    real = folder.resolve()
+    yield from _walk(folder, real, frozenset(real.parents))
+
+
+def _walk(folder: Path, real: Path, above: frozenset[Path]) -> Iterator[tuple[Path, list[str], list[str]]]:
+    try:
+        with os.scandir(folder) as entries:
+            found = {entry.name: (_is_folder(entry), entry.is_symlink()) for entry in entries if not entry.name.startswith(".")}
+    except OSError:
+        return
+    folders = sorted(name for name, (is_folder, _) in found.items() if is_folder)
+    yield folder, folders, sorted(found.keys() - set(folders))
+    inside = above | {real}
+    for name in folders:
+        target = (folder / name).resolve() if found[name][1] else real / name
+        if target not in inside:
+            yield from _walk(folder / name, target, inside)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def files_below(folder: Path, root: Path) -> Iterator[str]:
     """Videos and pictures below a folder, relative to `root`, sorted; hidden files and folders are left out."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        base = Path(place).relative_to(root).as_posix()
-        for name in sorted(names):
-            if not name.startswith(".") and media_of(name) is not None:
+    for place, _, names in walk(folder):
+        base = place.relative_to(root).as_posix()
+        for name in names:
+            if media_of(name) is not None:
                 yield name if base == "." else f"{base}/{name}"
 
 

@@ -6,15 +6,17 @@ class where the settings name classes) are needed;
 `fake_picture`, `fake_sound` may be there.
 """
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from paretolens.data.readers.classes import SPLITS
+from paretolens.data.readers.classes import SPLITS as FOLDERS
 from paretolens.data.readers.listing import REAL, Item, Listing, Reader, tidy
 from paretolens.data.readers.tables import number, read_rows, unreadable
 
 __all__ = ["READER"]
 
+SPLITS = {**FOLDERS, "unseen": "unseen"}
 WANT = "a manifest with the columns path and label (0, 1, real or fake)"
 PATHS = ("path", "file", "filename", "image_path", "video_path")
 KINDS = ("kind", "method", "manipulation", "dataset")
@@ -24,18 +26,15 @@ SAID = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": 
 TREE = """\
 anything/
   manifest.csv             (path,label[,split,kind,group,identity,video,start,end,mask]; another name: data.path = the file)
-  …                        (paths are relative to the manifest's folder)"""
+  …                        (paths are relative to the manifest's folder, or absolute)"""
 
 
 def detect(folder: Path) -> float:
-    """Whether the head of the manifest names a path and a label."""
+    """Whether the head of the manifest names a path and a label; what is called a manifest fits where nothing else does."""
     path = _list_of(folder)
     if path is None:
         return 0.0
-    with path.open("rb") as stream:
-        head = stream.readline(4096).decode("utf-8-sig", "replace")
-    names = {name.strip().lower() for name in head.split(",")}
-    return 0.95 if "label" in names and names & set(PATHS) else 0.0
+    return 0.95 if _is_ours(_head(path)) else 0.5 if path == folder or path.name == "manifest.csv" else 0.0
 
 
 def read(folder: Path) -> Listing:
@@ -48,6 +47,8 @@ def read_classes(folder: Path, classes: tuple[str, ...]) -> Listing:
     path = _list_of(folder)
     if path is None:
         raise unreadable(folder / "manifest.csv", "it is not there", want=WANT)
+    if not _is_ours(head := _head(path)):
+        raise unreadable(path, f"its first line is {head[:80]!r} (columns are parted by commas)", want=WANT)
     items = tuple(_item(row, line, path, classes) for line, row in read_rows(path, want=WANT))
     return Listing(root=path.parent, layout="manifest", items=items)
 
@@ -58,8 +59,20 @@ def _list_of(folder: Path) -> Path | None:
     return next((path for name in ("manifest.csv", "metadata.csv") if (path := folder / name).is_file()), None)
 
 
+def _head(path: Path) -> str:
+    """The first line."""
+    with path.open("rb") as stream:
+        return next(iter(stream.readline(4096).decode("utf-8-sig", "replace").splitlines()), "")
+
+
+def _is_ours(head: str) -> bool:
+    """Whether a first line names a path and a label."""
+    names = {name.strip().lower() for row in csv.reader([head]) for name in row}
+    return "label" in names and not names.isdisjoint(PATHS)
+
+
 def _item(row: Mapping[str, str], line: int, path: Path, classes: tuple[str, ...]) -> Item:
-    file, said = tidy(_first(row, PATHS)), row.get("label", "")
+    file, said = _within(_first(row, PATHS), path.parent), row.get("label", "")
     named = said if said in classes else None
     label = named != REAL if named else LABELS.get(said.lower())
     if not file or label is None:
@@ -67,7 +80,7 @@ def _item(row: Mapping[str, str], line: int, path: Path, classes: tuple[str, ...
         raise unreadable(path, f"line {line} has no path or no label (label is {said!r})", want=want)
     split = row.get("split", "").lower()
     if split and split not in SPLITS:
-        raise unreadable(path, f"line {line} has split {split!r} (allowed: train, val, test)", want=WANT)
+        raise unreadable(path, f"line {line} has split {split!r} (allowed: train, val, test, unseen)", want=WANT)
     group = _first(row, GROUPS)
     return Item(
         file=file,
@@ -80,8 +93,16 @@ def _item(row: Mapping[str, str], line: int, path: Path, classes: tuple[str, ...
         fake_picture=_said(row, "fake_picture", line, path),
         fake_sound=_said(row, "fake_sound", line, path),
         periods=_period(row, line, path) if label else (),
-        mask=tidy(row["mask"]) if row.get("mask") else None,
+        mask=_within(row["mask"], path.parent) if row.get("mask") else None,
     )
+
+
+def _within(text: str, root: Path) -> str:
+    """A row's path relative to the manifest's folder; an absolute one stays where its file lies elsewhere."""
+    path = Path(text)
+    if not path.is_absolute() or (root / tidy(text)).is_file() or not path.is_file():
+        return tidy(text)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _first(row: Mapping[str, str], names: tuple[str, ...]) -> str:

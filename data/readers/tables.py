@@ -13,7 +13,7 @@ __all__ = ["number", "read_json_list", "read_rows", "unreadable"]
 
 def unreadable(path: Path, reason: object, *, want: str) -> DataError:
     """One line about a list that is not what its layout says."""
-    return DataError(f"{path} must be {want}, but {reason}: download it again or name another layout (data.layout)")
+    return DataError(f"{path} must be {want}, but {reason}: mend it, download it again or name another layout (data.layout)")
 
 
 def read_json_list(path: Path, *, want: str) -> Any:

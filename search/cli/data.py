@@ -103,13 +103,17 @@ def _check(options: argparse.Namespace, console: "Console") -> int:
 def _folder_settings(options: argparse.Namespace) -> "FolderSettings":
     """What the command line and the section `data` of a configuration say of the folder."""
     from paretolens.data.pipeline.settings import FolderSettings
+    from paretolens.errors import ConfigurationError
     from paretolens.search.config import named_tree
     from paretolens.search.schema import build
 
     named = dict(named_tree(file=options.config, assignments=options.assignments, flags={}).get("data") or {})
     named.pop("source", None)
     said = {"path": options.path, "layout": options.layout}
-    return build(FolderSettings, named | {key: value for key, value in said.items() if value is not None}, path=("data",))
+    named |= {key: value for key, value in said.items() if value is not None}
+    if "path" not in named:
+        raise ConfigurationError("data check must be told where the data set is: name its folder, or set data.path")
+    return build(FolderSettings, named, path=("data",))
 
 
 def _tell(console: "Console", listing: "Listing", organised: "Organised") -> None:
@@ -132,7 +136,7 @@ def _tell(console: "Console", listing: "Listing", organised: "Organised") -> Non
         console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     if missing:
         console.print(
-            f"  {len(missing)} files are not there, for instance {missing[0]}", highlight=False, markup=False, soft_wrap=True
+            f"  {len(missing)} of {len(listing.items)} files are not there, for instance {missing[0]}", highlight=False, markup=False, soft_wrap=True
         )
     known = "persons are not known" if not any(persons.values()) else "persons were checked"
     console.print(f"  no recording stands in two splits; {known}", highlight=False)

@@ -44,7 +44,7 @@ def test_a_folder_is_counted_by_split_and_kind(dataset: Path, capsys: pytest.Cap
         ["val", "2", "1", "0", "1", "1"],
         ["test", "2", "1", "0", "1", "1"],
     ]
-    assert "1 files are not there, for instance dev/1.mp4" in shown
+    assert "1 of 6 files are not there, for instance dev/1.mp4" in shown
     assert "no recording stands in two splits; persons are not known" in shown
 
 
@@ -55,6 +55,11 @@ def test_a_leak_is_one_line_that_names_the_item(dataset: Path, capsys: pytest.Ca
     told = capsys.readouterr().err
     assert "train/1.mp4 (train) with test/1.mp4 (test)" in told
     assert len(told.strip().splitlines()) == 1
+
+
+def test_a_check_of_nothing_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check"]) == 2
+    assert "data check must be told where the data set is" in capsys.readouterr().err
 
 
 def test_check_decodes_on_demand(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], make_pictures) -> None:

@@ -85,3 +85,29 @@ def test_frames_that_are_nowhere_are_named(tree) -> None:
     folder = tree(FF_dot_json=json.dumps(FF))
     with pytest.raises(DataError, match=r"frames of a DeepfakeBench list must lie below .*000\.png does not"):
         read_listing(folder)
+
+
+def test_lists_whose_paths_begin_differently_are_read_together(folder: Path, tree) -> None:
+    path = folder / "dataset_json" / "FaceForensics.json"
+    path.write_text(path.read_text().replace('"FaceForensics++\\\\', '"/data/somebody/rgb/FaceForensics++\\\\'))
+    tree(["datasets/rgb/C/id0_0000/1.png"], dataset_json__Celeb_dot_json=json.dumps(CELEB))
+    listing = read_listing(folder)
+    assert listing.root == folder
+    there = {item.file for item in listing.items if (folder / item.file).is_file()}
+    assert "datasets/rgb/C/id0_0000/1.png" in there
+    assert f"rgb/{FAKE}/012.png".replace("\\", "/") in there
+    assert f"rgb/{MASK}/012.png".replace("\\", "/") in {item.mask for item in listing.items}
+
+
+def test_a_compression_that_was_not_unpacked_does_not_hide_the_others(tree) -> None:
+    both = {"raw": {"000": video("gone/000", "FF-real", "000")}, "c23": {"000": video(REAL, "FF-real", "000")}}
+    folder = tree([f"rgb/{REAL}/000.png".replace("\\", "/")], FF_dot_json=json.dumps({"F": {"FF-real": {"train": both}}}))
+    listing = read_listing(folder)
+    assert [item.variant for item in listing.items if (listing.root / item.file).is_file()] == ["c23"]
+
+
+def test_a_list_whose_frames_are_not_there_is_left_out_and_told(folder: Path, tree) -> None:
+    tree(dataset_json__Celeb_dot_json=json.dumps(CELEB))
+    listing = read_listing(folder)
+    assert listing.notes == ("Celeb.json: none of its frames was found, the list is left out",)
+    assert len(listing.items) == 4

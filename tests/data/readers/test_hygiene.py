@@ -120,6 +120,11 @@ def test_a_split_without_a_class_is_refused() -> None:
         organise(listing(*items), SplitSettings())
 
 
+def test_a_share_that_makes_an_empty_split_is_named() -> None:
+    with pytest.raises(DataError, match=r"val of set .* has no real and fake ones: raise data\.val_share, add some"):
+        organise(listing(*whole("train"), *whole("test")), SplitSettings(val_share=0.01))
+
+
 def test_a_list_of_test_items_alone_is_refused() -> None:
     with pytest.raises(DataError, match="must have items to train on, the list has test alone"):
         organise(listing(*whole("test")), SplitSettings())

@@ -61,3 +61,34 @@ def test_a_list_that_is_no_text_is_named(tree) -> None:
     (folder / "manifest.csv").write_bytes(b"path,label\n\xff\xfe,1\n")
     with pytest.raises(DataError, match=r"manifest\.csv .*no CSV in UTF-8"):
         read_listing(folder)
+
+
+def test_a_header_in_quotation_marks_is_read(tree) -> None:
+    listing = read_listing(tree(manifest_dot_csv='"","path","label"\n"1","a, b.mp4","1"\n'))
+    assert [(item.file, item.fake) for item in listing.items] == [("a, b.mp4", True)]
+
+
+@pytest.mark.parametrize("head", ["path;label", "path,verdict", "name,label", ""])
+def test_a_manifest_without_its_columns_is_named_with_its_first_line(tree, head: str) -> None:
+    folder = tree(manifest_dot_csv=f"{head}\na.mp4,1\n")
+    for path in (folder, folder / "manifest.csv"):
+        with pytest.raises(DataError, match=f"manifest.csv .*its first line is '{head}'"):
+            read_listing(path)
+
+
+def test_a_manifest_in_utf_16_is_refused(tree) -> None:
+    folder: Path = tree()
+    (folder / "manifest.csv").write_text("path,label\r\na.mp4,1\r\n", encoding="utf-16")
+    with pytest.raises(DataError, match=r"manifest\.csv .*its first line is"):
+        read_listing(folder)
+
+
+def test_files_elsewhere_are_named_by_absolute_paths(tree, tmp_path: Path) -> None:
+    folder = tree(["elsewhere/a.png", "set/b.png", "set/c.png"]) / "set"
+    rows = [f"{tmp_path}/elsewhere/a.png,0", f"{folder}/b.png,1", "/c.png,1", "/gone/d.png,1"]
+    (folder / "manifest.csv").write_text("\n".join(["path,label", *rows]))
+    assert [item.file for item in read_listing(folder).items] == [f"{tmp_path}/elsewhere/a.png", "b.png", "c.png", "gone/d.png"]
+
+
+def test_a_split_of_unseen_kinds_stays(tree) -> None:
+    assert [item.split for item in read_listing(tree(manifest_dot_csv="path,label,split\na.png,1,Unseen\n")).items] == ["unseen"]
