@@ -136,7 +136,10 @@ def _tell(console: "Console", listing: "Listing", organised: "Organised") -> Non
         console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     if missing:
         console.print(
-            f"  {len(missing)} of {len(listing.items)} files are not there, for instance {missing[0]}", highlight=False, markup=False, soft_wrap=True
+            f"  {len(missing)} of {len(listing.items)} files are not there, for instance {missing[0]}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
     known = "persons are not known" if not any(persons.values()) else "persons were checked"
     console.print(f"  no recording stands in two splits; {known}", highlight=False)

@@ -25,7 +25,9 @@ def test_folders_of_splits_above_are_taken(tree) -> None:
 
 
 def test_folders_of_splits_are_known_below_the_name_of_a_set(tree) -> None:
-    files = [f"{name}/{split}/{label}/{name}.png" for name in ("A", "B") for split in ("train", "test") for label in ("real", "fake")]
+    files = [
+        f"{name}/{split}/{label}/{name}.png" for name in ("A", "B") for split in ("train", "test") for label in ("real", "fake")
+    ]
     listing = read_listing(tree(files))
     assert {(item.file.split("/")[1], item.split) for item in listing.items} == {("train", "train"), ("test", "test")}
     assert {item.kind for item in listing.items} == {"real", "A", "B"}
