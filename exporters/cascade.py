@@ -28,6 +28,27 @@ def join_stages(first: Any, second: Any, *, low: float, high: float) -> Any:
     constants = {"low": low, "high": high, "half": 0.5, "one": 1.0}
     initializers = [numpy_helper.from_array(np.float32(value), f"cascade/{key}") for key, value in constants.items()]
     initializers.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), "cascade/flat"))
+    then, otherwise = _branches(late, name)
+    nodes = [
+        *early.node,
+        helper.make_node("Greater", ["first/logit", "cascade/low"], ["cascade/above"]),
+        helper.make_node("Less", ["first/logit", "cascade/high"], ["cascade/below"]),
+        helper.make_node("And", ["cascade/above", "cascade/below"], ["cascade/left"]),
+        helper.make_node("Cast", ["cascade/left"], ["cascade/number"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["cascade/number", "cascade/one"], ["stage"]),
+        helper.make_node("ReduceMax", ["cascade/number"], ["cascade/most"], keepdims=0),
+        helper.make_node("Greater", ["cascade/most", "cascade/half"], ["cascade/any"]),
+        helper.make_node("If", ["cascade/any"], ["logit"], then_branch=then, else_branch=otherwise),
+    ]
+    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 1]) for output in ("logit", "stage")]
+    graph = helper.make_graph(nodes, "cascade", list(first.graph.input), outputs, initializer=[*early.initializer, *initializers])
+    return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
+
+
+def _branches(late: Any, name: str) -> tuple[Any, Any]:
+    """Both branches of the `If`: logits with those of open rows by the second stage, and those of the first as they are."""
+    from onnx import TensorProto, helper
+
     then = helper.make_graph(
         [
             helper.make_node("Reshape", ["cascade/left", "cascade/flat"], ["cascade/left_flat"]),
@@ -49,20 +70,7 @@ def join_stages(first: Any, second: Any, *, low: float, high: float) -> Any:
         [],
         [helper.make_tensor_value_info("cascade/kept", TensorProto.FLOAT, ["batch", 1])],
     )
-    nodes = [
-        *early.node,
-        helper.make_node("Greater", ["first/logit", "cascade/low"], ["cascade/above"]),
-        helper.make_node("Less", ["first/logit", "cascade/high"], ["cascade/below"]),
-        helper.make_node("And", ["cascade/above", "cascade/below"], ["cascade/left"]),
-        helper.make_node("Cast", ["cascade/left"], ["cascade/number"], to=TensorProto.FLOAT),
-        helper.make_node("Add", ["cascade/number", "cascade/one"], ["stage"]),
-        helper.make_node("ReduceMax", ["cascade/number"], ["cascade/most"], keepdims=0),
-        helper.make_node("Greater", ["cascade/most", "cascade/half"], ["cascade/any"]),
-        helper.make_node("If", ["cascade/any"], ["logit"], then_branch=then, else_branch=otherwise),
-    ]
-    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", 1]) for output in ("logit", "stage")]
-    graph = helper.make_graph(nodes, "cascade", list(first.graph.input), outputs, initializer=[*early.initializer, *initializers])
-    return helper.make_model(graph, opset_imports=list(first.opset_import), ir_version=first.ir_version)
+    return then, otherwise
 
 
 def _graph(model: Any, prefix: str, image: str) -> Any:

@@ -105,7 +105,7 @@ def compare(
     together = [front_of(merge_studies(side) if len(side) > 1 else side[0], objectives, where, paired=False) for side in sides]
     checked = together[0].objectives
     best, worst = _corners([values for side in together for values in [minimised(side.trials, checked)]])
-    parties = tuple(_side(own, common, checked, best, worst) for own, common in zip(fronts, together, strict=True))
+    parties = tuple(_side(own, common, best, worst) for own, common in zip(fronts, together, strict=True))
     pairs = [(a, b) for a in parties for b in parties if a is not b]
     signs = _signs(checked)
     return Comparison(
@@ -122,7 +122,7 @@ def compare(
     )
 
 
-def _side(fronts: dict[str, Front], together: Front, objectives: Mapping[str, Direction], best: Floats, worst: Floats) -> Side:
+def _side(fronts: dict[str, Front], together: Front, best: Floats, worst: Floats) -> Side:
     box = float(np.prod(worst - best))
     shares = {
         name: hypervolume(_points(found), worst) / box if box > 0 else 0.0 for name, found in {**fronts, "": together}.items()

@@ -79,7 +79,7 @@ def build_report(front: Front, *, trial: str | None = None, limits: Sequence[str
     pictures: dict[str, str] = {}
     if row is not None:
         pictures["front"] = f"data:image/png;base64,{base64.b64encode(png_bytes(front_figure(front), dpi=_DPI)).decode()}"
-        blocks += [*sections.chosen(front, row), *sections.comparison(front, study, row), *_overlays(front, row, pictures)]
+        blocks += [*sections.chosen(row), *sections.comparison(front, study, row), *_overlays(front, row, pictures)]
     blocks += sections.limits(front, study, limits)
     blocks += sections.reproduce(study, row)
     # At the end, so that the text can be read without scrolling past them.

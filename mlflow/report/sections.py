@@ -199,7 +199,7 @@ def _nth(number: int) -> str:
     return f"{number}{ending}"
 
 
-def chosen(front: Front, row: "pd.Series[Any]") -> list[str]:
+def chosen(row: "pd.Series[Any]") -> list[str]:
     """The model that the report is about: why it, what it is made of."""
     why = _KNEE if row["knee"] else "It was chosen by name."
     rivals = ", ".join(escape(trial_label(name)) for name in str(row["tied_with"]).split(", ") if name)
