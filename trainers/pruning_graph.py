@@ -1,9 +1,12 @@
 """torch-pruning's graph of which tensors of a model hang together."""
 
 import warnings
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from paretolens.errors import TrialError
@@ -21,7 +24,7 @@ def dependency_graph(model: nn.Module, example: tuple[Tensor, ...]) -> Any:
     import torch_pruning
 
     _let_shuffles_pass()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _recurrent_whole(model):
         warnings.filterwarnings("ignore", message="Unwrapped parameters")  # of the residual stream, which is not pruned
         try:
             return torch_pruning.DependencyGraph().build_dependency(model, example_inputs=example)
@@ -36,6 +39,37 @@ def _not_followed(model: nn.Module, error: Exception) -> TrialError:
         f"torch-pruning cannot follow this {type(model).__name__} ({type(error).__name__}: {error}): "
         "leave prune_ratio at 0 for it, or choose another network"
     )
+
+
+class _Whole(torch.autograd.Function):
+    """A recurrent layer as one operation, which is never differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Any, *inputs: Tensor) -> Any:
+        return run(*inputs)
+
+
+@contextmanager
+def _recurrent_whole(model: nn.Module) -> Iterator[None]:
+    """Let recurrent layers be one node of the graph each, as cuDNN has them.
+
+    On a CPU they are a dozen nodes for each step of time, and the library walks all of them for every layer that it prunes. It
+    prunes none of them either way; LSTMs, which it knows as layers, stay as they are.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.GRU | nn.RNN)]
+    for layer in layers:
+        layer.forward = partial(_run_whole, layer.forward)  # type: ignore[method-assign]  # of this instance, for a while
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _run_whole(run: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    if named or not all(isinstance(x, Tensor) for x in inputs):  # a packed sequence: autograd would lose it
+        return run(*inputs, **named)
+    return _Whole.apply(run, *inputs)
 
 
 @cache
