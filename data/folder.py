@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from paretolens.data.reading import Crop
 from paretolens.data.sources import DataKind
 from paretolens.data.store import build_once, digest_of_file, digest_of_json
 from paretolens.errors import DataError
+from paretolens.machine import usable_cores
 from paretolens.models.signature import Signature
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def decoded_folder(
         from paretolens.data.pipeline.build import decode_all
         from paretolens.data.pipeline.finish import finish_splits
 
-        count = workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+        count = workers or usable_cores()
         rows = place.with_name(f"{place.name}.decoding")
         decoded = decode_all(organised, listing.root, settings, rows, workers=count, progress=progress)
         finish_splits(decoded, organised, settings, rows, target)

@@ -5,7 +5,6 @@ and one folder of arrays per split; `<cache>/generated-pictures/<hash>/` likewis
 and the generator's version; an entry is complete or absent.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from paretolens.data.generated.settings import SPLITS, GeneratedSettings
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
 from paretolens.errors import IntegrityError
+from paretolens.machine import usable_cores
 
 __all__ = ["clips_folder", "pictures_folder", "prepare", "prepare_pictures", "set_folder"]
 
@@ -59,7 +59,7 @@ def prepare(
         StoreError: The cache cannot be written.
         IntegrityError: The cached set is damaged.
     """
-    count = workers or _cores()
+    count = workers or usable_cores()
     folder = build_once(set_folder(settings, cache), lambda place: build_set(settings, place, count, progress))
     return _load(folder, "generated clips", verify=verify)
 
@@ -73,7 +73,7 @@ def prepare_pictures(
     verify: bool = True,
 ) -> dict[str, SampleSet]:
     """The same splits of generated pictures; arguments and errors as `prepare`."""
-    count = workers or _cores()
+    count = workers or usable_cores()
     folder = build_once(set_folder(settings, cache), lambda place: build_pictures(settings, place, count, progress))
     return _load(folder, "generated pictures", verify=verify)
 
@@ -83,7 +83,3 @@ def _load(folder: Path, what: str, *, verify: bool) -> dict[str, SampleSet]:
         return {split: SampleSet.load(folder / split, verify=verify) for split in SPLITS}
     except IntegrityError as error:
         raise IntegrityError(f"{what}: {error}; the entry is {folder}: delete all of it") from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))

@@ -16,11 +16,10 @@ from paretolens.exporters.cascade import THRESHOLDS
 from paretolens.exporters.files import write_atomic
 from paretolens.exporters.graphs import constants_of
 from paretolens.exporters.onnx import export_onnx, load_graph
-from paretolens.exporters.runner import OnnxRunner
 from paretolens.models.aware import Cascade
 from paretolens.models.decision import flat
 from paretolens.models.signature import Signature, Verdict
-from paretolens.search.score import BATCH
+from paretolens.search.score import ArtefactScore
 from paretolens.search.stored import read_json
 
 __all__ = ["Run", "export_stages", "judged", "passed_on", "timed"]
@@ -32,13 +31,10 @@ Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 Measure = Callable[[Path], LatencyResult]
 
 
-def passed_on(path: Path, val: SampleSet) -> tuple[float, dict[str, float]]:
+def passed_on(scores: ArtefactScore, val: SampleSet) -> tuple[float, dict[str, float]]:
     """Share of the validation samples that an exported cascade's second stage sees, and all figures about it by name."""
-    runner = OnnxRunner(path)
-    name = val.signature.inputs[0].name
-    found = [runner.run({name: val.batch(slice(at, at + BATCH))[0].numpy()}) for at in range(0, len(val), BATCH)]
-    logits, stage = (np.concatenate([part[key] for part in found]) for key in ("logit", "stage"))
-    metrics = cascade_metrics(val.labels, logits, stage)
+    assert scores.stage is not None, "a cascade's file says which stage decides"
+    metrics = cascade_metrics(val.labels, scores.val, scores.stage)
     return metrics.passed_on, metrics.to_metrics()
 
 

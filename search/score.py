@@ -28,6 +28,8 @@ class ArtefactScore:
 
     val: np.ndarray
     """(N,) logits, or (N, K) scores of classes, on the validation split."""
+    stage: np.ndarray | None
+    """(N,) the stage of a cascade that gave each logit of the validation split, 1 or 2; None of any other file."""
     metrics: dict[str, float]
     """`accuracy` (with interval), `auc`, … of val; the same with the prefixes `test_` and `unseen_`."""
 
@@ -36,7 +38,8 @@ def score_artefact(path: Path, samples: Mapping[str, SampleSet]) -> ArtefactScor
     """Run a file over val, test and, where there is one, unseen. Choices are made on val; test and unseen are only reported."""
     runner = OnnxRunner(path)
     found: dict[str, float] = {}
-    logits = {split: _logits(runner, samples[split]) for split in _PREFIXES if split in samples}
+    outputs = {split: _outputs(runner, samples[split]) for split in _PREFIXES if split in samples}
+    logits = {split: flat(one["logit"]) for split, one in outputs.items()}
     for split, scores in logits.items():
         prefix, chosen = _PREFIXES[split], samples[split]
         figures = split_metrics(chosen, scores) | split_videos(chosen, scores)
@@ -45,13 +48,16 @@ def score_artefact(path: Path, samples: Mapping[str, SampleSet]) -> ArtefactScor
         found |= {f"{prefix}accuracy_low": interval.low, f"{prefix}accuracy_high": interval.high}
     kinds = split_aucs(samples["test"], logits["test"])
     found |= {f"test_auc_{kind}": value for kind, value in kinds.items()}
-    return ArtefactScore(val=logits["val"], metrics=found)
+    stage = outputs["val"].get("stage")
+    return ArtefactScore(val=logits["val"], stage=None if stage is None else flat(stage), metrics=found)
 
 
-def _logits(runner: OnnxRunner, samples: SampleSet) -> np.ndarray:
+def _outputs(runner: OnnxRunner, samples: SampleSet) -> dict[str, np.ndarray]:
+    """What of a file's outputs is looked at, for all samples."""
     names = [spec.name for spec in samples.signature.inputs]
     parts = []
     for start in range(0, len(samples), BATCH):
         inputs = {name: x.numpy() for name, x in zip(names, samples.batch(slice(start, start + BATCH)), strict=True)}
-        parts.append(flat(runner.run(inputs)["logit"]))
-    return np.concatenate(parts)
+        found = runner.run(inputs)
+        parts.append({name: found[name] for name in ("logit", "stage") if name in found})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -44,7 +44,7 @@ from paretolens.search.measuring import bench_of, measuring_device
 from paretolens.search.origin import EXPLAINING, source_digest
 from paretolens.search.outcome import Report, TrialFunction, TrialOutcome, genome_key
 from paretolens.search.progress import Silent
-from paretolens.search.score import BATCH, score_artefact
+from paretolens.search.score import BATCH, ArtefactScore, score_artefact
 from paretolens.search.stage_cache import StageCache
 from paretolens.search.stages import Training, loops_of
 from paretolens.search.task import Task, example_of
@@ -268,22 +268,22 @@ class Trial:
         self._write(ARTEFACT, stored if patches is None else {**stored, "patches": asdict(patches)})
 
     def _score(self, student: nn.Module, artefact: OnnxArtefact) -> None:
-        logits = score_artefact(artefact.path, self.task.samples)
-        self.metrics |= logits.metrics
-        self._note_latency(self._latency(student, artefact))
-        self._note_verdicts(logits.val)
+        scores = score_artefact(artefact.path, self.task.samples)
+        self.metrics |= scores.metrics
+        self._note_latency(self._latency(student, artefact, scores))
+        self._note_verdicts(scores.val)
         with quantisers_off(student):
             with self.gate.running(student, self.task.device, whole=True), moved(self.task.device, student):
                 eps = score_eps(student, self.task.reference, self.task.config.eps, floor=self.task.floor)
                 self._score_second(student)
             twin = _twin_logits(student, self.task.samples["val"])
         self._note_eps(eps)
-        self.metrics["agreement"] = float(np.mean(verdicts(self.task.val_logits) == verdicts(logits.val)))
-        self.metrics["twin_agreement"] = float(np.mean(verdicts(twin) == verdicts(logits.val)))
-        self.metrics["twin_max_difference"] = float(np.abs(twin - logits.val).max())
+        self.metrics["agreement"] = float(np.mean(verdicts(self.task.val_logits) == verdicts(scores.val)))
+        self.metrics["twin_agreement"] = float(np.mean(verdicts(twin) == verdicts(scores.val)))
+        self.metrics["twin_max_difference"] = float(np.abs(twin - scores.val).max())
         self._draw(eps)
 
-    def _latency(self, student: nn.Module, artefact: OnnxArtefact) -> LatencyResult:
+    def _latency(self, student: nn.Module, artefact: OnnxArtefact, scores: ArtefactScore) -> LatencyResult:
         """The file's latency; of a cascade the one that is to be expected by what its first stage passes on."""
         config, bench = self.task.config.latency, bench_of(self.task.config.search, self.gate)
 
@@ -292,7 +292,7 @@ class Trial:
 
         if isinstance(student, Cascade):
             val = self.task.samples["val"]
-            share, figures = passed_on(artefact.path, val)
+            share, figures = passed_on(scores, val)
             self.metrics |= figures
             export_stages(student, self.task.signature, example_of(val), self.folder, share=share)
         return timed(artefact.path, measure)

@@ -143,16 +143,7 @@ def prune(
     if settings.importance is Importance.TAYLOR and loss is None:
         raise ConfigurationError("taylor importance needs a loss on a training batch; give one or choose magnitude")
     known = dict(model.named_modules())
-    stream = tuple(all_paths(rules.stream)) if rules.stream else ()
-    unknown = [path for path in (*rules.paths, *rules.attentions, *stream) if path not in known]
-    if unknown:
-        raise ConfigurationError(
-            f"pruning rules must name layers of the model; {unknown[0]!r} is none: make rules for this model"
-        )
-    if settings.stream_ratio and rules.stream is None:
-        raise ConfigurationError(
-            f"student.prune.stream_ratio {settings.stream_ratio:g}: this model names no residual stream to narrow; set it to 0"
-        )
+    _require_known(known, rules, settings)
     widths, cost = widths_of(model, rules), cost_of(model, example)
     paths = {id(module): path for path, module in known.items()}
     most = _Most(settings=settings, first=widths if first is None else first, paths=paths)
@@ -166,6 +157,20 @@ def prune(
     layers = tuple(_changes(widths, widths_of(model, rules), settings, rules))
     idle = tuple(pattern for pattern in settings.limits if not any(fnmatch.fnmatchcase(path, pattern) for path in widths))
     return PruneReport(layers=layers, before=cost, after=cost_of(model, example), idle_limits=idle)
+
+
+def _require_known(known: Mapping[str, nn.Module], rules: PruningRules, settings: PruneSettings) -> None:
+    """See that the rules are made for a model of these modules, and say what the settings ask for."""
+    stream = tuple(all_paths(rules.stream)) if rules.stream else ()
+    unknown = [path for path in (*rules.paths, *rules.attentions, *stream) if path not in known]
+    if unknown:
+        raise ConfigurationError(
+            f"pruning rules must name layers of the model; {unknown[0]!r} is none: make rules for this model"
+        )
+    if settings.stream_ratio and rules.stream is None:
+        raise ConfigurationError(
+            f"student.prune.stream_ratio {settings.stream_ratio:g}: this model names no residual stream to narrow; set it to 0"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

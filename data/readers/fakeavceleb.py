@@ -33,14 +33,14 @@ def detect(folder: Path) -> float:
 
 def read(folder: Path) -> Listing:
     """Items by folder, with the method of the table; what the table lists but the folders don't hold is told in a note."""
-    methods = _methods(folder / "meta_data.csv", folder)
+    methods = _methods(folder / "meta_data.csv")
     items = [_item(file, *TYPES[name], methods) for name in TYPES for file in files_below(folder / name, folder)]
     absent = len(set(methods) - {item.file for item in items})
     notes = (f"{absent} videos of meta_data.csv are not in the folders",) if absent else ()
     return Listing(root=folder, layout="fakeavceleb", items=tuple(items), notes=notes)
 
 
-def _methods(path: Path, root: Path) -> dict[str, str]:
+def _methods(path: Path) -> dict[str, str]:
     """File → method, for instance wav2lip."""
     if not path.is_file():
         return {}
@@ -49,11 +49,11 @@ def _methods(path: Path, root: Path) -> dict[str, str]:
         place, name = tidy(row.get("", "")), tidy(row.get("path", ""))
         if not place or not name or row.get("type") not in TYPES:
             raise unreadable(path, f"line {line} has no type, path or folder", want=WANT)
-        found[_within(place, root) + "/" + PurePosixPath(name).name] = row.get("method") or "fake"
+        found[_within(place) + "/" + PurePosixPath(name).name] = row.get("method") or "fake"
     return found
 
 
-def _within(place: str, root: Path) -> str:
+def _within(place: str) -> str:
     """The folder of a row without what comes before its type, usually `FakeAVCeleb/`."""
     parts = PurePosixPath(place).parts
     start = next((i for i, part in enumerate(parts) if part in TYPES), 0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paretolens.data.pictures import read_picture, read_picture_inputs
-from paretolens.data.preprocessing import ClipSettings, Fit, PictureSettings, Preprocessing, picture_signature
+from paretolens.data.pictures import read_picture
+from paretolens.data.preprocessing import ClipSettings, Fit, PictureSettings, Preprocessing
 from paretolens.errors import ConfigurationError, DataError
 
 SIZE = 16
@@ -96,6 +96,6 @@ def test_a_bad_file_is_named_in_one_line(tmp_path: Path, make, reason: str) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_a_clip_model_refuses_a_picture(tmp_path: Path) -> None:
+def test_a_clip_model_refuses_a_picture() -> None:
     with pytest.raises(ConfigurationError, match="takes clips"):
-        read_picture_inputs(tmp_path / "a.png", picture_signature(PictureSettings()), Preprocessing(clip=ClipSettings()))
+        Preprocessing(clip=ClipSettings()).of_pictures()
