@@ -75,6 +75,7 @@ _STEPS: Mapping[str, Literal["post", "pre"]] = {"min": "post", "max": "pre"}
 def _draw_panel(axes: Any, panel: Panel, front: Front) -> None:
     style_axes(axes, x_label=panel.x_label, y_label=panel.y_label, log_x=panel.log_x, percent=panel.percent)
     x, y, blue = panel.x, panel.y, Colour.FRONT
+    _draw_marks(axes, panel, front)  # the teacher before intervals: those of a single member span next to no width, and warn
     axes.scatter(panel.dominated[x], panel.dominated[y], s=20, c=Colour.DOMINATED, alpha=0.35, lw=0, label=DOMINATED, zorder=2)
     axes.step(panel.joined[x], panel.joined[y], where=_STEPS[front.objectives[x]], color=blue, lw=1.5, alpha=0.6, zorder=3)
     crowded = len(front.members) > _CROWD
@@ -87,7 +88,6 @@ def _draw_panel(axes: Any, panel: Panel, front: Front) -> None:
     axes.scatter(panel.aside[x], panel.aside[y], s=30, **hollow)
     filled = {"c": blue, "edgecolors": "white", "linewidths": 0.9, "zorder": 5, "label": JOINED}
     axes.scatter(panel.joined[x], panel.joined[y], s=58, **filled)
-    _draw_marks(axes, panel, front)
     draw_rules(axes, panel.rules, panel.x_rules)
 
 

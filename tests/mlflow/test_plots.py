@@ -73,3 +73,15 @@ def test_hardly_anything_to_draw(trials: Callable[..., pd.DataFrame], tmp_path: 
 def test_a_place_that_can_not_be_written(drawn: Front) -> None:
     with pytest.raises(StoreError, match="cannot be written"):
         draw_png(drawn, Path("/proc/front.png"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("latency", [0.1, 0.393072, 0.4])
+def test_a_front_of_one_is_drawn_beside_the_teacher_without_a_word(
+    drawn: Front, trials: Callable[..., pd.DataFrame], latency: float
+) -> None:
+    alone = replace(rank_trials(trials(1).assign(latency_ms=latency)), study=drawn.study)
+    for axes in front_figure(alone).axes:
+        low, high = axes.get_xlim()
+        assert low < latency < high
+        assert high / low > 1.1
