@@ -86,6 +86,9 @@ class Meter:
         if not self.marks:
             self.note()
 
+    def trial_begun(self, number: int) -> None:
+        """Nothing."""
+
     def trial_reported(self, epoch: Epoch) -> None:
         """Nothing."""
 

@@ -163,6 +163,7 @@ class Dispatcher:
     def begun(self, number: int) -> None:
         """A worker begins the trial now; starting that worker may have taken a while."""
         self._clocks[number] = self._clock()
+        self._observer.trial_begun(number)
 
     def elapsed(self, number: int) -> float:
         """Seconds since the trial began; 0 if it has not."""

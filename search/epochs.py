@@ -61,6 +61,9 @@ class EpochLog:
         """Remember its key."""
         self._keys[start.number] = start.key
 
+    def trial_begun(self, number: int) -> None:
+        """Nothing."""
+
     def trial_reported(self, epoch: Epoch) -> None:
         """Append a line."""
         line = {

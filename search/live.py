@@ -49,7 +49,7 @@ _SHORT = {"width": "d", "depth": "L", "heads": "h", "frames": "T", "frame_size":
 class _Running:
     began: float
     genome: Genome
-    stage: str = "starting"
+    stage: str = "waiting for a worker"
 
 
 @dataclass
@@ -90,6 +90,11 @@ class LiveTable:
     def trial_started(self, start: TrialStart) -> None:
         """Show it among those that run."""
         self._running[start.number] = _Running(began=time.monotonic(), genome=start.genome)
+        self._refresh()
+
+    def trial_begun(self, number: int) -> None:
+        """Count its time from now on."""
+        self._running[number] = _Running(began=time.monotonic(), genome=self._running[number].genome, stage="starting")
         self._refresh()
 
     def trial_reported(self, epoch: Epoch) -> None:

@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrialStart:
-    """A trial was handed to a worker."""
+    """A trial was handed out; a worker begins it once there is a place for it."""
 
     number: int
     """Its number in the journal."""
@@ -43,7 +43,10 @@ class Observer(Protocol):
     """Called from the driver's search loop, one call at a time. Slow observers slow the search down."""
 
     def trial_started(self, start: TrialStart) -> None:
-        """A worker is about to begin a trial."""
+        """A trial was handed out, and waits for a worker."""
+
+    def trial_begun(self, number: int) -> None:
+        """A worker begins that trial. One that ends without a worker is never begun."""
 
     def trial_reported(self, epoch: Epoch) -> None:
         """A running trial reported."""
@@ -67,6 +70,10 @@ class Observers:
         """Pass on."""
         self._tell("trial_started", start, start.number)
 
+    def trial_begun(self, number: int) -> None:
+        """Pass on."""
+        self._tell("trial_begun", number, number)
+
     def trial_reported(self, epoch: Epoch) -> None:
         """Pass on."""
         self._tell("trial_reported", epoch, epoch.number)
@@ -75,7 +82,7 @@ class Observers:
         """Pass on."""
         self._tell("trial_ended", entry, entry.number)
 
-    def _tell(self, event: str, what: TrialStart | Epoch | TrialRecord, number: int) -> None:
+    def _tell(self, event: str, what: TrialStart | int | Epoch | TrialRecord, number: int) -> None:
         for observer in self._observers:
             try:
                 getattr(observer, event)(what)

@@ -37,6 +37,7 @@ class Recorder:
     def __init__(self, tracker: Tracker, space: Space) -> None:
         self._tracker = tracker
         self._space = space
+        self._waiting: dict[int, TrialStart] = {}
 
     def catch_up(self, records: Iterable[TrialRecord], epochs: Iterable[EpochLine] = ()) -> int:
         """Bring the store to where the journal is; a driver may have been killed after it wrote one and before the other.
@@ -61,17 +62,27 @@ class Recorder:
         return told
 
     def trial_started(self, start: TrialStart) -> None:
+        """Remember it: what only waits for a worker is no run that runs."""
+        self._waiting[start.number] = start
+
+    def trial_begun(self, number: int) -> None:
         """Open the run."""
-        params = self._space.active(start.genome)
-        self._tracker.start_trial(trial_name(start.number), params=params, genome=start.key)
+        self._open(number)
 
     def trial_reported(self, epoch: Epoch) -> None:
         """One point of each curve."""
+        self._open(epoch.number)
         self._tracker.log_epoch(trial_name(epoch.number), epoch.metrics, step=epoch.step)
 
     def trial_ended(self, entry: TrialRecord) -> None:
         """Final metrics, state and files."""
+        self._open(entry.number)  # it may have waited to its end
         self._end(entry, at=None)
+
+    def _open(self, number: int) -> None:
+        if start := self._waiting.pop(number, None):
+            params = self._space.active(start.genome)
+            self._tracker.start_trial(trial_name(number), params=params, genome=start.key)
 
     def _end(self, entry: TrialRecord, *, at: datetime | None) -> None:
         if entry.fate is None:

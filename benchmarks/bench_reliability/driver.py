@@ -54,6 +54,7 @@ def trial(genome, report):
 
 class Show:
     def trial_started(self, start): print("started", start.number, flush=True)
+    def trial_begun(self, number): pass
     def trial_reported(self, epoch): print("reported", epoch.number, flush=True)
     def trial_ended(self, entry): print("ended", entry.number, entry.fate, flush=True)
 

@@ -50,6 +50,9 @@ class _Log:
     def trial_started(self, start: TrialStart) -> None:
         """Nothing."""
 
+    def trial_begun(self, number: int) -> None:
+        """Nothing."""
+
     def trial_reported(self, epoch: Epoch) -> None:
         """Nothing."""
 

@@ -35,6 +35,9 @@ class Log:
     def trial_started(self, start: TrialStart) -> None:
         self.started.append(start.number)
 
+    def trial_begun(self, number: int) -> None:
+        """Nothing."""
+
     def trial_reported(self, epoch: Epoch) -> None:
         raise AssertionError("nothing reports here")
 

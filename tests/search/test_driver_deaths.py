@@ -50,6 +50,7 @@ def trial(genome, report):
 
 class Show:
     def trial_started(self, start): print("started", start.number, flush=True)
+    def trial_begun(self, number): pass
     def trial_reported(self, epoch): pass
     def trial_ended(self, entry): print("ended", entry.number, entry.fate, flush=True)
 

@@ -90,6 +90,9 @@ def test_on_a_terminal_the_running_stage_and_the_front_are_drawn() -> None:
     live, said = table(terminal=True)
     with live:
         live.trial_started(TrialStart(number=3, key="k", genome=GENOME))
+        assert "waiting for a worker" in said.getvalue()
+        live.trial_begun(3)
+        assert "starting" in said.getvalue()
         metrics = {"epoch": 2.0, "epochs": 4.0, "distill_loss": 0.3, "distill_val_loss": 0.4, "distill_val_accuracy": 0.75}
         live.trial_reported(Epoch(number=3, step=2, metrics=metrics))
         live.trial_ended(record(1, 0.9, 1.0))

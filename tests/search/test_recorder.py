@@ -1,6 +1,7 @@
 """The journal and the tracking store, brought to the same after a driver was killed between the two."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from paretolens.mlflow.store import open_client
 from paretolens.mlflow.tracking import MlflowTracker, StudyInfo
 from paretolens.search.epochs import EpochLine
 from paretolens.search.journal import Journal
+from paretolens.search.observer import TrialStart
 from paretolens.search.outcome import Fate, TrialOutcome, TrialRecord
 from paretolens.search.recorder import Recorder
 from paretolens.search.sampling import distributions
@@ -96,6 +98,20 @@ def test_the_one_in_memory_catches_up_alike(records: list[TrialRecord], cube: Sp
     assert [Recorder(tracker, cube).catch_up(records) for _ in range(2)] == [3, 0]
     assert tracker.trial_states() == _STATES
     assert tracker.trials["trial-0002"].metrics == {"accuracy": 0.75, "cost": 3.0, "gain": 0.5, "seconds": 3.0}
+
+
+def test_a_trial_that_waits_for_a_worker_is_no_run_yet(records: list[TrialRecord], cube: Space) -> None:
+    tracker = MemoryTracker()
+    recorder = Recorder(tracker, cube)
+    for entry in records[:2]:
+        recorder.trial_started(TrialStart(number=entry.number, key=entry.key, genome=entry.genome))
+    assert tracker.trial_states() == {}
+    recorder.trial_begun(0)
+    assert tracker.trial_states() == {"trial-0000": "running"}
+    recorder.trial_ended(records[0])
+    recorder.trial_ended(replace(records[1], fate=Fate.INTERRUPTED, reason="the time limit was reached"))
+    assert tracker.trial_states() == {"trial-0000": "complete", "trial-0001": "killed"}
+    assert tracker.trials["trial-0001"].params == tracker.trials["trial-0000"].params | cube.active(records[1].genome)
 
 
 def test_every_report_of_a_trial_is_kept_with_its_run(records: list[TrialRecord], cube: Space, tmp_path: Path) -> None:

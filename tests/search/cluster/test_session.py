@@ -93,6 +93,9 @@ class Killing:
     def trial_started(self, start: TrialStart) -> None:
         """Nothing."""
 
+    def trial_begun(self, number: int) -> None:
+        """Nothing."""
+
     def trial_reported(self, epoch: Epoch) -> None:
         """The moment: the doomed machine's trial is in its midst."""
         if epoch.metrics.get("doomed") and not self.done.is_set():
@@ -142,6 +145,9 @@ class Beginning:
         """The moment, possibly."""
         if start.number == self._trials - 1:
             self._path.touch()
+
+    def trial_begun(self, number: int) -> None:
+        """Nothing."""
 
     def trial_reported(self, epoch: Epoch) -> None:
         """Nothing."""
