@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -63,6 +64,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise many kinds, down to the unpickler's
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, UnpicklingError):  # torch advises to run what is in it
+            reason = "it is no torch file, or holds more than tensors, which is never loaded"
         raise ConfigurationError(
             f"weights {path}: cannot be read as tensors ({reason}); give a .safetensors file or a torch file of a state dict"
         ) from error
