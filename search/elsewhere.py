@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from paretolens.data.samples import SampleSet
 from paretolens.data.store import build_once, digest_of_json
@@ -31,11 +32,13 @@ from paretolens.search.samples import prepared
 from paretolens.search.score import BATCH
 from paretolens.search.study import Study
 
-__all__ = ["Ground", "convert_ahead", "figures_of", "litert_file", "litert_key", "place_of"]
+__all__ = ["Ground", "at_once", "convert_ahead", "figures_of", "litert_file", "litert_key", "place_of"]
 
 
 AT_ONCE = 4
-"""Most conversions for LiteRT at a time; each takes a core and some 2 GB of memory."""
+"""Most conversions for LiteRT at a time; each takes a core."""
+CONVERSION_BYTES = 2 * 10**9
+"""About what each takes of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,7 @@ def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int],
         return ""
 
     reasons = {}
-    with ThreadPoolExecutor(min(AT_ONCE, usable_cores())) as pool:
+    with ThreadPoolExecutor(at_once()) as pool:
         try:
             futures = {pool.submit(make, folder): folder.name for folder in folders if (folder / "model").is_dir()}
             for number, future in enumerate(as_completed(futures)):
@@ -171,6 +174,11 @@ def convert_ahead(ground: Ground, folders: Sequence[Path], done: Callable[[int],
             pool.shutdown(cancel_futures=True)
             raise
     return reasons
+
+
+def at_once() -> int:
+    """How many conversions for LiteRT the cores and the memory that is free now are enough for; one in any case."""
+    return max(1, min(AT_ONCE, usable_cores(), psutil.virtual_memory().available // CONVERSION_BYTES))
 
 
 def litert_file(

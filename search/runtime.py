@@ -141,7 +141,9 @@ def _start(address: str | None, *, cpus: float, gpus: int, scratch: Path, thread
                 )
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started on this machine"
-        raise BackendError(f"{where} ({' '.join(str(error).split())[:300]}); see 'paretolens doctor'") from error
+        refused = "Failed to connect" in str(error) and "RAY_AUTH_MODE" not in os.environ  # this may be all that Ray says of it
+        hint = "if it asks for a token, set RAY_AUTH_MODE=token (docs/cluster.md)" if refused else "see 'paretolens doctor'"
+        raise BackendError(f"{where} ({' '.join(str(error).split())[:300]}); {hint}") from error
     _protect_token()
 
 

@@ -191,6 +191,15 @@ def test_files_for_litert_are_made_first_and_refusals_told(finished: Study, monk
     assert done.front.trials["trial"].tolist() == ["trial-0000"]
 
 
+@pytest.mark.parametrize(("cores", "free", "wanted"), [(16, 64e9, 4), (16, 5e9, 2), (16, 0.5e9, 1), (2, 64e9, 2)])
+def test_no_more_conversions_run_than_cores_and_free_memory_allow(
+    monkeypatch: pytest.MonkeyPatch, cores: int, free: float, wanted: int
+) -> None:
+    monkeypatch.setattr(elsewhere, "usable_cores", lambda: cores)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=int(free)))
+    assert elsewhere.at_once() == wanted
+
+
 def test_rounded_files_are_made_of_the_float_one_which_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

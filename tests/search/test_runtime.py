@@ -1,4 +1,4 @@
-"""Scratch folders of drivers: those of the dead go, those of the living stay, whoever looks."""
+"""A Ray of a driver: scratch folders of the dead go, those of the living stay; a cluster that refuses is one clear line."""
 
 import fcntl
 import os
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paretolens.search.runtime import sweep
+from paretolens.errors import BackendError
+from paretolens.search.runtime import ray_runtime, sweep
 
 
 def _folder(place: Path, name: str, *, locked: bool = True) -> Path:
@@ -47,3 +48,20 @@ def test_two_that_sweep_at_once_do_not_hinder_each_other(tmp_path: Path, monkeyp
     monkeypatch.setattr(fcntl, "flock", slower)
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mode", "hint"), [(None, "set RAY_AUTH_MODE=token"), ("token", "see 'paretolens doctor'")])
+def test_a_cluster_that_turns_the_driver_away_may_want_a_token(
+    monkeypatch: pytest.MonkeyPatch, mode: str | None, hint: str
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.7:6379")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode is not None:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    with pytest.raises(BackendError, match=hint), ray_runtime(address="auto", cpus=0, gpus=0, threads=1):
+        pass
