@@ -94,7 +94,7 @@ def _check(options: argparse.Namespace, console: "Console") -> int:
     settings = _folder_settings(options)
     listing = read_listing(settings.path, settings.layout, settings.classes)
     organised = organise(listing, settings)
-    _tell(console, listing, organised)
+    _tell(console, listing, organised, settings)
     if options.decode:
         _decode(options, console, settings, listing)
     return 0
@@ -116,7 +116,7 @@ def _folder_settings(options: argparse.Namespace) -> "FolderSettings":
     return build(FolderSettings, named, path=("data",))
 
 
-def _tell(console: "Console", listing: "Listing", organised: "Organised") -> None:
+def _tell(console: "Console", listing: "Listing", organised: "Organised", settings: "FolderSettings") -> None:
     missing = [item.file for item in listing.items if not (listing.root / item.file).is_file()]
     console.print(
         f"layout {listing.layout}, {len(listing.items)} {listing.media}s in {listing.root}", highlight=False, soft_wrap=True
@@ -141,7 +141,8 @@ def _tell(console: "Console", listing: "Listing", organised: "Organised") -> Non
             markup=False,
             soft_wrap=True,
         )
-    known = "persons are not known" if not any(persons.values()) else "persons were checked"
+    said = "persons were only counted (data.persons is report)" if settings.persons == "report" else "persons were checked"
+    known = said if any(persons.values()) else "persons are not known"
     console.print(f"  no recording stands in two splits; {known}", highlight=False)
 
 

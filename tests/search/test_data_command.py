@@ -57,6 +57,17 @@ def test_a_leak_is_one_line_that_names_the_item(dataset: Path, capsys: pytest.Ca
     assert len(told.strip().splitlines()) == 1
 
 
+def test_shared_persons_are_not_called_checked_where_they_are_only_reported(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = [entry | {"identity": "Ann"} for entry in json.loads((dataset / "metadata.json").read_text())]
+    (dataset / "metadata.json").write_text(json.dumps(entries))
+    assert main(["data", "check", str(dataset), "--set", "data.persons=report"]) == 0
+    shown = capsys.readouterr().out
+    assert "share a person with a later split" in shown
+    assert "persons were only counted (data.persons is report)" in shown
+
+
 def test_a_check_of_nothing_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check"]) == 2
     assert "data check must be told where the data set is" in capsys.readouterr().err
