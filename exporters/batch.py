@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from paretolens.data.readers.listing import VIDEOS
 from paretolens.errors import ConfigurationError, DataError, StoreError
 from paretolens.exporters.bundle_model import PredictError
 from paretolens.exporters.clip_reader import PICTURES, natural, read_frames
@@ -25,7 +26,6 @@ from paretolens.exporters.predict_template import Predictor
 
 __all__ = ["COLUMNS", "Source", "check_table", "find_pictures", "find_sources", "judge_folder", "write_table"]
 
-VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac")
 COLUMNS = ("clip", "verdict", "probability", "logit", "seconds", "frames", "model_ms", "note", "error")
 _NUMBERED = re.compile(r"(.*?)[ _.-]*\d+")
@@ -82,7 +82,7 @@ def find_sources(folder: Path) -> list[Source]:
     sources += [Source(name=path.relative_to(folder).as_posix(), files=(path,)) for path in alone]
     if not sources:
         raise DataError(
-            f"folder {folder}: holds no video, sound or picture; allowed are {', '.join((*VIDEOS, *SOUNDS, *PICTURES))}"
+            f"folder {folder}: holds no video, sound or picture; allowed are {', '.join((*sorted(VIDEOS), *SOUNDS, *PICTURES))}"
         )
     return sorted(sources, key=lambda source: natural(Path(source.name.replace("/", "\x00"))))
 

@@ -13,6 +13,7 @@ from torch import nn
 from paretolens.data.clips import read_clip
 from paretolens.data.picture_reader import ENDINGS
 from paretolens.data.pictures import read_picture
+from paretolens.data.readers.listing import VIDEOS
 from paretolens.data.samples import SampleSet
 from paretolens.errors import BackendError, ConfigurationError, DataError, TrialError, UserError
 from paretolens.evaluators.eps import EpsScore, EpsSettings, ExplainedSet, TeacherReference, score_eps
@@ -30,7 +31,6 @@ RECORD = "set.json"
 """What makes a folder a prepared set."""
 EXPORTED = (".onnx", ".engine", ".plan", ".trt")
 """Files that run but cannot be differentiated."""
-CLIPS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +131,8 @@ def explained_clips(folder: Path, settings: EpsSettings, *, split: str, like: Pa
 def _endings(like: Path | None) -> tuple[str, ...]:
     """Endings of the files that become inputs as those of a prepared set: pictures for one of pictures, else videos."""
     if like is None or not (like / RECORD).is_file():
-        return CLIPS
-    return CLIPS if SampleSet.load(like, verify=False).preprocessing.picture is None else ENDINGS
+        return tuple(sorted(VIDEOS))
+    return tuple(sorted(VIDEOS)) if SampleSet.load(like, verify=False).preprocessing.picture is None else ENDINGS
 
 
 def training_split(place: Path) -> SampleSet | None:

@@ -43,7 +43,7 @@ class ClassifierTeacher:
     """More arguments of the library's constructor, such as embed_dim, depth, num_heads and patch_size of vit."""
     weights: str | None = None
     """A .safetensors or torch file to begin from; None = from nothing. Nothing is ever downloaded. A trained teacher is known by
-    this path: give a changed file another name."""
+    this path and by what the file holds."""
 
 
 @dataclass(frozen=True, kw_only=True)

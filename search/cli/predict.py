@@ -135,7 +135,7 @@ def _check_kinds(options: argparse.Namespace, manifest: dict[str, Any], *, pictu
     Raises:
         ConfigurationError: it has none.
     """
-    from paretolens.exporters.batch import VIDEOS
+    from paretolens.data.readers.listing import VIDEOS
 
     videos = [clip for clip in options.clip if Path(clip).suffix.lower() in VIDEOS]
     if options.frames and (not pictures or options.output or not videos):
@@ -154,7 +154,7 @@ def _say_left_out(named: list[Path]) -> None:
     """Tell of videos within folders, where a bundle of pictures looks for pictures alone."""
     import sys
 
-    from paretolens.exporters.batch import VIDEOS
+    from paretolens.data.readers.listing import VIDEOS
 
     for folder in filter(Path.is_dir, named):
         if count := sum(path.suffix.lower() in VIDEOS for path in folder.rglob("*")):
@@ -166,7 +166,7 @@ def _by_kind(named: list[str]) -> list[tuple[bool, list[str]]]:
     """Runs of videos, and of everything else, in the order in which they are named."""
     from itertools import groupby
 
-    from paretolens.exporters.batch import VIDEOS
+    from paretolens.data.readers.listing import VIDEOS
 
     return [(videos, list(group)) for videos, group in groupby(named, lambda clip: Path(clip).suffix.lower() in VIDEOS)]
 
