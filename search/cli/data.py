@@ -117,6 +117,8 @@ def _folder_settings(options: argparse.Namespace) -> "FolderSettings":
 
 
 def _tell(console: "Console", listing: "Listing", organised: "Organised", settings: "FolderSettings") -> None:
+    from paretolens.errors import DataError
+
     missing = [item.file for item in listing.items if not (listing.root / item.file).is_file()]
     console.print(
         f"layout {listing.layout}, {len(listing.items)} {listing.media}s in {listing.root}", highlight=False, soft_wrap=True
@@ -134,6 +136,10 @@ def _tell(console: "Console", listing: "Listing", organised: "Organised", settin
     _show(console, "items by split and kind", {split: counts[split] for split in order}, further)
     for note in organised.notes:
         console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    if len(missing) == len(listing.items):
+        raise DataError(
+            f"{listing.root}: none of its {len(missing)} files is there, for instance {missing[0]}: unpack them there"
+        )
     if missing:
         console.print(
             f"  {len(missing)} of {len(listing.items)} files are not there, for instance {missing[0]}",

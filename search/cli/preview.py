@@ -23,7 +23,7 @@ __all__ = ["add_arguments", "run", "show"]
 
 _UNITS = {
     "latency_ms": ("{:.2f} ms", 1.0),
-    "parameters": ("{:.3f} M", 1e6),
+    "parameters": ("{:,.0f}", 1.0),
     "macs": ("{:.1f} M", 1e6),
     "size_mb": ("{:.2f} MB", 1.0),
 }

@@ -48,6 +48,13 @@ def test_a_folder_is_counted_by_split_and_kind(dataset: Path, capsys: pytest.Cap
     assert "no recording stands in two splits; persons are not known" in shown
 
 
+def test_lists_without_any_of_their_files_are_an_error(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in dataset.rglob("*.mp4"):
+        path.unlink()
+    assert main(["data", "check", str(dataset)]) == 2
+    assert "none of its 6 files is there, for instance" in capsys.readouterr().err
+
+
 def test_a_leak_is_one_line_that_names_the_item(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = dataset / "metadata.json"
     path.write_text(path.read_text().replace('"original": "train/0.mp4"', '"original": "test/0.mp4"'))
