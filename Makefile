@@ -16,7 +16,7 @@ help:
 	@echo "make bench-ship  what pruning, low rank, alignment, PTQ and QAT each give on the file that ships (after a search)"
 	@echo "make bench-int8  how much faster int8 makes students of each backbone on this processor"
 	@echo "make bench-data  how fast recorded videos become samples, against plain decoding, and in how much memory (two minutes)"
-	@echo "make bench-layouts  every family from its data sets' layouts to a bundle that judges (eight minutes; ARGS='ladeda-cluster --every')"
+	@echo "make bench-layouts  every family from its data sets' layouts to a bundle that judges (seven minutes; ARGS=--every: every data set, thirteen)"
 	@echo "make check    style and types only"
 	@echo "make reliability  kill drivers, servers and machines for about twenty minutes and check what is promised (ARGS=kills for one)"
 	@echo "make clean    remove the environment and what tools cache (runs/ stays)"
