@@ -141,10 +141,11 @@ def _bases(folder: Path) -> list[Path]:
 
 def _locate(folder: Path, items: list[Item]) -> tuple[Path, int] | None:
     """Where frames lie, and how many leading folders of the listed paths to leave out; not every compression need be there."""
+    bases = _bases(folder)
     for item in {(item.kind, item.variant): item for item in reversed(items)}.values():
         parts = PurePosixPath(item.file).parts
         for strip in range(len(parts) - 1):
-            for base in _bases(folder):
+            for base in bases:
                 if base.joinpath(*parts[strip:]).is_file():
                     return base, strip
     return None
